@@ -1,0 +1,248 @@
+//! Writes records to the ring buffer and counts those that did not fit.
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP},
+    helpers::{bpf_get_smp_processor_id, generated::bpf_ktime_get_ns},
+    macros::map,
+    maps::RingBuf,
+};
+use sockpick_ebpf::abi::{
+    Listener, ListenerRecord, MAX_MEMBERS_SEARCHED, Stats, SynRecord, group_prog, kind, steer,
+};
+
+use crate::{
+    fields::{KernelPtr, config, field},
+    filter,
+    inflight::{Inflight, state},
+    listeners,
+};
+
+/// The size is set when the object is loaded.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// `BPF_PROG_TYPE_UNSPEC`: a classic filter (`bpf_prog_was_classic`, include/linux/filter.h).
+const PROG_TYPE_CLASSIC: u32 = 0;
+
+/// The reuseport group of a chosen socket, and its place in it.
+#[derive(Clone, Copy)]
+struct Group {
+    key: u64,
+    size: u16,
+    member: u16,
+    prog_id: u32,
+    prog: u8,
+}
+
+const NO_GROUP: Group = Group {
+    key: 0,
+    size: 0,
+    member: u16::MAX,
+    prog_id: 0,
+    prog: group_prog::NONE,
+};
+
+/// Ends the lookup in the slot with the socket it got (null: none) and writes its event.
+#[inline(always)]
+pub(crate) fn finish(slot: &mut Inflight, stats: &mut Stats, sk: KernelPtr, steered_by: u8) {
+    let steered_by = steering(slot, sk, steered_by);
+    slot.state = state::IDLE;
+    slot.done_skb = slot.skb;
+    slot.done_sk = sk.0;
+    slot.done_seq = slot.seq;
+    let mut group = NO_GROUP;
+    let mut listener = None;
+    if sk.is_null() {
+        stats.refused += 1;
+    } else {
+        listener = listeners::of(sk, stats);
+        group = group_of(slot, sk, listener.as_deref_mut());
+    }
+    let listener = listener.map(count);
+    slot.forget_facts();
+    let Some(mut entry) = EVENTS.reserve::<SynRecord>(0) else {
+        stats.lost_ring += 1;
+        return;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: `record` points to reserved space of exactly this type, which this
+    // program alone owns until it submits it.
+    unsafe { fill(&mut *record, slot, sk, steered_by, group, listener) };
+    entry.submit(wake_flags());
+    stats.emitted += 1;
+}
+
+/// Counts the SYN for its listener, in the kernel, whatever becomes of the record.
+#[inline(always)]
+fn count(listener: &mut Listener) -> &mut Listener {
+    // SAFETY: an aligned u64 in a live map value; other CPUs add to it the same way.
+    unsafe { atomic_increment(&raw mut listener.syns) };
+    listener
+}
+
+/// BPF's atomic add without a result, which every kernel since 3.18 has. Rust's own
+/// atomics are not offered on this target.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+unsafe fn atomic_increment(counter: *mut u64) {
+    // SAFETY: the caller gives an aligned u64 in a map value; the verifier checks it.
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({counter} + 0) += {one}",
+            counter = in(reg) counter, one = in(reg) 1_u64);
+    }
+}
+
+#[cfg(not(target_arch = "bpf"))]
+unsafe fn atomic_increment(counter: *mut u64) {
+    // SAFETY: the caller gives an aligned, live u64.
+    unsafe { *counter += 1 };
+}
+
+/// Who chose, when the caller knows only that a lookup ended.
+#[inline(always)]
+fn steering(slot: &Inflight, sk: KernelPtr, steered_by: u8) -> u8 {
+    if steered_by != steer::LOOKUP || slot.facts_skb != slot.skb && slot.facts_skb != 0 {
+        return steered_by;
+    }
+    if slot.steered != 0 {
+        return steer::SK_LOOKUP;
+    }
+    // Where the steering function is inlined (before 6.6): a socket that came
+    // without a walk of the tables can only be an sk_lookup program's.
+    if slot.walked == 0
+        && !sk.is_null()
+        && let Some(control) = filter::control()
+        && control.walk_known != 0
+    {
+        return steer::SK_LOOKUP;
+    }
+    steer::LOOKUP
+}
+
+#[inline(always)]
+fn group_of(slot: &Inflight, sk: KernelPtr, listener: Option<&mut Listener>) -> Group {
+    let reuse = sk.follow(config!(off.sk_reuseport_cb));
+    if reuse.is_null() {
+        return NO_GROUP;
+    }
+    let size = field!(reuse, reuse_num_socks => u16);
+    let mut group = Group {
+        key: reuse.0,
+        size,
+        ..NO_GROUP
+    };
+    let hint = listener.as_ref().map_or(0, |listener| listener.member_hint);
+    group.member = member(reuse, sk, size, hint);
+    if let Some(listener) = listener
+        && group.member != hint
+    {
+        listener.member_hint = group.member;
+    }
+    let prog = reuse.follow(config!(off.reuse_prog));
+    if !prog.is_null() {
+        group.prog_id = field!(prog.follow(config!(off.prog_aux)), aux_id => u32);
+        group.prog = if field!(prog, prog_type => u32) == PROG_TYPE_CLASSIC {
+            group_prog::CLASSIC
+        } else if slot.facts_skb == slot.skb && slot.group_prog != 0 {
+            slot.group_prog
+        } else {
+            group_prog::EBPF
+        };
+    }
+    group
+}
+
+/// Index of the socket in its group: where it was last time, else by search.
+/// A member that leaves is replaced by the last one, so places do change
+/// (`__reuseport_detach_sock`, net/core/sock_reuseport.c).
+#[inline(always)]
+fn member(reuse: KernelPtr, sk: KernelPtr, size: u16, hint: u16) -> u16 {
+    let socks = reuse.at(config!(off.reuse_socks).into());
+    if hint < size && socks.at(u64::from(hint) * 8).load::<u64>() == sk.0 {
+        return hint;
+    }
+    for index in 0..MAX_MEMBERS_SEARCHED {
+        if index >= u32::from(size) {
+            break;
+        }
+        if socks.at(u64::from(index) * 8).load::<u64>() == sk.0 {
+            return index as u16;
+        }
+    }
+    u16::MAX
+}
+
+#[inline(always)]
+fn fill(
+    record: &mut SynRecord,
+    slot: &Inflight,
+    sk: KernelPtr,
+    steered_by: u8,
+    group: Group,
+    listener: Option<&mut Listener>,
+) {
+    record.kind = kind::SYN;
+    // SAFETY: helpers without arguments.
+    (record.cpu, record.ktime_ns) = unsafe { (bpf_get_smp_processor_id(), bpf_ktime_get_ns()) };
+    record.group = group.key;
+    record.netns_cookie = slot.netns_cookie;
+    record.netns = slot.netns;
+    record.ifindex = slot.ifindex;
+    record.sdif = slot.sdif;
+    record.prog_id = group.prog_id;
+    record.client = slot.client;
+    record.destination = slot.destination;
+    record.client_port_be = slot.client_port_be;
+    record.destination_port_be = slot.destination_port_be;
+    record.group_size = group.size;
+    record.member = group.member;
+    record.family = slot.family;
+    record.steer = steered_by;
+    record.group_prog = group.prog;
+    record.reserved = 0;
+    if let Some(listener) = listener {
+        record.has_listener = 1;
+        record.bound_dev_if = field!(sk, sk_bound_dev_if => u32);
+        record.queue_len = field!(sk, sk_ack_backlog => u32);
+        record.queue_limit = field!(sk, sk_max_ack_backlog => u32);
+        if listener.cookie == 0 {
+            listener.cookie = field!(sk, sk_cookie => u64);
+        }
+        record.listener = *listener;
+    } else {
+        record.has_listener = 0;
+        record.bound_dev_if = 0;
+        record.queue_len = 0;
+        record.queue_limit = 0;
+        record.listener = Listener::default();
+    }
+}
+
+/// Writes that a listener appeared or went.
+#[inline(always)]
+pub(crate) fn listener_record(what: u32, sk: KernelPtr, listener: &Listener, stats: &mut Stats) {
+    let Some(mut entry) = EVENTS.reserve::<ListenerRecord>(0) else {
+        stats.lost_listener_records += 1;
+        return;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: as in `finish`.
+    let record = unsafe { &mut *record };
+    record.kind = what;
+    // SAFETY: helpers without arguments.
+    (record.cpu, record.ktime_ns) = unsafe { (bpf_get_smp_processor_id(), bpf_ktime_get_ns()) };
+    record.sock = sk.0;
+    record.listener = *listener;
+    entry.submit(wake_flags());
+}
+
+/// The kernel wakes the reader on the first record after it caught up; past that
+/// the reader sleeps out its flush interval, unless the buffer fills up.
+#[inline(always)]
+fn wake_flags() -> u64 {
+    if EVENTS.query(BPF_RB_AVAIL_DATA.into()) >= u64::from(config!(wake_bytes)) {
+        BPF_RB_FORCE_WAKEUP.into()
+    } else {
+        0
+    }
+}

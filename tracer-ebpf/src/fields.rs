@@ -1,0 +1,113 @@
+//! The only place that reads kernel memory: typed pointers, fields at offsets
+//! given at load time, and the arguments of the traced function.
+
+use aya_ebpf::{EbpfContext, helpers::generated::bpf_probe_read_kernel};
+use sockpick_ebpf::abi::{ABSENT, ArgLoc, Config};
+
+/// Patched by user space before the object is loaded. Never read directly, but
+/// through [`config!`], so that the compiler cannot fold the zeros in.
+#[unsafe(no_mangle)]
+// SAFETY: `Config` holds integers only, for which zero is a valid value.
+pub(crate) static CONFIG: Config = unsafe { core::mem::MaybeUninit::zeroed().assume_init() };
+
+/// Reads one field of [`CONFIG`].
+macro_rules! config {
+    ($($field:ident).+) => {
+        // SAFETY: a valid, aligned, read-only static; volatile because the loader
+        // writes it after compilation.
+        unsafe { core::ptr::read_volatile(&raw const $crate::fields::CONFIG.$($field).+) }
+    };
+}
+pub(crate) use config;
+
+/// Reads a field of a kernel structure: `field!(pointer, offset name => type)`.
+macro_rules! field {
+    ($ptr:expr, $off:ident => $ty:ty) => {
+        $ptr.read::<$ty>($crate::fields::config!(off.$off))
+    };
+}
+pub(crate) use field;
+
+/// An address in kernel memory. It may be anything: reads go through
+/// `bpf_probe_read_kernel`, which checks it and fills in zeros on a fault.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KernelPtr(pub(crate) u64);
+
+impl KernelPtr {
+    pub(crate) fn is_null(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Null, or one of the kernel's `ERR_PTR` values.
+    pub(crate) fn is_err_or_null(self) -> bool {
+        self.0 == 0 || self.0 >= (-4095_i64).cast_unsigned()
+    }
+
+    #[inline(always)]
+    pub(crate) fn at(self, offset: u64) -> Self {
+        Self(self.0.wrapping_add(offset))
+    }
+
+    /// The value at `offset`, or zeros where the kernel has no such field.
+    #[inline(always)]
+    pub(crate) fn read<T: Copy + Default>(self, offset: u16) -> T {
+        if offset == ABSENT {
+            return T::default();
+        }
+        self.at(offset.into()).load()
+    }
+
+    /// The value at the address itself; zeros if it cannot be read.
+    #[inline(always)]
+    pub(crate) fn load<T: Copy + Default>(self) -> T {
+        let mut value = T::default();
+        self.copy_to(&mut value);
+        value
+    }
+
+    /// Copies `size_of::<T>()` bytes from the address to `out`; zeros on a fault.
+    #[inline(always)]
+    pub(crate) fn copy_to<T: Copy>(self, out: &mut T) {
+        // SAFETY: `out` is writable for its whole size, which the verifier checks;
+        // the source is checked by the helper. On a fault it writes zeros, valid
+        // for the plain integer types used here.
+        unsafe {
+            bpf_probe_read_kernel(
+                core::ptr::from_mut(out).cast(),
+                size_of::<T>() as u32,
+                self.0 as *const _,
+            );
+        }
+    }
+
+    /// The value of a pointer field.
+    #[inline(always)]
+    pub(crate) fn follow(self, offset: u16) -> Self {
+        Self(self.read::<u64>(offset))
+    }
+}
+
+/// An argument or the result of the traced function.
+///
+/// Read through the helper rather than by dereferencing the context, because the
+/// place is a load-time value and the verifier allows constant offsets only
+/// ("dereference of modified ctx ptr").
+#[inline(always)]
+pub(crate) fn arg<C: EbpfContext>(ctx: &C, place: ArgLoc) -> u64 {
+    if place.0 & ArgLoc::STACK == 0 {
+        return context_word(ctx, place.0);
+    }
+    let stack = KernelPtr(context_word(ctx, config!(regs_sp)));
+    stack.at(u64::from(place.0 & !ArgLoc::STACK)).load()
+}
+
+#[inline(always)]
+fn context_word<C: EbpfContext>(ctx: &C, offset: u16) -> u64 {
+    let mut value = 0_u64;
+    // SAFETY: pointer arithmetic stays inside the context (at most 512 bytes, a
+    // bound the verifier wants to see); the helper checks the read itself.
+    let source = unsafe { ctx.as_ptr().cast::<u8>().add(usize::from(offset & 0x1ff)) };
+    // SAFETY: `value` is eight writable bytes.
+    unsafe { bpf_probe_read_kernel((&raw mut value).cast(), 8, source.cast()) };
+    value
+}

@@ -1,0 +1,67 @@
+//! The in-kernel filter. What it leaves out is counted as `filtered` and nothing else.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{
+        Array, HashMap,
+        lpm_trie::{Key, LpmTrie},
+    },
+};
+use sockpick_ebpf::abi::{Control, filter};
+
+use crate::{fields::config, inflight::Inflight};
+
+#[map]
+static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+// The sizes below are set when the object is loaded, to what the session asks for.
+#[map]
+static FILTER_PORTS: HashMap<u16, u8> = HashMap::with_max_entries(1, 0);
+#[map]
+static FILTER_DST: LpmTrie<[u8; 16], u8> = LpmTrie::with_max_entries(1, NO_PREALLOC);
+#[map]
+static FILTER_SRC: LpmTrie<[u8; 16], u8> = LpmTrie::with_max_entries(1, NO_PREALLOC);
+#[map]
+static FILTER_NETNS: HashMap<u32, u8> = HashMap::with_max_entries(1, 0);
+
+/// `BPF_F_NO_PREALLOC`, which a trie must have.
+const NO_PREALLOC: u32 = 1;
+const AF_INET: u16 = 2;
+
+/// Reads a field of the control structure.
+#[inline(always)]
+pub(crate) fn control() -> Option<&'static Control> {
+    CONTROL.get(0)
+}
+
+/// Whether the SYN in the slot is to be recorded.
+#[inline(always)]
+pub(crate) fn passes(syn: &Inflight) -> bool {
+    if let Some(control) = control()
+        && control.only_netns != 0
+    {
+        return control.only_netns == syn.netns;
+    }
+    let wanted = config!(filters);
+    if wanted == 0 {
+        return true;
+    }
+    if wanted & filter::IPV4 != 0 && syn.family != AF_INET {
+        return false;
+    }
+    if wanted & filter::IPV6 != 0 && syn.family == AF_INET {
+        return false;
+    }
+    // SAFETY: the value is not used, only whether there is one.
+    if wanted & filter::PORTS != 0 && unsafe { FILTER_PORTS.get(syn.destination_port_be) }.is_none()
+    {
+        return false;
+    }
+    // SAFETY: as above.
+    if wanted & filter::NETNS != 0 && unsafe { FILTER_NETNS.get(syn.netns) }.is_none() {
+        return false;
+    }
+    if wanted & filter::DST != 0 && FILTER_DST.get(Key::new(128, syn.destination)).is_none() {
+        return false;
+    }
+    wanted & filter::SRC == 0 || FILTER_SRC.get(Key::new(128, syn.client)).is_some()
+}

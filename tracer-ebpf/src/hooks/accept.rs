@@ -1,0 +1,50 @@
+//! `inet_csk_accept`: who takes connections from a listener, in process context.
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid},
+};
+
+use crate::{
+    fields::{KernelPtr, arg, config},
+    hooks::calls,
+    listeners,
+};
+
+/// fexit: listener and connection at once.
+#[inline(always)]
+pub(crate) fn accepted<C: EbpfContext>(ctx: &C) {
+    note(
+        KernelPtr(arg(ctx, config!(args.accept_sk))),
+        arg(ctx, config!(args.accept_ret)),
+    );
+}
+
+/// kprobe
+#[inline(always)]
+pub(crate) fn entry<C: EbpfContext>(ctx: &C) {
+    calls::remember(KernelPtr(arg(ctx, config!(args.accept_sk))));
+}
+
+/// kretprobe
+#[inline(always)]
+pub(crate) fn exit<C: EbpfContext>(ctx: &C) {
+    if let Some(sk) = calls::recall() {
+        note(sk, arg(ctx, config!(args.accept_ret)));
+    }
+}
+
+#[inline(always)]
+fn note(sk: KernelPtr, connection: u64) {
+    if connection == 0 {
+        return;
+    }
+    let process = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if let Some(listener) = listeners::known(sk)
+        && listener.accept_pid != process
+        && let Ok(comm) = bpf_get_current_comm()
+    {
+        listener.accept_comm = comm;
+        listener.accept_pid = process;
+    }
+}

@@ -1,0 +1,81 @@
+//! Listeners come (`inet_csk_listen_start`) and go (`inet_unhash`).
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid},
+};
+use aya_log_ebpf::debug;
+use sockpick_ebpf::abi::kind;
+
+use crate::{
+    emit,
+    fields::{KernelPtr, arg, config, field},
+    hooks::calls,
+    inflight::stats,
+    listeners::{self, TCP_LISTEN},
+};
+
+/// fexit: socket and result at once.
+#[inline(always)]
+pub(crate) fn started<C: EbpfContext>(ctx: &C) {
+    note(
+        ctx,
+        KernelPtr(arg(ctx, config!(args.listen_sk))),
+        arg(ctx, config!(args.listen_ret)),
+    );
+}
+
+/// kprobe
+#[inline(always)]
+pub(crate) fn start_entry<C: EbpfContext>(ctx: &C) {
+    calls::remember(KernelPtr(arg(ctx, config!(args.listen_sk))));
+}
+
+/// kretprobe
+#[inline(always)]
+pub(crate) fn start_exit<C: EbpfContext>(ctx: &C) {
+    if let Some(sk) = calls::recall() {
+        note(ctx, sk, arg(ctx, config!(args.listen_ret)));
+    }
+}
+
+/// The socket is in the table now, in the context of the process that called `listen()`.
+#[inline(always)]
+fn note<C: EbpfContext>(ctx: &C, sk: KernelPtr, result: u64) {
+    if result as u32 != 0 {
+        return;
+    }
+    let Some(stats) = stats() else { return };
+    // A SYN may have met it already, between its hashing and this return: then it
+    // has its name. Another inode means that the address was used again.
+    let entry = match listeners::known(sk) {
+        Some(entry) if entry.closed == 0 && entry.inode == listeners::inode(sk) => Some(entry),
+        _ => listeners::replace(sk, stats),
+    };
+    let Some(entry) = entry else { return };
+    entry.listen_pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if let Ok(comm) = bpf_get_current_comm() {
+        entry.listen_comm = comm;
+    }
+    debug!(ctx, "listener on port {} opened", entry.port);
+    emit::listener_record(kind::LISTEN, sk, entry, stats);
+}
+
+/// Entry of `inet_unhash`, which every TCP socket passes on its way out. The state
+/// is still `TCP_LISTEN` here for a listener (`tcp_set_state`, net/ipv4/tcp.c).
+#[inline(always)]
+pub(crate) fn unhash<C: EbpfContext>(ctx: &C) {
+    let sk = KernelPtr(arg(ctx, config!(args.unhash_sk)));
+    if field!(sk, sk_state => u8) != TCP_LISTEN {
+        return;
+    }
+    if let Some(entry) = listeners::known(sk)
+        && entry.closed == 0
+        && let Some(stats) = stats()
+    {
+        // Kept, not removed: a lookup on another CPU may still end with it. User
+        // space removes it some time after this record.
+        entry.closed = 1;
+        emit::listener_record(kind::CLOSE, sk, entry, stats);
+    }
+}

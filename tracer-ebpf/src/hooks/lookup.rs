@@ -1,0 +1,183 @@
+//! The listener lookup: which packet it is for, and which socket it ended with.
+
+use aya_ebpf::EbpfContext;
+use aya_log_ebpf::debug;
+use sockpick_ebpf::abi::{LookupArgs, Stats, steer};
+
+use crate::{
+    emit,
+    fields::{KernelPtr, arg, config, field},
+    filter,
+    inflight::{Inflight, inflight, state, stats},
+    listeners::mapped,
+};
+
+/// IPv4: `__inet_lookup_listener`.
+pub(crate) const V4: u16 = 2;
+/// IPv6: `inet6_lookup_listener`.
+pub(crate) const V6: u16 = 10;
+
+const IPPROTO_TCP: u8 = 6;
+const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
+
+/// Argument places for one family. Read one by one, where they are used: a copy
+/// of the whole structure would not fit the stack.
+macro_rules! place {
+    ($family:expr, $field:ident) => {
+        if $family == V4 {
+            config!(args.lookup4.$field)
+        } else {
+            config!(args.lookup6.$field)
+        }
+    };
+}
+const _: fn(LookupArgs) = |_| ();
+
+/// fexit: arguments and result at once.
+#[inline(always)]
+pub(crate) fn whole<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
+    let (Some(slot), Some(stats)) = (inflight(), stats()) else {
+        return;
+    };
+    start::<FAMILY, C>(ctx, slot, stats);
+    end(ctx, slot, stats, arg(ctx, place!(FAMILY, ret)));
+}
+
+/// kprobe: the lookup starts.
+#[inline(always)]
+pub(crate) fn entry<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
+    let (Some(slot), Some(stats)) = (inflight(), stats()) else {
+        return;
+    };
+    slot.forget_facts();
+    start::<FAMILY, C>(ctx, slot, stats);
+}
+
+/// kretprobe: the lookup ended.
+#[inline(always)]
+pub(crate) fn exit<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
+    let (Some(slot), Some(stats)) = (inflight(), stats()) else {
+        return;
+    };
+    end(ctx, slot, stats, arg(ctx, place!(FAMILY, ret)));
+}
+
+/// kprobe on the table walk inside the lookup.
+#[inline(always)]
+pub(crate) fn walked<C: EbpfContext>(_ctx: &C) {
+    if let Some(slot) = inflight()
+        && slot.state != state::IDLE
+    {
+        slot.facts_for(slot.skb);
+        slot.walked = 1;
+    }
+}
+
+#[inline(always)]
+fn start<const FAMILY: u16, C: EbpfContext>(ctx: &C, slot: &mut Inflight, stats: &mut Stats) {
+    give_up_unfinished(slot, stats);
+    let skb = KernelPtr(arg(ctx, place!(FAMILY, skb)));
+    if skb.is_null() {
+        stats.no_skb += 1;
+        return;
+    }
+    let net = KernelPtr(arg(ctx, place!(FAMILY, net)));
+    slot.ifindex = arg(ctx, place!(FAMILY, dif)) as u32;
+    slot.sdif = arg(ctx, place!(FAMILY, sdif)) as u32;
+    begin(ctx, slot, stats, skb, net, FAMILY);
+}
+
+#[inline(always)]
+fn end<C: EbpfContext>(ctx: &C, slot: &mut Inflight, stats: &mut Stats, ret: u64) {
+    let sk = KernelPtr(ret);
+    if slot.state == state::NETFILTER {
+        slot.state = state::IDLE;
+        slot.nf_skb = slot.skb;
+        slot.nf_sk = sk.0;
+        slot.forget_facts();
+    } else if slot.state == state::RECEIVE {
+        debug!(ctx, "lookup ended: found={}", u8::from(!sk.is_null()));
+        emit::finish(slot, stats, sk, steer::LOOKUP);
+    }
+}
+
+/// A lookup whose end was not seen (its return probe was missed) is lost, and
+/// said to be so when the next one starts.
+#[inline(always)]
+pub(crate) fn give_up_unfinished(slot: &mut Inflight, stats: &mut Stats) {
+    if slot.state == state::RECEIVE {
+        stats.lost_return += 1;
+    }
+    slot.state = state::IDLE;
+}
+
+/// Reads the packet into the slot. Leaves the slot idle unless it is a SYN that is
+/// to be recorded, or one that netfilter looks up.
+#[inline(always)]
+pub(crate) fn begin<C: EbpfContext>(
+    ctx: &C,
+    slot: &mut Inflight,
+    stats: &mut Stats,
+    skb: KernelPtr,
+    net: KernelPtr,
+    family: u16,
+) {
+    let head = skb.follow(config!(off.skb_head));
+    let transport = u64::from(field!(skb, skb_transport_header => u16));
+    let network = u64::from(field!(skb, skb_network_header => u16));
+    let tcp: [u8; 16] = head.at(transport).load();
+    if tcp[13] & (SYN | ACK | RST | FIN) != SYN {
+        stats.not_syn += 1;
+        return;
+    }
+    let position = skb.follow(config!(off.skb_data)).0.wrapping_sub(head.0);
+    if position != transport && position != network {
+        stats.other_stage += 1;
+        return;
+    }
+    if !read_addresses(slot, head.at(network), family) {
+        stats.not_syn += 1;
+        return;
+    }
+    slot.skb = skb.0;
+    slot.family = family;
+    if position != transport {
+        stats.netfilter += 1;
+        slot.state = state::NETFILTER;
+        return;
+    }
+    slot.client_port_be = u16::from_ne_bytes([tcp[0], tcp[1]]);
+    slot.destination_port_be = u16::from_ne_bytes([tcp[2], tcp[3]]);
+    slot.seq = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
+    slot.netns = field!(net, net_inum => u32);
+    slot.netns_cookie = field!(net, net_cookie => u64);
+    if !filter::passes(slot) {
+        stats.filtered += 1;
+        return;
+    }
+    stats.syns += 1;
+    slot.state = state::RECEIVE;
+    debug!(ctx, "SYN for port {} begins", u16::from_be(slot.destination_port_be));
+}
+
+/// Addresses from the IP header; false if the packet is known not to be TCP
+/// (DCCP shares the lookup functions up to 6.15).
+#[inline(always)]
+fn read_addresses(slot: &mut Inflight, ip: KernelPtr, family: u16) -> bool {
+    if family == V4 {
+        let header: [u8; 12] = ip.at(8).load();
+        if header[1] != IPPROTO_TCP {
+            return false;
+        }
+        slot.client = mapped([header[4], header[5], header[6], header[7]]);
+        slot.destination = mapped(ip.at(16).load());
+    } else {
+        // No protocol check: extension headers may stand before TCP.
+        ip.at(8).copy_to(&mut slot.client);
+        ip.at(24).copy_to(&mut slot.destination);
+    }
+    true
+}

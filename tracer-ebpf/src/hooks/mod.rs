@@ -1,0 +1,11 @@
+//! One file per thing that happens to a SYN or a listener. Each body serves every
+//! mechanism: fexit sees arguments and result at once, a kprobe and kretprobe
+//! pair sees them one after the other.
+
+pub(crate) mod accept;
+pub(crate) mod calls;
+pub(crate) mod listen;
+pub(crate) mod lookup;
+pub(crate) mod request;
+pub(crate) mod reuseport;
+pub(crate) mod steer;

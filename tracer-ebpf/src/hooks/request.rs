@@ -1,0 +1,56 @@
+//! `tcp_conn_request`: the kernel takes the SYN for processing on a socket. Nearly
+//! always that is the one its lookup ended with; otherwise something steered it.
+
+use aya_ebpf::EbpfContext;
+use aya_log_ebpf::debug;
+use sockpick_ebpf::abi::steer;
+
+use crate::{
+    emit,
+    fields::{KernelPtr, arg, config, field},
+    hooks::lookup::{self, V4, V6},
+    inflight::{inflight, state, stats},
+};
+
+/// Entry of `tcp_conn_request(rsk_ops, af_ops, sk, skb)`.
+#[inline(always)]
+pub(crate) fn entry<C: EbpfContext>(ctx: &C) {
+    let (Some(slot), Some(stats)) = (inflight(), stats()) else {
+        return;
+    };
+    let sk = KernelPtr(arg(ctx, config!(args.request_sk)));
+    let skb = KernelPtr(arg(ctx, config!(args.request_skb)));
+    if slot.done_skb == skb.0 && slot.done_sk == sk.0 {
+        slot.done_skb = 0;
+        // The sequence number tells the packet from an earlier one that was dropped
+        // after its lookup and whose memory this one got.
+        if field!(skb, skb_cb_seq => u32) == slot.done_seq {
+            return;
+        }
+    }
+    if slot.state == state::RECEIVE && slot.skb == skb.0 {
+        // The lookup's return probe was missed: the result is here all the same.
+        emit::finish(slot, stats, sk, steer::LOOKUP);
+        slot.done_skb = 0;
+        return;
+    }
+    debug!(ctx, "SYN reached a socket without a lookup");
+    lookup::give_up_unfinished(slot, stats);
+    let by = if slot.nf_skb == skb.0 && slot.nf_sk == sk.0 {
+        steer::TPROXY
+    } else {
+        steer::ASSIGN
+    };
+    slot.nf_skb = 0;
+    let head = skb.follow(config!(off.skb_head));
+    let network = u64::from(field!(skb, skb_network_header => u16));
+    let version = head.at(network).load::<u8>() >> 4;
+    slot.ifindex = field!(skb, skb_iif => u32);
+    slot.sdif = 0;
+    let net = sk.follow(config!(off.sk_net));
+    lookup::begin(ctx, slot, stats, skb, net, if version == 4 { V4 } else { V6 });
+    if slot.state == state::RECEIVE {
+        emit::finish(slot, stats, sk, by);
+        slot.done_skb = 0;
+    }
+}

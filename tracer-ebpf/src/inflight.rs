@@ -1,0 +1,102 @@
+//! The SYN that this CPU is looking up right now.
+//!
+//! A SYN is received, looked up and taken for processing in one go in softirq, so
+//! one slot per CPU is enough; it is keyed by the packet's address all the same,
+//! because a nested or preempted lookup must never lend its facts to another.
+
+use aya_ebpf::{macros::map, maps::PerCpuArray};
+use sockpick_ebpf::abi::{Stats, maps};
+
+/// State of [`Inflight`].
+pub(crate) mod state {
+    /// No lookup is under way.
+    pub(crate) const IDLE: u32 = 0;
+    /// A SYN in the TCP receive path is being looked up.
+    pub(crate) const RECEIVE: u32 = 1;
+    /// A netfilter rule looks a SYN up.
+    pub(crate) const NETFILTER: u32 = 2;
+}
+
+/// The packet, and what the hooks inside the lookup said about it.
+#[repr(C)]
+pub(crate) struct Inflight {
+    /// Address of the packet's `sk_buff` while `state` is not idle.
+    pub(crate) skb: u64,
+    /// Address of the last packet whose event was written, until
+    /// `tcp_conn_request` took it for processing.
+    pub(crate) done_skb: u64,
+    /// The socket that event named.
+    pub(crate) done_sk: u64,
+    /// Last packet looked up by netfilter, and the socket it got.
+    pub(crate) nf_skb: u64,
+    pub(crate) nf_sk: u64,
+    /// Packet that the facts below belong to.
+    pub(crate) facts_skb: u64,
+    pub(crate) netns_cookie: u64,
+    pub(crate) client: [u8; 16],
+    pub(crate) destination: [u8; 16],
+    /// Both ports in network order: the first four bytes of the TCP header.
+    pub(crate) client_port_be: u16,
+    pub(crate) destination_port_be: u16,
+    /// Sequence number, host order.
+    pub(crate) seq: u32,
+    /// Sequence number of the packet in `done_skb`.
+    pub(crate) done_seq: u32,
+    pub(crate) state: u32,
+    pub(crate) netns: u32,
+    pub(crate) ifindex: u32,
+    pub(crate) sdif: u32,
+    pub(crate) family: u16,
+    /// Fact: an `sk_lookup` program returned a socket or refused the packet.
+    pub(crate) steered: u8,
+    /// Fact: one of `abi::group_prog`, for an `SK_REUSEPORT` program that ran.
+    pub(crate) group_prog: u8,
+    /// Fact: the listener tables were walked.
+    pub(crate) walked: u8,
+    pub(crate) reserved: [u8; 7],
+}
+
+impl Inflight {
+    /// Forgets what hooks inside earlier lookups said.
+    #[inline(always)]
+    pub(crate) fn forget_facts(&mut self) {
+        self.facts_skb = 0;
+        self.steered = 0;
+        self.group_prog = 0;
+        self.walked = 0;
+    }
+
+    /// Makes the facts belong to `skb`, forgetting those of another packet.
+    #[inline(always)]
+    pub(crate) fn facts_for(&mut self, skb: u64) {
+        if self.facts_skb != skb {
+            self.forget_facts();
+            self.facts_skb = skb;
+        }
+    }
+}
+
+#[map]
+static INFLIGHT: PerCpuArray<Inflight> = PerCpuArray::with_max_entries(1, 0);
+
+#[map(name = "STATS")]
+static STATS: PerCpuArray<Stats> = PerCpuArray::with_max_entries(1, 0);
+const _: &str = maps::STATS;
+
+/// This CPU's slot.
+#[inline(always)]
+pub(crate) fn inflight() -> Option<&'static mut Inflight> {
+    let slot = INFLIGHT.get_ptr_mut(0)?;
+    // SAFETY: a live map value of this CPU; programs on one CPU do not overlap in
+    // the receive path, and each program takes it once.
+    Some(unsafe { &mut *slot })
+}
+
+/// This CPU's counters.
+#[inline(always)]
+pub(crate) fn stats() -> Option<&'static mut Stats> {
+    let stats = STATS.get_ptr_mut(0)?;
+    // SAFETY: as for the slot; a counter that a nested program raises in between
+    // can at worst be short by that one.
+    Some(unsafe { &mut *stats })
+}

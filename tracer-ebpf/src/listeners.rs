@@ -1,0 +1,111 @@
+//! What is known of each listening socket: read once, then kept in a map, so that
+//! a SYN costs one lookup and not a dozen reads.
+
+use aya_ebpf::{
+    helpers::{bpf_get_smp_processor_id, generated::bpf_ktime_get_ns},
+    macros::map,
+    maps::{HashMap, PerCpuArray},
+};
+use sockpick_ebpf::abi::{ABSENT, Listener, MAX_LISTENERS, Stats};
+
+use crate::fields::{KernelPtr, config, field};
+
+/// `BPF_NOEXIST`: the first of two CPUs that meet a listener names it.
+const NOEXIST: u64 = 1;
+const AF_INET: u16 = 2;
+/// `TCP_LISTEN`, include/net/tcp_states.h
+pub(crate) const TCP_LISTEN: u8 = 10;
+
+#[map]
+static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(MAX_LISTENERS, 0);
+/// Where a listener is put together: too large for the stack beside the rest.
+#[map]
+static SCRATCH: PerCpuArray<Listener> = PerCpuArray::with_max_entries(1, 0);
+
+/// The entry of a listener, if it has one.
+#[inline(always)]
+pub(crate) fn known(sk: KernelPtr) -> Option<&'static mut Listener> {
+    let entry = LISTENERS.get_ptr_mut(sk.0)?;
+    // SAFETY: a live map value. Programs on other CPUs may write the counter
+    // (atomically) and the acceptor (at worst torn between two acceptors).
+    Some(unsafe { &mut *entry })
+}
+
+/// The entry of a listener, made now if there is none.
+#[inline(always)]
+pub(crate) fn of(sk: KernelPtr, stats: &mut Stats) -> Option<&'static mut Listener> {
+    if let Some(entry) = known(sk) {
+        return Some(entry);
+    }
+    let new = read(sk)?;
+    if LISTENERS.insert(sk.0, &*new, NOEXIST).is_err()
+        && let None = known(sk)
+    {
+        // The map is full: a session without lasting ids is better than none.
+        stats.listeners_full += 1;
+        return Some(new);
+    }
+    known(sk)
+}
+
+/// Puts a fresh entry in place of whatever was kept under this address.
+#[inline(always)]
+pub(crate) fn replace(sk: KernelPtr, stats: &mut Stats) -> Option<&'static mut Listener> {
+    let new = read(sk)?;
+    if LISTENERS.insert(sk.0, &*new, 0).is_err() {
+        stats.listeners_full += 1;
+        return Some(new);
+    }
+    known(sk)
+}
+
+/// Inode number of the socket in sockfs.
+///
+/// `sk_ino` from 6.18 (5d6b58c932ec, net/core/sock.c); before, the inode that
+/// encloses `sk_socket` (`struct socket_alloc`, include/net/sock.h).
+#[inline(always)]
+pub(crate) fn inode(sk: KernelPtr) -> u64 {
+    if config!(off.sk_ino) != ABSENT {
+        return field!(sk, sk_ino => u64);
+    }
+    let socket = sk.follow(config!(off.sk_socket));
+    if socket.is_null() {
+        return 0;
+    }
+    field!(socket, socket_ino => u64)
+}
+
+/// Reads a listener from the kernel's structures into the scratch entry.
+#[inline(always)]
+fn read(sk: KernelPtr) -> Option<&'static mut Listener> {
+    let scratch = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: a live map value of this CPU.
+    let new = unsafe { &mut *scratch };
+    *new = Listener::default();
+    // SAFETY: helpers without arguments.
+    let (now, cpu) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
+    new.stamp = (now & !0xff) | u64::from(cpu & 0xff);
+    let net = sk.follow(config!(off.sk_net));
+    new.netns = field!(net, net_inum => u32);
+    new.netns_cookie = field!(net, net_cookie => u64);
+    new.inode = inode(sk);
+    new.uid = field!(sk, sk_uid => u32);
+    new.port = field!(sk, sk_num => u16);
+    new.family = field!(sk, sk_family => u16);
+    new.bound_dev_if = field!(sk, sk_bound_dev_if => u32);
+    if new.family == AF_INET {
+        new.addr = mapped(field!(sk, sk_rcv_saddr => [u8; 4]));
+    } else {
+        new.addr = field!(sk, sk_v6_rcv_saddr => [u8; 16]);
+        let bits = field!(sk, sk_ipv6only => u8);
+        new.v6only = u8::from(u16::from(bits) & config!(off.sk_ipv6only_mask) != 0);
+    }
+    Some(new)
+}
+
+/// `::ffff:a.b.c.d`
+#[inline(always)]
+pub(crate) fn mapped(ipv4: [u8; 4]) -> [u8; 16] {
+    let [a, b, c, d] = ipv4;
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+}

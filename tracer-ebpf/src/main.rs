@@ -1,0 +1,88 @@
+//! The programs: one entry per kernel function and mechanism, and nothing else.
+//! What they do is in [`hooks`]; the mechanisms differ only in where arguments
+//! lie, which user space says at load time.
+#![cfg_attr(target_arch = "bpf", no_std)]
+#![cfg_attr(target_arch = "bpf", no_main)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+// Programs are found by the loader through their ELF sections, not by callers.
+#![allow(missing_docs, reason = "the entries repeat the names of the functions they hook")]
+#![allow(unreachable_pub, reason = "entries are exported to the object file, not to Rust")]
+
+mod emit;
+mod fields;
+mod filter;
+mod hooks;
+mod inflight;
+mod listeners;
+
+use aya_ebpf::{
+    macros::{fentry, fexit, kprobe, kretprobe},
+    programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
+};
+use hooks::{
+    accept, listen,
+    lookup::{self, V4, V6},
+    request, reuseport, steer,
+};
+
+/// Declares program entries: `mechanism name(context type) => body;`.
+macro_rules! programs {
+    ($($mechanism:ident $name:ident($context:ty) => $body:expr;)*) => {$(
+        #[$mechanism]
+        pub fn $name(ctx: $context) -> u32 {
+            let body: fn(&$context) = $body;
+            body(&ctx);
+            0
+        }
+    )*};
+}
+
+programs! {
+    // __inet_lookup_listener, inet6_lookup_listener
+    fexit lookup4_x(FExitContext) => lookup::whole::<V4, _>;
+    fexit lookup6_x(FExitContext) => lookup::whole::<V6, _>;
+    kprobe lookup4_k(ProbeContext) => lookup::entry::<V4, _>;
+    kprobe lookup6_k(ProbeContext) => lookup::entry::<V6, _>;
+    kretprobe lookup4_r(RetProbeContext) => lookup::exit::<V4, _>;
+    kretprobe lookup6_r(RetProbeContext) => lookup::exit::<V6, _>;
+    // inet_lhash2_lookup, inet6_lhash2_lookup
+    kprobe walk4_k(ProbeContext) => lookup::walked;
+    kprobe walk6_k(ProbeContext) => lookup::walked;
+    // inet_lookup_run_sk_lookup, inet6_lookup_run_sk_lookup
+    fexit steer4_x(FExitContext) => steer::exit::<V4, _>;
+    fexit steer6_x(FExitContext) => steer::exit::<V6, _>;
+    kretprobe steer4_r(RetProbeContext) => steer::exit_in_lookup::<V4, _>;
+    kretprobe steer6_r(RetProbeContext) => steer::exit_in_lookup::<V6, _>;
+    // bpf_run_sk_reuseport
+    fexit group_prog_x(FExitContext) => reuseport::exit;
+    kretprobe group_prog_r(RetProbeContext) => reuseport::exit_in_lookup;
+    // tcp_conn_request
+    fentry request_e(FEntryContext) => request::entry;
+    kprobe request_k(ProbeContext) => request::entry;
+    // inet_csk_listen_start
+    fexit listen_x(FExitContext) => listen::started;
+    kprobe listen_k(ProbeContext) => listen::start_entry;
+    kretprobe listen_r(RetProbeContext) => listen::start_exit;
+    // inet_unhash
+    fentry unhash_e(FEntryContext) => listen::unhash;
+    kprobe unhash_k(ProbeContext) => listen::unhash;
+    // inet_csk_accept
+    fexit accept_x(FExitContext) => accept::accepted;
+    kprobe accept_k(ProbeContext) => accept::entry;
+    kretprobe accept_r(RetProbeContext) => accept::exit;
+}
+
+/// GPL, because the tracing helpers are offered to GPL programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The package builds on the host too, so that lints and tools see it.
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

@@ -1,0 +1,68 @@
+//! Builds the eBPF object with whichever toolchain this machine has: Debian's
+//! compiler, linked into rustup by `cargo xtask setup`, or a rustup nightly with
+//! `rust-src`.
+
+use std::{env, process::Command};
+
+use anyhow::{Context as _, Result, bail};
+use aya_build::{Package, Toolchain};
+
+/// Name under which `cargo xtask setup` links Debian's compiler.
+const LINKED: &str = "sockpick-bpf";
+/// Crates that use unstable features: named one by one, so that aya-build does not
+/// take the compiler for a nightly and rebuild `core`, which Debian ships built.
+const UNSTABLE: &str = "aya_ebpf,aya_ebpf_bindings,sockpick_ebpf";
+const EBPF_DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tracer-ebpf");
+
+fn main() -> Result<()> {
+    println!("cargo:rerun-if-env-changed=SOCKPICK_BPF_TOOLCHAIN");
+    let toolchain = toolchain()?;
+    if !succeeds("bpf-linker", &["--version"]) {
+        bail!("bpf-linker is not on PATH: run `cargo xtask setup` (or `cargo install bpf-linker`)");
+    }
+    if toolchain != "nightly" {
+        // SAFETY: this build script has one thread.
+        unsafe { env::set_var("RUSTC_BOOTSTRAP", UNSTABLE) };
+    }
+    let package = Package {
+        name: "sockpick-ebpf",
+        root_dir: EBPF_DIR,
+        ..Package::default()
+    };
+    aya_build::build_ebpf([package], Toolchain::Custom(&toolchain))
+        .context("the eBPF programs did not build; `cargo xtask setup` checks the toolchain")
+}
+
+fn toolchain() -> Result<String> {
+    if let Ok(named) = env::var("SOCKPICK_BPF_TOOLCHAIN") {
+        return Ok(named);
+    }
+    if succeeds("rustup", &["run", LINKED, "rustc", "--version"]) {
+        return Ok(LINKED.into());
+    }
+    if nightly_has_core_source() {
+        return Ok("nightly".into());
+    }
+    bail!(
+        "no toolchain for eBPF: run `cargo xtask setup`, or install the usual aya set-up \
+         (`rustup toolchain install nightly --component rust-src`, `cargo install bpf-linker`)"
+    )
+}
+
+fn nightly_has_core_source() -> bool {
+    let sysroot = Command::new("rustup")
+        .args(["run", "nightly", "rustc", "--print", "sysroot"])
+        .output();
+    sysroot.is_ok_and(|output| {
+        let root = String::from_utf8_lossy(&output.stdout);
+        let core = format!("{}/lib/rustlib/src/rust/library/core", root.trim());
+        output.status.success() && std::path::Path::new(&core).is_dir()
+    })
+}
+
+fn succeeds(program: &str, args: &[&str]) -> bool {
+    Command::new(program)
+        .args(args)
+        .output()
+        .is_ok_and(|output| output.status.success())
+}

@@ -1,0 +1,167 @@
+//! `sockpick doctor`: what this kernel offers, which probes would attach by which
+//! mechanism, what is missing and what to do about it.
+
+use std::io::{self, Write as _};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::{
+    cli::{DoctorArgs, Output},
+    failure::Failure,
+    kernel::preflight::{self, Finding},
+    probes::{
+        loader::{Filters, Kernel, Programs, Wishes},
+        plan::{Decision, HOOKS, Hook, Mechanism, Plan, plan},
+        selfcheck,
+    },
+};
+
+/// Everything that was found.
+#[derive(Serialize)]
+struct Report {
+    kernel: String,
+    findings: Vec<Finding>,
+    /// Mechanisms by which the lookups can be hooked here, the best first.
+    backends: Vec<Mechanism>,
+    hooks: Vec<HookReport>,
+    /// Whether tracing would work, and why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+/// What becomes of one hook.
+#[derive(Serialize)]
+struct HookReport {
+    hook: Hook,
+    function: &'static str,
+    /// As the session would use it.
+    used: String,
+    /// With fentry alone.
+    fentry: String,
+    /// With kprobes alone.
+    kprobe: String,
+}
+
+pub(super) fn run(args: &DoctorArgs) -> Result<()> {
+    let report = examine(args);
+    let mut out = io::stdout().lock();
+    match args.output {
+        Output::Json => writeln!(out, "{}", serde_json::to_string(&report)?)?,
+        Output::Table => table(&mut out, &report)?,
+    }
+    out.flush()?;
+    match report.problem {
+        Some(problem) => Err(Failure::environment(problem).into()),
+        None => Ok(()),
+    }
+}
+
+fn examine(args: &DoctorArgs) -> Report {
+    let findings = preflight::findings(args.btf.is_some());
+    let mut report = Report {
+        kernel: preflight::release().0,
+        backends: Vec::new(),
+        hooks: Vec::new(),
+        problem: findings
+            .iter()
+            .find(|finding| !finding.ok)
+            .map(|finding| format!("tracing is not possible: {}", finding.message())),
+        findings,
+    };
+    let mut kernel = match Kernel::examine(args.btf.as_ref()) {
+        Ok(kernel) => kernel,
+        Err(error) => {
+            report.problem.get_or_insert(format!("tracing is not possible: {error:#}"));
+            return report;
+        }
+    };
+    if report.problem.is_none() {
+        for mechanism in [Mechanism::Fentry, Mechanism::Kprobe] {
+            match attach(&mut kernel, args, Some(mechanism)) {
+                Ok(_) => report.backends.push(mechanism),
+                Err(error) => {
+                    report.findings.push(Finding {
+                        subject: if mechanism == Mechanism::Fentry { "fentry" } else { "kprobe" },
+                        ok: true,
+                        found: format!("{error:#}"),
+                        remedy: None,
+                    });
+                }
+            }
+        }
+        match attach(&mut kernel, args, args.backend) {
+            Ok(finding) => report.findings.push(finding),
+            Err(error) => report.problem = Some(format!("tracing is not possible: {error:#}")),
+        }
+    }
+    let used = plan(&kernel.features, args.backend);
+    let fentry = plan(&kernel.features, Some(Mechanism::Fentry));
+    let kprobe = plan(&kernel.features, Some(Mechanism::Kprobe));
+    report.hooks = HOOKS
+        .into_iter()
+        .map(|hook| HookReport {
+            hook,
+            function: hook.function(),
+            used: word(&used, hook),
+            fentry: word(&fentry, hook),
+            kprobe: word(&kprobe, hook),
+        })
+        .collect();
+    report
+}
+
+/// Attaches, runs the self-check and detaches again.
+fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Mechanism>) -> Result<Finding> {
+    let wishes = Wishes {
+        backend,
+        btf: args.btf.clone(),
+        buffer_bytes: 1 << 16,
+        filters: Filters::default(),
+        debug_programs: false,
+    };
+    let mut programs = Programs::attach(kernel, &wishes)?;
+    let mut ring = programs.take_events()?;
+    selfcheck::run(&mut programs, &mut ring)?;
+    Ok(Finding {
+        subject: "self-check",
+        ok: true,
+        found: "passed: the programs read this kernel's structures rightly".into(),
+        remedy: None,
+    })
+}
+
+fn word(plan: &Plan, hook: Hook) -> String {
+    match plan.decision(hook) {
+        Some(Decision::Attach { mechanism, symbol }) if symbol == hook.function() => {
+            mechanism.to_string()
+        }
+        Some(Decision::Attach { mechanism, symbol }) => format!("{mechanism} on {symbol}"),
+        Some(Decision::NotNeeded(why)) => format!("not needed: {why}"),
+        Some(Decision::Missing(why)) => format!("missing: {why}"),
+        None => "missing".into(),
+    }
+}
+
+fn table(out: &mut impl io::Write, report: &Report) -> io::Result<()> {
+    for finding in &report.findings {
+        let mark = if finding.ok { "ok" } else { "NO" };
+        writeln!(out, "{mark:3} {:12} {}", finding.subject, finding.found)?;
+        if let Some(remedy) = &finding.remedy {
+            writeln!(out, "{:16} {remedy}", "")?;
+        }
+    }
+    if !report.hooks.is_empty() {
+        writeln!(out)?;
+        writeln!(out, "{:28} MECHANISM", "HOOK")?;
+    }
+    for hook in &report.hooks {
+        writeln!(out, "{:28} {}", hook.function, hook.used)?;
+        if hook.used.starts_with("missing")
+            && let Some(loss) = hook.hook.loss()
+        {
+            writeln!(out, "{:28} so {loss}", "")?;
+        }
+    }
+    Ok(())
+}

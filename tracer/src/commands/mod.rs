@@ -1,0 +1,19 @@
+//! One file per command.
+
+mod doctor;
+mod trace;
+
+use anyhow::Result;
+
+use crate::cli::{Cli, Command};
+
+/// Runs the command.
+///
+/// # Errors
+/// A [`crate::failure::Failure`], or another error for exit code 4.
+pub fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Trace(args) => trace::run(args),
+        Command::Doctor(args) => doctor::run(&args),
+    }
+}

@@ -1,0 +1,182 @@
+//! `sockpick trace`: sets the session up, runs it, and sums it up.
+
+mod filter;
+mod session;
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    os::fd::AsFd as _,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    signal::unix::{SignalKind, signal},
+    time::sleep,
+};
+
+use crate::{
+    cli::{Color, FamilyArg, Output, TraceArgs},
+    enrich::Enricher,
+    event::Backend,
+    failure::Failure,
+    kernel::preflight,
+    listeners, namespaces,
+    probes::{
+        loader::{Filters, Kernel, Programs, Wishes},
+        plan::{Decision, Mechanism, Plan},
+        selfcheck,
+    },
+    sinks::{Sink, json::Json, table::Table},
+    source::Source,
+};
+
+use session::Session;
+
+/// How often the log of the programs is looked at with `--debug-programs`.
+const DEBUG_INTERVAL: Duration = Duration::from_millis(200);
+
+pub(super) fn run(args: TraceArgs) -> Result<()> {
+    let level = if args.probes.debug_programs {
+        log::LevelFilter::Debug
+    } else {
+        log::LevelFilter::Warn
+    };
+    env_logger::Builder::new().filter_level(level).parse_default_env().init();
+    allowed(args.probes.btf.is_some())?;
+    let wishes = wishes(&args);
+    let mut kernel = Kernel::examine(wishes.btf.as_ref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(trace(&args, &mut kernel, &wishes))
+}
+
+/// The first thing that stands in the way, if any.
+fn allowed(own_btf_file: bool) -> Result<()> {
+    match preflight::findings(own_btf_file).iter().find(|finding| !finding.ok) {
+        Some(finding) => Err(Failure::environment(finding.message()).into()),
+        None => Ok(()),
+    }
+}
+
+fn wishes(args: &TraceArgs) -> Wishes {
+    let filter = &args.kernel_filter;
+    Wishes {
+        backend: args.probes.backend,
+        btf: args.probes.btf.clone(),
+        buffer_bytes: args.probes.buffer_size,
+        filters: Filters {
+            ports: filter.port.clone(),
+            destinations: filter.dst.clone(),
+            sources: filter.src.clone(),
+            namespaces: filter.netns.clone(),
+            ipv4: filter.family == Some(FamilyArg::Ipv4),
+            ipv6: filter.family == Some(FamilyArg::Ipv6),
+        },
+        debug_programs: args.probes.debug_programs,
+    }
+}
+
+async fn trace(args: &TraceArgs, kernel: &mut Kernel, wishes: &Wishes) -> Result<()> {
+    // Before anything is attached, so that a signal from here on ends it cleanly.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut programs = Programs::attach(kernel, wishes)?;
+    let mut ring = programs.take_events()?;
+    selfcheck::run(&mut programs, &mut ring)?;
+    let mechanism = programs.plan.lookup_mechanism().unwrap_or(Mechanism::Kprobe);
+    let mut enricher = Enricher::new(match mechanism {
+        Mechanism::Fentry => Backend::Fentry,
+        Mechanism::Kprobe => Backend::Kprobe,
+    });
+    let inventory = listeners::inventory();
+    enricher.prepare(inventory.listeners.iter().map(|listener| listener.inode));
+    let source = Source::new(ring, args.probes.flush_interval)?;
+    let mut session = Session::begin(programs, source, enricher, sink(args), args)?;
+    announce(&session.programs().plan, &inventory, mechanism);
+    let gone = reader_gone();
+    tokio::pin!(gone);
+    let deadline = deadline(args.duration);
+    tokio::pin!(deadline);
+    loop {
+        tokio::select! {
+            ready = session.source().ready() => ready?,
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            () = &mut deadline => break,
+            () = &mut gone => return Ok(()),
+            () = sleep(DEBUG_INTERVAL), if args.probes.debug_programs => {}
+        }
+        session.batch()?;
+        if session.is_complete() {
+            break;
+        }
+    }
+    let summary = session.end()?;
+    // Nobody may be left to read it.
+    let _ = write!(io::stderr(), "{summary}");
+    Ok(())
+}
+
+/// Says once what is watched, and what cannot be seen on this kernel.
+fn announce(plan: &Plan, inventory: &listeners::Inventory, mechanism: Mechanism) {
+    for (hook, decision) in &plan.hooks {
+        if let (Decision::Missing(why), Some(loss)) = (decision, hook.loss()) {
+            eprintln!("sockpick: {hook} cannot be hooked ({why}): {loss}");
+        }
+    }
+    for problem in &inventory.problems {
+        eprintln!(
+            "sockpick: {problem}; the listeners that are there are learned as SYNs reach them"
+        );
+    }
+    eprintln!(
+        "sockpick: tracing by {mechanism}; {} listeners in {} namespaces now; Ctrl-C ends",
+        inventory.listeners.len(),
+        inventory.namespaces
+    );
+}
+
+fn sink(args: &TraceArgs) -> Box<dyn Sink> {
+    let stdout = io::stdout();
+    let color = match args.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => {
+            stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        }
+    };
+    let own = namespaces::inode(Path::new("/proc/self/ns/net")).unwrap_or(0);
+    match args.output {
+        Output::Table => Box::new(Table::new(stdout, color, own)),
+        Output::Json => Box::new(Json::new(stdout)),
+    }
+}
+
+async fn deadline(duration: Option<Duration>) {
+    let end = duration.and_then(|duration| Instant::now().checked_add(duration));
+    match end {
+        Some(end) => tokio::time::sleep_until(end.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends when whoever reads a pipe at stdout has gone, even while nothing is written.
+async fn reader_gone() {
+    let watched = io::stdout()
+        .as_fd()
+        .try_clone_to_owned()
+        .context("cannot watch stdout")
+        .and_then(|fd| {
+            // SAFETY: an owned descriptor, which stays the same while it is registered.
+            Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::ERROR) }?)
+        });
+    // A file cannot be watched, and has no reader to lose.
+    let Ok(stdout) = watched else {
+        return std::future::pending().await;
+    };
+    if stdout.ready(Interest::ERROR).await.is_err() {
+        std::future::pending().await
+    }
+}

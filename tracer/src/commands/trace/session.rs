@@ -1,0 +1,316 @@
+//! One tracing session: takes batches from the source to the sink, and keeps account
+//! of every SYN that the kernel counted.
+
+use std::{collections::HashMap, time::Instant};
+
+use anyhow::{Context as _, Result};
+use aya_log::EbpfLogger;
+use sockpick_ebpf::abi::{Listener, ListenerRecord, Stats, SynRecord};
+
+use super::filter;
+use crate::{
+    cli::{TraceArgs, UserFilterArgs},
+    decode::Record,
+    enrich::{Enricher, comm},
+    event::{Endpoint, Item, Lost, Queue, Reuseport, SCHEMA, Stage},
+    judge,
+    probes::loader::Programs,
+    sinks::{
+        Sink,
+        summary::{ListenerLine, Summary, Totals},
+    },
+    source::Source,
+};
+
+/// A closed listener is removed from the kernel's map this long after its close, when
+/// no lookup can end with it any more.
+const LINGER_NS: u64 = 1_000_000_000;
+
+pub(super) struct Session<'a> {
+    programs: Programs,
+    source: Source,
+    book: Book<'a>,
+    log: Option<EbpfLogger<&'static dyn log::Log>>,
+    /// Counters when recording began.
+    baseline: Stats,
+    started: Instant,
+}
+
+/// What happens to records, apart from the probes.
+struct Book<'a> {
+    enricher: Enricher,
+    sink: Box<dyn Sink>,
+    filter: &'a UserFilterArgs,
+    limit: Option<u64>,
+    shown: u64,
+    filtered: u64,
+    not_shown: u64,
+    malformed: u64,
+    reported: HashMap<Stage, u64>,
+    tallies: HashMap<u64, Tally>,
+    closing: Vec<ListenerRecord>,
+}
+
+/// What is known of a listener for the summary.
+struct Tally {
+    listener: Listener,
+    group: Option<Reuseport>,
+    queue: Option<Queue>,
+    /// SYNs shown.
+    shown: u64,
+}
+
+impl<'a> Session<'a> {
+    /// Begins to record.
+    pub(super) fn begin(
+        mut programs: Programs,
+        source: Source,
+        enricher: Enricher,
+        sink: Box<dyn Sink>,
+        args: &'a TraceArgs,
+    ) -> Result<Self> {
+        let log = args.probes.debug_programs.then(|| programs.debug_log()).transpose()?;
+        let baseline = programs.stats()?;
+        programs.record()?;
+        Ok(Self {
+            programs,
+            source,
+            book: Book {
+                enricher,
+                sink,
+                filter: &args.user_filter,
+                limit: args.count,
+                shown: 0,
+                filtered: 0,
+                not_shown: 0,
+                malformed: 0,
+                reported: HashMap::new(),
+                tallies: HashMap::new(),
+                closing: Vec::new(),
+            },
+            log,
+            baseline,
+            started: Instant::now(),
+        })
+    }
+
+    pub(super) fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
+    pub(super) fn source(&mut self) -> &mut Source {
+        &mut self.source
+    }
+
+    /// Whether `--count` is reached.
+    pub(super) fn is_complete(&self) -> bool {
+        self.book.limit.is_some_and(|limit| self.book.shown >= limit)
+    }
+
+    /// Takes all records there are to the sink.
+    pub(super) fn batch(&mut self) -> Result<()> {
+        let book = &mut self.book;
+        book.enricher.begin_batch();
+        let mut result = Ok(());
+        self.source.drain(|record| {
+            if result.is_ok() {
+                result = match record {
+                    Ok(record) => book.take(&record),
+                    Err(_) => {
+                        book.malformed += 1;
+                        Ok(())
+                    }
+                };
+            }
+        });
+        result?;
+        self.sweep()?;
+        let stats = self.stats()?;
+        self.book.report(Stage::Queue, stats.lost_ring)?;
+        self.book.report(Stage::Kernel, stats.lost_return)?;
+        self.book.sink.flush().context("cannot write the output")?;
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
+        Ok(())
+    }
+
+    /// Detaches, takes what is left, and sums up.
+    pub(super) fn end(mut self) -> Result<Summary> {
+        self.programs.detach();
+        self.batch()?;
+        let stats = self.stats()?;
+        // Nothing is under way any more: what was counted and has no event is lost.
+        let missed = stats.syns.saturating_sub(stats.emitted + stats.lost_ring);
+        self.book.report(Stage::Kernel, missed)?;
+        self.book.sink.flush().context("cannot write the output")?;
+        let listeners = self.programs.listeners()?;
+        Ok(self.book.summary(&stats, &listeners, self.started.elapsed().as_secs_f64()))
+    }
+
+    /// Counters since recording began.
+    fn stats(&self) -> Result<Stats> {
+        let now = self.programs.stats()?;
+        let base = &self.baseline;
+        Ok(Stats {
+            syns: now.syns.saturating_sub(base.syns),
+            emitted: now.emitted.saturating_sub(base.emitted),
+            lost_ring: now.lost_ring.saturating_sub(base.lost_ring),
+            lost_return: now.lost_return.saturating_sub(base.lost_return),
+            refused: now.refused.saturating_sub(base.refused),
+            ..now
+        })
+    }
+
+    /// Removes listeners from the kernel's map that closed a while ago.
+    fn sweep(&mut self) -> Result<()> {
+        let Some(newest) = self.book.closing.last().map(|record| record.ktime_ns) else {
+            return Ok(());
+        };
+        let due = self
+            .book
+            .closing
+            .iter()
+            .take_while(|record| record.ktime_ns + LINGER_NS <= newest)
+            .count();
+        for record in self.book.closing.drain(..due).collect::<Vec<_>>() {
+            let last = self.programs.forget_listener(record.sock, record.listener.stamp)?;
+            self.book.gone(&last.unwrap_or(record.listener));
+        }
+        Ok(())
+    }
+}
+
+impl Book<'_> {
+    fn take(&mut self, record: &Record) -> Result<()> {
+        match record {
+            Record::Syn(record) => self.syn(record),
+            Record::Listen(_) => Ok(()),
+            Record::Close(record) => {
+                self.closing.push(*record);
+                Ok(())
+            }
+        }
+    }
+
+    fn syn(&mut self, record: &SynRecord) -> Result<()> {
+        if self.limit.is_some_and(|limit| self.shown >= limit) {
+            self.not_shown += 1;
+            return Ok(());
+        }
+        let event = self.enricher.event(record);
+        if !filter::passes(self.filter, &event) {
+            self.filtered += 1;
+            return Ok(());
+        }
+        if let Some(listener) = &event.listener {
+            let tally = self.tallies.entry(record.listener.stamp).or_insert_with(|| Tally {
+                listener: record.listener,
+                group: None,
+                queue: None,
+                shown: 0,
+            });
+            tally.group = event.reuseport;
+            tally.queue = Some(listener.queue);
+            tally.shown += 1;
+        }
+        self.shown += 1;
+        self.sink.write(&Item::Syn(event)).context("cannot write the output")
+    }
+
+    /// Tells the sink of losses since the last time.
+    fn report(&mut self, stage: Stage, total: u64) -> Result<()> {
+        let reported = self.reported.entry(stage).or_default();
+        let lost = total.saturating_sub(*reported);
+        if lost > 0 {
+            *reported = total;
+            let lost = Lost {
+                schema: SCHEMA,
+                lost,
+                stage,
+            };
+            self.sink.write(&Item::Lost(lost)).context("cannot write the output")?;
+        }
+        Ok(())
+    }
+
+    /// A listener closed, and no SYN can reach it any more.
+    fn gone(&mut self, last: &Listener) {
+        self.enricher.forget(last);
+        if let Some(tally) = self.tallies.get_mut(&last.stamp) {
+            tally.listener = *last;
+            tally.listener.closed = 1;
+        }
+    }
+
+    fn summary(mut self, stats: &Stats, listeners: &[(u64, Listener)], seconds: f64) -> Summary {
+        for (_, listener) in listeners {
+            if let Some(tally) = self.tallies.get_mut(&listener.stamp) {
+                tally.listener = *listener;
+            }
+        }
+        // The kernel's counters are exact whatever was lost, but know nothing of a
+        // filter that asks about events.
+        let by_event = !self.filter.matched.is_empty();
+        let lines = self
+            .tallies
+            .iter()
+            .map(|(stamp, tally)| ListenerLine {
+                netns: tally.listener.netns,
+                endpoint: endpoint(&tally.listener),
+                group: tally.group.map(|group| group.group),
+                member: tally.group.and_then(|group| group.member),
+                syns: if by_event { tally.shown } else { tally.listener.syns },
+                queue: tally.queue,
+                owner: self.owner(*stamp, &tally.listener),
+                closed: tally.listener.closed != 0,
+            })
+            .collect();
+        let mut notes = Vec::new();
+        if stats.listeners_full > 0 {
+            notes.push("More listeners than sockpick keeps: some have no lasting id.".to_owned());
+        }
+        if self.malformed > 0 {
+            notes.push(format!("{} records could not be read.", self.malformed));
+        }
+        Summary {
+            seconds,
+            totals: Totals {
+                syns: stats.syns,
+                shown: self.shown,
+                filtered: self.filtered,
+                not_shown: self.not_shown,
+                refused: stats.refused,
+                lost: self.reported.into_iter().collect(),
+            },
+            listeners: lines,
+            notes,
+        }
+    }
+
+    fn owner(&self, stamp: u64, listener: &Listener) -> String {
+        match self.enricher.owners_of(stamp) {
+            Some([first, rest @ ..]) => {
+                let more = if rest.is_empty() { String::new() } else { format!(" +{}", rest.len()) };
+                format!("{}({}){more}", first.comm, first.pid)
+            }
+            _ if listener.listen_pid != 0 => {
+                format!("{}({})", comm(&listener.listen_comm), listener.listen_pid)
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+fn endpoint(listener: &Listener) -> String {
+    let address = judge::bound_address(listener);
+    if address.is_unspecified() && address.is_ipv4() {
+        format!("*:{}", listener.port)
+    } else {
+        Endpoint {
+            address,
+            port: listener.port,
+        }
+        .to_string()
+    }
+}

@@ -1,0 +1,235 @@
+//! Adds to a record what the kernel did not say: names, owners, wall-clock time.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use sockpick_ebpf::abi::{self, SynRecord};
+
+use crate::{
+    event::{
+        Backend, Endpoint, Event, Listener, ListenerId, Netns, Owner, Process, Queue, Reuseport,
+        SCHEMA, Time,
+    },
+    judge,
+    namespaces::Namespaces,
+    processes::Processes,
+};
+
+/// Most listeners and groups remembered; past that memory starts afresh, which costs
+/// look-ups, and gives a group a new number.
+const MOST_KEPT: usize = 16_384;
+/// How long owners are believed before /proc is asked again.
+const OWNERS_AGE: Duration = Duration::from_secs(30);
+
+/// Makes events from records.
+pub struct Enricher {
+    backend: Backend,
+    namespaces: Namespaces,
+    processes: Processes,
+    listeners: HashMap<u64, Known>,
+    groups: HashMap<(u64, u32, u16), u32>,
+    next_group: u32,
+    /// Wall-clock time minus `CLOCK_MONOTONIC`, in nanoseconds.
+    wall_offset: i64,
+}
+
+/// What is remembered of a listener between SYNs.
+struct Known {
+    owners: Arc<[Owner]>,
+    owners_at: u64,
+    /// Nobody was found in /proc; `owners` is whoever called listen().
+    guessed: bool,
+    acceptor: Option<Process>,
+    acceptor_comm: [u8; 16],
+}
+
+impl Enricher {
+    /// Starts with nothing known.
+    #[must_use]
+    pub fn new(backend: Backend) -> Self {
+        Self {
+            backend,
+            namespaces: Namespaces::default(),
+            processes: Processes::default(),
+            listeners: HashMap::new(),
+            groups: HashMap::new(),
+            next_group: 1,
+            wall_offset: 0,
+        }
+    }
+
+    /// Looks for the owners of these sockets in one go.
+    pub fn prepare(&mut self, inodes: impl Iterator<Item = u64>) {
+        self.processes.prepare(inodes);
+    }
+
+    /// To be called before each batch: the wall clock may have been set since.
+    pub fn begin_batch(&mut self) {
+        self.wall_offset = wall_offset();
+        self.namespaces.refresh();
+    }
+
+    /// The event of one SYN.
+    pub fn event(&mut self, record: &SynRecord) -> Event {
+        let netns = self.namespaces.describe(record.netns, record.netns_cookie);
+        let listener = (record.has_listener != 0).then(|| self.listener(record));
+        Event {
+            schema: SCHEMA,
+            time: self.time(record.ktime_ns),
+            ktime_ns: record.ktime_ns,
+            cpu: record.cpu,
+            netns,
+            client: endpoint(record.client, record.client_port_be, record.family),
+            destination: endpoint(record.destination, record.destination_port_be, record.family),
+            ifindex: record.ifindex,
+            ifname: self.namespaces.interface(record.netns, record.ifindex),
+            matched: judge::matched(record),
+            via: judge::via(record),
+            listener,
+            reuseport: self.reuseport(record),
+            backend: self.backend,
+        }
+    }
+
+    /// Wall-clock time of a kernel time.
+    #[must_use]
+    pub fn time(&self, ktime_ns: u64) -> Time {
+        Time(self.wall_offset.saturating_add_unsigned(ktime_ns))
+    }
+
+    /// The namespace with this inode number.
+    pub fn netns(&mut self, inode: u32) -> Arc<Netns> {
+        self.namespaces.describe(inode, 0)
+    }
+
+    /// A listener went: nothing of it needs to be remembered.
+    pub fn forget(&mut self, listener: &abi::Listener) {
+        self.listeners.remove(&listener.stamp);
+        self.processes.forget(listener.inode);
+    }
+
+    /// Who holds a listener, for display.
+    #[must_use]
+    pub fn owners_of(&self, stamp: u64) -> Option<&[Owner]> {
+        self.listeners.get(&stamp).map(|known| &*known.owners)
+    }
+
+    fn listener(&mut self, record: &SynRecord) -> Listener {
+        let raw = &record.listener;
+        let device = match record.bound_dev_if {
+            0 => None,
+            index => Some(
+                self.namespaces
+                    .interface(raw.netns, index)
+                    .unwrap_or_else(|| format!("if{index}").into()),
+            ),
+        };
+        let known = self.known(raw, record.ktime_ns);
+        Listener {
+            address: judge::bound_address(raw),
+            port: raw.port,
+            family: judge::family(raw),
+            device,
+            v6only: raw.v6only != 0,
+            inode: (raw.inode != 0).then_some(raw.inode),
+            cookie: (raw.cookie != 0).then_some(raw.cookie),
+            id: ListenerId(raw.stamp),
+            queue: Queue {
+                length: record.queue_len,
+                limit: record.queue_limit,
+            },
+            owners: known.owners.clone(),
+            accepted_by: known.acceptor.clone(),
+        }
+    }
+
+    fn known(&mut self, raw: &abi::Listener, now: u64) -> &Known {
+        if self.listeners.len() >= MOST_KEPT && !self.listeners.contains_key(&raw.stamp) {
+            self.listeners.clear();
+        }
+        let processes = &mut self.processes;
+        let known = self.listeners.entry(raw.stamp).or_insert_with(|| Known {
+            owners: Arc::from([]),
+            owners_at: 0,
+            guessed: true,
+            acceptor: None,
+            acceptor_comm: [0; 16],
+        });
+        let acceptor = (raw.accept_pid != 0).then_some(raw.accept_pid);
+        let changed = known.acceptor.as_ref().map(|process| process.pid) != acceptor
+            || known.acceptor_comm != raw.accept_comm;
+        if changed {
+            known.acceptor = acceptor.map(|pid| Process {
+                pid,
+                comm: comm(&raw.accept_comm).into(),
+            });
+            known.acceptor_comm = raw.accept_comm;
+        }
+        if changed || known.guessed || now.saturating_sub(known.owners_at) > OWNERS_AGE.as_nanos() as u64 {
+            let owners = processes.owners(raw.inode, acceptor, OWNERS_AGE);
+            known.guessed = owners.is_empty();
+            known.owners = if known.guessed { listen_caller(raw) } else { owners };
+            known.owners_at = now;
+        }
+        known
+    }
+
+    fn reuseport(&mut self, record: &SynRecord) -> Option<Reuseport> {
+        if record.group == 0 {
+            return None;
+        }
+        if self.groups.len() >= MOST_KEPT {
+            self.groups.clear();
+        }
+        let key = (record.group, record.listener.netns, record.listener.port);
+        let next = &mut self.next_group;
+        let group = *self.groups.entry(key).or_insert_with(|| {
+            let number = *next;
+            *next += 1;
+            number
+        });
+        Some(Reuseport {
+            group,
+            size: record.group_size,
+            member: (record.member != u16::MAX).then_some(record.member),
+            program_id: (record.prog_id != 0).then_some(record.prog_id),
+        })
+    }
+}
+
+/// Who called listen(), in place of owners that /proc does not show (any more).
+fn listen_caller(raw: &abi::Listener) -> Arc<[Owner]> {
+    if raw.listen_pid == 0 {
+        return Arc::from([]);
+    }
+    Arc::from([Owner {
+        pid: raw.listen_pid,
+        comm: comm(&raw.listen_comm),
+        exe: None,
+        unit: None,
+        container: None,
+    }])
+}
+
+/// A `comm` as text, up to its first zero.
+#[must_use]
+pub fn comm(bytes: &[u8; 16]) -> String {
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+fn endpoint(address: [u8; 16], port_be: u16, family: u16) -> Endpoint {
+    Endpoint {
+        address: judge::packet_address(address, family),
+        port: u16::from_be(port_be),
+    }
+}
+
+fn wall_offset() -> i64 {
+    let nanoseconds = |clock| {
+        nix::time::clock_gettime(clock)
+            .map(Duration::from)
+            .map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))
+    };
+    nanoseconds(nix::time::ClockId::CLOCK_REALTIME)
+        .saturating_sub(nanoseconds(nix::time::ClockId::CLOCK_MONOTONIC))
+}

@@ -1,0 +1,279 @@
+//! The public event: what a consumer of sockpick sees. Documented, field by field,
+//! in `docs/events.md`; schema version 1 changes by addition only.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// Version of the schema, in every event.
+pub const SCHEMA: u32 = 1;
+
+/// One SYN that reached listener selection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// [`SCHEMA`]
+    pub schema: u32,
+    /// Wall-clock time, RFC 3339 in UTC with nanoseconds.
+    pub time: Time,
+    /// `CLOCK_MONOTONIC` in nanoseconds.
+    pub ktime_ns: u64,
+    /// CPU the SYN was received on.
+    pub cpu: u32,
+    /// Network namespace of the packet.
+    pub netns: Arc<Netns>,
+    /// Where the SYN came from.
+    pub client: Endpoint,
+    /// Where it was sent, after any address translation.
+    pub destination: Endpoint,
+    /// Interface the lookup matched against.
+    pub ifindex: u32,
+    /// Its name, if known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ifname: Option<Arc<str>>,
+    /// How the chosen socket fits the packet.
+    #[serde(rename = "match")]
+    pub matched: Match,
+    /// What chose it.
+    pub via: Via,
+    /// The chosen listening socket; `null` when there was none.
+    pub listener: Option<Listener>,
+    /// The reuseport group it was chosen from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reuseport: Option<Reuseport>,
+    /// How the result was observed.
+    pub backend: Backend,
+}
+
+/// A wall-clock time in nanoseconds since 1970, written as RFC 3339 in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub i64);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let timestamp = jiff::Timestamp::from_nanosecond(self.0.into()).map_err(|_| fmt::Error)?;
+        write!(f, "{timestamp:.9}")
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A network namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Netns {
+    /// Inode number, as in `/proc/PID/ns/net`.
+    pub inode: u32,
+    /// Cookie (`SO_NETNS_COOKIE`), where the kernel has given it one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<u64>,
+    /// Name under `/run/netns`, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// An address and a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Endpoint {
+    /// IPv4 or IPv6 address.
+    pub address: IpAddr,
+    /// Port in host order.
+    pub port: u16,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        std::net::SocketAddr::new(self.address, self.port).fmt(f)
+    }
+}
+
+/// How the chosen socket fits the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[clap(rename_all = "snake_case")]
+pub enum Match {
+    /// Bound to the packet's destination address.
+    Exact,
+    /// Bound to any address of the packet's family.
+    Wildcard,
+    /// An IPv6 socket bound to any address, for an IPv4 packet.
+    DualStack,
+    /// No listener; or one that something steered the packet to and whose address
+    /// or port is another.
+    None,
+}
+
+/// What chose the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// The listener lookup found a socket without a group, or none.
+    Lookup,
+    /// The hash of the connection chose among the group's members.
+    ReuseportHash,
+    /// An eBPF program chose among the group's members.
+    ReuseportBpf,
+    /// A classic BPF filter chose among the group's members.
+    ReuseportCbpf,
+    /// An `sk_lookup` program chose.
+    SkLookup,
+    /// `bpf_sk_assign` put the socket on the packet before the lookup.
+    SkAssign,
+    /// A TPROXY rule put the socket on the packet before the lookup.
+    Tproxy,
+}
+
+/// A listening socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listener {
+    /// Bound address; unspecified for a wildcard.
+    pub address: IpAddr,
+    /// Bound port in host order.
+    pub port: u16,
+    /// The socket's family.
+    pub family: Family,
+    /// Interface it is bound to, by name, or `if<index>` where the name is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<Arc<str>>,
+    /// `IPV6_V6ONLY`
+    pub v6only: bool,
+    /// Inode number in sockfs, as in `/proc/PID/fd`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inode: Option<u64>,
+    /// Socket cookie, where the kernel has given it one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<u64>,
+    /// Names this socket from `listen()` to close within one run of sockpick.
+    pub id: ListenerId,
+    /// Its accept queue when the SYN came.
+    pub queue: Queue,
+    /// Processes that hold it open.
+    pub owners: Arc<[Owner]>,
+    /// Process that last took a connection from it before this SYN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted_by: Option<Process>,
+}
+
+/// A listener's name, written as 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerId(pub u64);
+
+impl fmt::Display for ListenerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl Serialize for ListenerId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Family of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// `AF_INET`
+    Ipv4,
+    /// `AF_INET6`
+    Ipv6,
+}
+
+/// An accept queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Queue {
+    /// Connections that wait for accept().
+    pub length: u32,
+    /// The backlog it was given.
+    pub limit: u32,
+}
+
+/// A process that holds a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Owner {
+    /// Process id in the initial namespace.
+    pub pid: u32,
+    /// Its `comm`.
+    pub comm: String,
+    /// Its executable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exe: Option<String>,
+    /// systemd unit it runs in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Id of the container it runs in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+}
+
+/// A process, briefly.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Process {
+    /// Process id in the initial namespace.
+    pub pid: u32,
+    /// Its `comm`.
+    pub comm: Arc<str>,
+}
+
+/// A reuseport group and the member that was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Reuseport {
+    /// Number of the group within one run of sockpick.
+    pub group: u32,
+    /// Members of the group when the SYN came.
+    pub size: u16,
+    /// Index of the chosen one in the kernel's list, from 0; absent past the
+    /// members searched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member: Option<u16>,
+    /// Program attached to the group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program_id: Option<u32>,
+}
+
+/// How the result was observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    /// fentry and fexit programs.
+    Fentry,
+    /// kprobes and kretprobes.
+    Kprobe,
+}
+
+/// Says that events were lost: an event of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    /// [`SCHEMA`]
+    pub schema: u32,
+    /// How many.
+    pub lost: u64,
+    /// Where.
+    pub stage: Stage,
+}
+
+/// Where an event may be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// A probe was missed: the SYN was counted but its result not seen.
+    Kernel,
+    /// The ring buffer between kernel and user space was full.
+    Queue,
+    /// The output did not take it.
+    Sink,
+}
+
+/// What flows to a sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// A SYN.
+    Syn(Event),
+    /// A loss.
+    Lost(Lost),
+}

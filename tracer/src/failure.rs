@@ -1,0 +1,71 @@
+//! Errors that end sockpick: an exit code and one message that names the thing, the
+//! cause and the remedy.
+
+use std::{error::Error, fmt};
+
+/// Exit codes of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// 2: usage or configuration.
+    Usage,
+    /// 3: this kernel or these privileges do not allow it.
+    Environment,
+    /// 4: failed while running.
+    Runtime,
+}
+
+impl Kind {
+    /// The process's exit code.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Usage => 2,
+            Self::Environment => 3,
+            Self::Runtime => 4,
+        }
+    }
+}
+
+/// Why sockpick ends.
+#[derive(Debug)]
+pub struct Failure {
+    /// Decides the exit code.
+    pub kind: Kind,
+    message: String,
+}
+
+impl Failure {
+    /// A usage or configuration error.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    /// This kernel or these privileges do not allow it.
+    pub fn environment(message: impl Into<String>) -> Self {
+        Self::new(Kind::Environment, message)
+    }
+
+    fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for Failure {}
+
+/// Exit code of any error: what a [`Failure`] in its chain says, else 4.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    error
+        .downcast_ref::<Failure>()
+        .map_or(Kind::Runtime, |failure| failure.kind)
+        .exit_code()
+}

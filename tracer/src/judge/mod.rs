@@ -1,0 +1,155 @@
+//! What a record means: how the socket fits the packet, and what chose it. Pure.
+#![forbid(unsafe_code)]
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use sockpick_ebpf::abi::{Listener, SynRecord, group_prog, steer};
+
+use crate::event::{Family, Match, Via};
+
+const AF_INET: u16 = 2;
+
+/// How the chosen socket fits the packet.
+#[must_use]
+pub fn matched(record: &SynRecord) -> Match {
+    if record.has_listener == 0 || record.listener.port != u16::from_be(record.destination_port_be)
+    {
+        return Match::None;
+    }
+    let bound = Ipv6Addr::from(record.listener.addr);
+    if record.listener.addr == record.destination {
+        return Match::Exact;
+    }
+    let ipv4_packet = record.family == AF_INET;
+    // An IPv4 wildcard is kept in v4-mapped form, be it an AF_INET socket's or an
+    // AF_INET6 socket's that was bound to ::ffff:0.0.0.0.
+    if ipv4_packet && bound == Ipv6Addr::from_bits(0xffff_0000_0000) {
+        return Match::Wildcard;
+    }
+    match (bound.is_unspecified(), ipv4_packet) {
+        (true, true) => Match::DualStack,
+        (true, false) => Match::Wildcard,
+        (false, _) => Match::None,
+    }
+}
+
+/// What chose the socket.
+#[must_use]
+pub fn via(record: &SynRecord) -> Via {
+    match record.steer {
+        steer::SK_LOOKUP => return Via::SkLookup,
+        steer::ASSIGN => return Via::SkAssign,
+        steer::TPROXY => return Via::Tproxy,
+        _ => {}
+    }
+    if record.group == 0 {
+        return Via::Lookup;
+    }
+    match record.group_prog {
+        group_prog::CLASSIC => Via::ReuseportCbpf,
+        group_prog::EBPF => Via::ReuseportBpf,
+        _ => Via::ReuseportHash,
+    }
+}
+
+/// The address a listener is bound to, in the family its owner gave it.
+#[must_use]
+pub fn bound_address(listener: &Listener) -> IpAddr {
+    let address = Ipv6Addr::from(listener.addr);
+    match family(listener) {
+        Family::Ipv4 => address.to_canonical(),
+        Family::Ipv6 => address.into(),
+    }
+}
+
+/// The listener's family.
+#[must_use]
+pub fn family(listener: &Listener) -> Family {
+    if listener.family == AF_INET {
+        Family::Ipv4
+    } else {
+        Family::Ipv6
+    }
+}
+
+/// A packet's address: IPv4 packets are recorded in v4-mapped form.
+#[must_use]
+pub fn packet_address(address: [u8; 16], packet_family: u16) -> IpAddr {
+    let address = Ipv6Addr::from(address);
+    if packet_family == AF_INET {
+        address.to_canonical()
+    } else {
+        address.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AF_INET6: u16 = 10;
+
+    fn record(packet: (&str, u16), bound: (&str, u16), socket_family: u16) -> SynRecord {
+        let bytes = |text: &str| match text.parse() {
+            Ok(IpAddr::V4(address)) => address.to_ipv6_mapped().octets(),
+            Ok(IpAddr::V6(address)) => address.octets(),
+            Err(error) => panic!("{text}: {error}"),
+        };
+        SynRecord {
+            has_listener: 1,
+            destination: bytes(packet.0),
+            destination_port_be: packet.1.to_be(),
+            family: if packet.0.contains(':') { AF_INET6 } else { AF_INET },
+            listener: Listener {
+                addr: bytes(bound.0),
+                port: bound.1,
+                family: socket_family,
+                ..Listener::default()
+            },
+            ..SynRecord::default()
+        }
+    }
+
+    #[test]
+    fn match_says_how_the_socket_fits() {
+        let cases = [
+            (("6.6.6.6", 80), ("6.6.6.6", 80), AF_INET, Match::Exact),
+            (("6.6.6.6", 80), ("0.0.0.0", 80), AF_INET, Match::Wildcard),
+            (("6.6.6.6", 80), ("::", 80), AF_INET6, Match::DualStack),
+            (("6.6.6.6", 80), ("::ffff:6.6.6.6", 80), AF_INET6, Match::Exact),
+            (("6.6.6.6", 80), ("::ffff:0.0.0.0", 80), AF_INET6, Match::Wildcard),
+            (("2001:db8::6", 80), ("2001:db8::6", 80), AF_INET6, Match::Exact),
+            (("2001:db8::6", 80), ("::", 80), AF_INET6, Match::Wildcard),
+            // Steered elsewhere: it does not fit at all.
+            (("6.6.6.6", 80), ("127.0.0.1", 80), AF_INET, Match::None),
+            (("6.6.6.6", 80), ("0.0.0.0", 8080), AF_INET, Match::None),
+        ];
+        for (packet, bound, family, expected) in cases {
+            assert_eq!(matched(&record(packet, bound, family)), expected, "{packet:?} {bound:?}");
+        }
+        assert_eq!(matched(&SynRecord::default()), Match::None);
+    }
+
+    #[test]
+    fn via_says_what_chose() {
+        let with = |steer, group, group_prog| SynRecord {
+            steer,
+            group,
+            group_prog,
+            ..SynRecord::default()
+        };
+        let cases = [
+            (with(steer::LOOKUP, 0, group_prog::NONE), Via::Lookup),
+            (with(steer::LOOKUP, 1, group_prog::NONE), Via::ReuseportHash),
+            (with(steer::LOOKUP, 1, group_prog::CLASSIC), Via::ReuseportCbpf),
+            (with(steer::LOOKUP, 1, group_prog::EBPF), Via::ReuseportBpf),
+            (with(steer::LOOKUP, 1, group_prog::FELL_BACK), Via::ReuseportHash),
+            (with(steer::SK_LOOKUP, 1, group_prog::NONE), Via::SkLookup),
+            (with(steer::ASSIGN, 0, group_prog::NONE), Via::SkAssign),
+            (with(steer::TPROXY, 1, group_prog::EBPF), Via::Tproxy),
+        ];
+        for (record, expected) in cases {
+            assert_eq!(via(&record), expected);
+        }
+    }
+}

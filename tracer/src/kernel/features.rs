@@ -1,0 +1,174 @@
+//! What the probes could attach to on this kernel.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::BufReader,
+    path::Path,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::btf::Btf;
+
+/// Where the kernel shows its own type information (CONFIG_DEBUG_INFO_BTF).
+pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe/type";
+const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+
+/// A kernel function that might be hooked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Function {
+    /// Its symbol, with the suffix a compiler may have given it (`.isra.0`).
+    pub symbol: Option<String>,
+    /// Names of its parameters, from the running kernel's type information.
+    pub parameters: Option<Vec<String>>,
+}
+
+impl Function {
+    /// Whether the symbol is the function as written in the source.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.symbol.as_ref().is_some_and(|name| !name.contains('.'))
+    }
+}
+
+/// Offsets into `struct pt_regs`, for reading arguments at a kprobe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Registers {
+    /// Those of the integer argument registers, in order.
+    pub arguments: [u16; 6],
+    /// That of the stack pointer.
+    pub stack_pointer: u16,
+    /// That of the result.
+    pub result: u16,
+}
+
+/// What a plan of attachment is made from: plain data, so that plans for every
+/// kernel can be tested anywhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// Functions by the name they have in the source.
+    pub functions: BTreeMap<&'static str, Function>,
+    /// Register places, where kprobes are possible.
+    pub registers: Registers,
+    /// Whether kprobes can be made at all.
+    pub kprobes: bool,
+    /// Whether the kernel has type information of its own, which fentry needs.
+    pub kernel_btf: bool,
+    /// Most arguments a function may have for fentry; found by trying.
+    pub fentry_max_args: Option<usize>,
+    /// Functions that refused fentry when tried, and why.
+    pub fentry_refused: BTreeMap<&'static str, String>,
+    /// Functions that refused a kprobe when tried, and why.
+    pub kprobe_refused: BTreeMap<&'static str, String>,
+}
+
+impl Features {
+    /// Looks at the running kernel. `btf` is its own type information.
+    ///
+    /// # Errors
+    /// If `/proc/kallsyms` cannot be read, or the type information is inconsistent.
+    pub fn of_running_kernel(names: &[&'static str], btf: Option<&Btf>) -> Result<Self> {
+        let mut features = Self {
+            kprobes: kprobes_possible(),
+            kernel_btf: Path::new(KERNEL_BTF).exists(),
+            ..Self::default()
+        };
+        let symbols = symbols(names)?;
+        for &name in names {
+            let parameters = match btf {
+                Some(btf) => btf.parameters(name)?,
+                None => None,
+            };
+            features.functions.insert(
+                name,
+                Function {
+                    symbol: symbols.get(name).cloned(),
+                    parameters,
+                },
+            );
+        }
+        if let Some(btf) = btf {
+            features.registers = registers(btf)?;
+        }
+        Ok(features)
+    }
+
+    /// The function of that name, or an absent one.
+    #[must_use]
+    pub fn function(&self, name: &str) -> Function {
+        self.functions.get(name).cloned().unwrap_or_default()
+    }
+}
+
+/// Whether the kernel takes kprobes: through the perf unit, or through tracefs.
+#[must_use]
+pub fn kprobes_possible() -> bool {
+    Path::new(KPROBE_PMU).exists()
+        || TRACEFS
+            .iter()
+            .any(|dir| Path::new(dir).join("kprobe_events").exists())
+}
+
+fn registers(btf: &Btf) -> Result<Registers> {
+    let at = |name| -> Result<u16> { Ok(u16::try_from(btf.member("pt_regs", name)?.offset)?) };
+    Ok(Registers {
+        arguments: [at("di")?, at("si")?, at("dx")?, at("cx")?, at("r8")?, at("r9")?],
+        stack_pointer: at("sp")?,
+        result: at("ax")?,
+    })
+}
+
+/// The symbols of the named functions: as they are, or as the compiler renamed them.
+fn symbols(names: &[&str]) -> Result<BTreeMap<String, String>> {
+    let path = "/proc/kallsyms";
+    let file = File::open(path).with_context(|| format!("cannot read {path}"))?;
+    symbols_in(BufReader::with_capacity(1 << 16, file), names)
+        .with_context(|| format!("cannot read {path}"))
+}
+
+fn symbols_in(mut lines: impl std::io::BufRead, names: &[&str]) -> Result<BTreeMap<String, String>> {
+    let mut found: BTreeMap<String, String> = BTreeMap::new();
+    let mut line = Vec::new();
+    while { line.clear(); lines.read_until(b'\n', &mut line)? } > 0 {
+        // "address type name [module]": the name begins at a fixed column.
+        let Some(rest) = line.get(19..) else { continue };
+        let end = rest.iter().position(u8::is_ascii_whitespace).unwrap_or(rest.len());
+        let symbol = &rest[..end];
+        let base_end = symbol.iter().position(|&byte| byte == b'.').unwrap_or(end);
+        let base = &symbol[..base_end];
+        let Some(name) = names.iter().find(|name| name.as_bytes() == base) else {
+            continue;
+        };
+        // A `.cold` or `.part` symbol is a piece of the function, not the function.
+        let whole = base_end == end
+            || symbol[base_end..].starts_with(b".isra.")
+            || symbol[base_end..].starts_with(b".constprop.");
+        let better = found.get(*name).is_none_or(|known| known.contains('.'));
+        if whole && better {
+            found.insert((*name).into(), String::from_utf8_lossy(symbol).into_owned());
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_plain_and_renamed_symbols_but_not_pieces() -> Result<()> {
+        let text = "ffffffff84771eb0 t inet_lhash2_lookup.isra.0\n\
+                    ffffffff84772600 T __inet_lookup_listener\n\
+                    ffffffff848a4145 t tcp_conn_request.cold\n\
+                    ffffffffc0000000 t inet_unhash\t[some_module]\n";
+        let names = ["inet_lhash2_lookup", "__inet_lookup_listener", "tcp_conn_request", "inet_unhash"];
+        let found = symbols_in(text.as_bytes(), &names)?;
+        assert_eq!(found["inet_lhash2_lookup"], "inet_lhash2_lookup.isra.0");
+        assert_eq!(found["__inet_lookup_listener"], "__inet_lookup_listener");
+        assert_eq!(found["inet_unhash"], "inet_unhash");
+        assert!(!found.contains_key("tcp_conn_request"));
+        Ok(())
+    }
+}

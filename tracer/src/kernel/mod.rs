@@ -1,0 +1,6 @@
+//! What this kernel is, and what it allows.
+
+pub mod btf;
+pub mod features;
+pub mod offsets;
+pub mod preflight;

@@ -1,0 +1,19 @@
+//! sockpick: which listening socket did the kernel pick for this SYN, and how.
+//!
+//! Data flows one way: kernel → [`source`] → [`decode`] → [`enrich`] and [`judge`] →
+//! [`sinks`]. `ARCHITECTURE.md` tells the rest.
+
+pub mod cli;
+pub mod commands;
+pub mod decode;
+pub mod enrich;
+pub mod event;
+pub mod failure;
+pub mod judge;
+pub mod kernel;
+pub mod listeners;
+pub mod namespaces;
+pub mod probes;
+pub mod processes;
+pub mod sinks;
+pub mod source;

@@ -1,0 +1,132 @@
+//! The listening sockets that are there, from sock_diag, per namespace.
+
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Result, bail};
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_sock_diag::{
+    SockDiagMessage,
+    constants::{AF_INET, AF_INET6, IPPROTO_TCP},
+    inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
+};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
+
+use crate::namespaces;
+
+/// A listening socket as sock_diag tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Inode number of its namespace.
+    pub netns: u32,
+    /// Bound address.
+    pub address: IpAddr,
+    /// Bound port, host order.
+    pub port: u16,
+    /// Inode number of the socket; 0 for a kernel socket.
+    pub inode: u64,
+}
+
+/// What was found, and what could not be asked.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    /// Listening TCP sockets of every namespace.
+    pub listeners: Vec<Listening>,
+    /// Namespaces that were asked.
+    pub namespaces: usize,
+    /// Why some could not be asked.
+    pub problems: Vec<String>,
+}
+
+/// Listening sockets of every namespace there is. A dump also makes the kernel give
+/// each socket its cookie.
+#[must_use]
+pub fn inventory() -> Inventory {
+    let mut inventory = Inventory::default();
+    for found in namespaces::all() {
+        match namespaces::within(&found.path, found.inode, of_this_namespace) {
+            Ok(listeners) => {
+                inventory.namespaces += 1;
+                let here = listeners.into_iter().map(|listener| Listening {
+                    netns: found.inode,
+                    ..listener
+                });
+                inventory.listeners.extend(here);
+            }
+            Err(error) => {
+                let problem = format!("{error:#}");
+                if !inventory.problems.contains(&problem) {
+                    inventory.problems.push(problem);
+                }
+            }
+        }
+    }
+    inventory
+}
+
+fn of_this_namespace() -> Result<Vec<Listening>> {
+    let mut socket = Socket::new(NETLINK_SOCK_DIAG).context("cannot open a sock_diag socket")?;
+    socket.bind_auto().context("cannot bind a sock_diag socket")?;
+    socket.connect(&SocketAddr::new(0, 0)).context("cannot reach sock_diag")?;
+    let mut listeners = Vec::new();
+    for family in [AF_INET, AF_INET6] {
+        dump(&socket, family, &mut listeners)?;
+    }
+    Ok(listeners)
+}
+
+fn dump(socket: &Socket, family: u8, listeners: &mut Vec<Listening>) -> Result<()> {
+    socket.send(&request(family), 0).context("cannot ask sock_diag")?;
+    loop {
+        let (bytes, _) = socket.recv_from_full().context("sock_diag does not answer")?;
+        let mut at = 0;
+        while at < bytes.len() {
+            let message = NetlinkMessage::<SockDiagMessage>::deserialize(&bytes[at..])
+                .context("sock_diag gave an answer that cannot be read")?;
+            match message.payload {
+                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
+                    listeners.push(Listening {
+                        netns: 0,
+                        address: response.header.socket_id.source_address,
+                        port: response.header.socket_id.source_port,
+                        inode: response.header.inode.into(),
+                    });
+                }
+                NetlinkPayload::Done(_) => return Ok(()),
+                NetlinkPayload::Error(error) => {
+                    bail!("sock_diag refused to list TCP listeners: {}", error.to_io());
+                }
+                _ => {}
+            }
+            let length = message.header.length as usize;
+            if length == 0 {
+                bail!("sock_diag gave an empty message");
+            }
+            at += length.next_multiple_of(4);
+        }
+    }
+}
+
+fn request(family: u8) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    let socket_id = if family == AF_INET {
+        SocketId::new_v4()
+    } else {
+        SocketId::new_v6()
+    };
+    let mut message = NetlinkMessage::new(
+        header,
+        SockDiagMessage::InetRequest(InetRequest {
+            family,
+            protocol: IPPROTO_TCP,
+            extensions: ExtensionFlags::empty(),
+            states: StateFlags::LISTEN,
+            socket_id,
+        })
+        .into(),
+    );
+    message.finalize();
+    let mut bytes = vec![0; message.header.length as usize];
+    message.serialize(&mut bytes);
+    bytes
+}

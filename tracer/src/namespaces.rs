@@ -1,0 +1,192 @@
+//! Network namespaces: which there are, their names, and the names of their
+//! interfaces.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use nix::{
+    net::if_::if_nameindex,
+    sched::{CloneFlags, setns},
+};
+
+use crate::event::Netns;
+
+/// Where `ip netns` keeps its names.
+const NAMED: &str = "/run/netns";
+/// Most interface names kept; past that the cache starts afresh.
+const MOST_INTERFACES: usize = 4096;
+
+/// What is known of the namespaces, kept while the session runs.
+#[derive(Default)]
+pub struct Namespaces {
+    known: HashMap<u32, Known>,
+    interfaces: HashMap<(u32, u32), Option<Arc<str>>>,
+}
+
+struct Known {
+    netns: Arc<Netns>,
+    /// A file whose namespace this is.
+    path: Option<PathBuf>,
+}
+
+impl Namespaces {
+    /// The namespace as it goes into an event. A cookie of 0 is none.
+    pub fn describe(&mut self, inode: u32, cookie: u64) -> Arc<Netns> {
+        let cookie = (cookie != 0).then_some(cookie);
+        if let Some(known) = self.known.get(&inode)
+            && known.netns.cookie == cookie
+        {
+            return known.netns.clone();
+        }
+        let (name, path) = match find(inode) {
+            Some(found) => (found.name, Some(found.path)),
+            None => (None, None),
+        };
+        let netns = Arc::new(Netns {
+            inode,
+            cookie,
+            name,
+        });
+        let known = Known {
+            netns: netns.clone(),
+            path,
+        };
+        self.known.insert(inode, known);
+        netns
+    }
+
+    /// Name of an interface of a namespace.
+    pub fn interface(&mut self, inode: u32, index: u32) -> Option<Arc<str>> {
+        if let Some(name) = self.interfaces.get(&(inode, index)) {
+            return name.clone();
+        }
+        if self.interfaces.len() >= MOST_INTERFACES {
+            self.interfaces.clear();
+        }
+        let path = match self.known.get(&inode) {
+            Some(Known { path: Some(path), .. }) => Some(path.clone()),
+            _ => find(inode).map(|found| found.path),
+        };
+        let names = path.and_then(|path| within(&path, inode, interfaces).ok());
+        for (index, name) in names.unwrap_or_default() {
+            self.interfaces.insert((inode, index), Some(name.into()));
+        }
+        // Remembered as unknown too, so that it is not looked for with every SYN.
+        self.interfaces.entry((inode, index)).or_default().clone()
+    }
+
+    /// Forgets what may have changed since: called now and then by the session.
+    pub fn refresh(&mut self) {
+        self.interfaces.retain(|_, name| name.is_some());
+    }
+}
+
+/// A namespace that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Inode number.
+    pub inode: u32,
+    /// A file whose namespace it is.
+    pub path: PathBuf,
+    /// Name under `/run/netns`.
+    pub name: Option<String>,
+}
+
+/// Every namespace that a process is in or that has a name, each once.
+#[must_use]
+pub fn all() -> Vec<Found> {
+    let mut found: HashMap<u32, Found> = HashMap::new();
+    let own = PathBuf::from("/proc/self/ns/net");
+    let processes = entries("/proc")
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default();
+            name.as_encoded_bytes().iter().all(u8::is_ascii_digit)
+        })
+        .map(|path| path.join("ns/net"));
+    for path in std::iter::once(own).chain(processes) {
+        if let Some(inode) = inode(&path) {
+            found.entry(inode).or_insert(Found {
+                inode,
+                path,
+                name: None,
+            });
+        }
+    }
+    for path in entries(NAMED) {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        if let Some(inode) = inode(&path) {
+            found.insert(inode, Found { inode, path, name });
+        }
+    }
+    found.into_values().collect()
+}
+
+/// The namespace that a user names: an inode number, a name of `ip netns`, a path,
+/// or a process id as `pid:N`.
+///
+/// # Errors
+/// If there is no such namespace.
+pub fn named(text: &str) -> Result<u32> {
+    if let Ok(number) = text.parse::<u32>() {
+        return all()
+            .iter()
+            .map(|found| found.inode)
+            .find(|&inode| inode == number)
+            .ok_or_else(|| anyhow!("no network namespace has the inode number {number}"));
+    }
+    let path = match text.strip_prefix("pid:") {
+        Some(pid) => Path::new("/proc").join(pid).join("ns/net"),
+        None if text.contains('/') => PathBuf::from(text),
+        None => Path::new(NAMED).join(text),
+    };
+    inode(&path).with_context(|| format!("no network namespace {text:?} ({} is not there)", path.display()))
+}
+
+/// Runs `work` in the namespace of the file, on a thread of its own.
+///
+/// # Errors
+/// If the namespace is gone, was replaced by another, or may not be entered.
+pub fn within<T: Send + 'static>(
+    path: &Path,
+    expected: u32,
+    work: fn() -> Result<T>,
+) -> Result<T> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    if file.metadata()?.ino() != u64::from(expected) {
+        return Err(anyhow!("{} is another namespace now", path.display()));
+    }
+    thread::spawn(move || {
+        setns(&file, CloneFlags::CLONE_NEWNET).context("cannot enter the namespace")?;
+        work()
+    })
+    .join()
+    .map_err(|_| anyhow!("the thread in the namespace ended early"))?
+}
+
+fn find(inode: u32) -> Option<Found> {
+    all().into_iter().find(|found| found.inode == inode)
+}
+
+fn interfaces() -> Result<Vec<(u32, String)>> {
+    Ok(if_nameindex()?
+        .iter()
+        .map(|interface| (interface.index(), interface.name().to_string_lossy().into_owned()))
+        .collect())
+}
+
+/// Inode number of the namespace that a file stands for.
+#[must_use]
+pub fn inode(path: &Path) -> Option<u32> {
+    fs::metadata(path).ok().and_then(|data| data.ino().try_into().ok())
+}
+
+fn entries(dir: &str) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
+}

@@ -1,0 +1,499 @@
+//! Loads the programs and attaches them by plan. A hook that refuses its mechanism
+//! is planned anew without it: what a kernel takes is found by trying.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Btf as AyaBtf, Ebpf, EbpfLoader,
+    maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf, lpm_trie::Key},
+    programs::{FEntry, FExit, KProbe, Program, ProgramError},
+};
+use aya_log::EbpfLogger;
+use ipnet::IpNet;
+use log::debug;
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use sockpick_ebpf::abi::{Config, Control, Listener, Offsets, Stats, filter, maps};
+
+use super::plan::{Decision, HOOKS, Hook, Mechanism, Plan, plan};
+use crate::{
+    failure::Failure,
+    kernel::{
+        btf::Btf,
+        features::{Features, KERNEL_BTF},
+        offsets::{STRUCTS, offsets},
+    },
+};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sockpick-ebpf"));
+
+/// A namespace number that no namespace has: nothing is recorded.
+const NOBODY: u32 = u32::MAX;
+
+/// What a session asks of the kernel side.
+#[derive(Clone, Debug)]
+pub struct Wishes {
+    /// Only this mechanism, if given.
+    pub backend: Option<Mechanism>,
+    /// Type information to take the offsets from, instead of the kernel's own.
+    pub btf: Option<PathBuf>,
+    /// Size of the ring buffer in bytes: a power of two, at least a page.
+    pub buffer_bytes: u32,
+    /// In-kernel filters.
+    pub filters: Filters,
+    /// Whether the programs log what they do.
+    pub debug_programs: bool,
+}
+
+/// In-kernel filters; an empty list lets everything pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filters {
+    /// Destination ports.
+    pub ports: Vec<u16>,
+    /// Destination prefixes.
+    pub destinations: Vec<IpNet>,
+    /// Client prefixes.
+    pub sources: Vec<IpNet>,
+    /// Inode numbers of namespaces.
+    pub namespaces: Vec<u32>,
+    /// Only IPv4 packets.
+    pub ipv4: bool,
+    /// Only IPv6 packets.
+    pub ipv6: bool,
+}
+
+/// Attached programs. Dropping it detaches them; so does the end of the process,
+/// however it comes, because nothing is pinned.
+pub struct Programs {
+    ebpf: Ebpf,
+    /// What was attached how.
+    pub plan: Plan,
+}
+
+/// Lets a shared structure pass through aya's maps.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Shared<T>(T);
+
+// SAFETY: the structures of the ABI are `repr(C)` integers without padding, which
+// their `bytemuck::Pod` proves.
+unsafe impl<T: bytemuck::Pod> aya::Pod for Shared<T> {}
+
+/// What is known of the kernel before anything is loaded.
+pub struct Kernel {
+    /// What could be attached.
+    pub features: Features,
+    /// Where the fields lie.
+    pub offsets: Offsets,
+}
+
+impl Kernel {
+    /// Reads the running kernel's type information, and the file's, if one is given.
+    ///
+    /// # Errors
+    /// If the type information is missing, unreadable, or lacks a needed field.
+    pub fn examine(btf: Option<&PathBuf>) -> Result<Self> {
+        let functions: Vec<&'static str> = HOOKS.iter().map(|hook| hook.function()).collect();
+        let names: Vec<&str> = STRUCTS.iter().chain(&functions).copied().collect();
+        let parse = |path: &PathBuf| -> Result<Btf> {
+            let bytes = fs::read(path)
+                .map_err(|error| Failure::environment(format!(
+                    "cannot read BTF from {}: {error}. Without it sockpick does not know this \
+                     kernel's structures; see sockpick doctor.", path.display())))?;
+            Btf::parse(bytes, &names).map_err(|error| {
+                Failure::environment(format!("{} is no BTF for sockpick: {error:#}", path.display()))
+                    .into()
+            })
+        };
+        let own = match PathBuf::from(KERNEL_BTF) {
+            path if path.exists() => Some(parse(&path)?),
+            _ => None,
+        };
+        let given = btf.map(parse).transpose()?;
+        let Some(source) = given.as_ref().or(own.as_ref()) else {
+            return Err(Failure::environment(format!(
+                "this kernel has no type information ({KERNEL_BTF}). Use a kernel built with \
+                 CONFIG_DEBUG_INFO_BTF, or give this kernel's BTF with --btf FILE."
+            ))
+            .into());
+        };
+        let offsets = offsets(source)
+            .map_err(|error| Failure::environment(format!("BTF lacks what sockpick reads: {error:#}")))?;
+        let features = Features::of_running_kernel(&functions, own.as_ref().or(given.as_ref()))?;
+        Ok(Self { features, offsets })
+    }
+}
+
+impl Programs {
+    /// Loads and attaches. Nothing is recorded until [`Programs::record`] says so.
+    ///
+    /// # Errors
+    /// If the lookups cannot be hooked, or the kernel refuses to load programs.
+    pub fn attach(kernel: &mut Kernel, wishes: &Wishes) -> Result<Self> {
+        // Before 5.11 maps count against this limit, which is small by default; a
+        // failure shows when the maps are made.
+        let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
+        // Each round either attaches everything or learns of one more refusal.
+        for _ in 0..=2 * HOOKS.len() {
+            let plan = plan(&kernel.features, wishes.backend);
+            for hook in [Hook::Lookup4, Hook::Lookup6] {
+                if let Some(Decision::Missing(why)) = plan.decision(hook) {
+                    return Err(Failure::environment(format!(
+                        "cannot hook {hook}, without which there is nothing to tell: {why}. \
+                         See sockpick doctor."
+                    ))
+                    .into());
+                }
+            }
+            let mut programs = Self::load(kernel, wishes, plan)?;
+            match programs.attach_all()? {
+                None => return Ok(programs),
+                Some(refusal) => learn(&mut kernel.features, refusal),
+            }
+        }
+        Err(Failure::environment("no way was found to attach the hooks; see sockpick doctor").into())
+    }
+
+    fn load(kernel: &Kernel, wishes: &Wishes, plan: Plan) -> Result<Self> {
+        let config = Shared(Config {
+            off: kernel.offsets,
+            args: plan.args(&kernel.features),
+            regs_sp: kernel.features.registers.stack_pointer,
+            filters: wishes.filters.bits(),
+            reserved: 0,
+            wake_bytes: wishes.buffer_bytes / 2,
+        });
+        let log_level = if wishes.debug_programs { u8::MAX } else { 0 };
+        let ebpf = EbpfLoader::new()
+            .override_global("CONFIG", &config, true)
+            .override_global("AYA_LOG_LEVEL", &log_level, false)
+            .map_max_entries(maps::EVENTS, wishes.buffer_bytes)
+            .map_max_entries("AYA_LOGS", if wishes.debug_programs { 1 << 20 } else { 4096 })
+            .map_max_entries(maps::FILTER_PORTS, entries(wishes.filters.ports.len()))
+            .map_max_entries(maps::FILTER_DST, entries(wishes.filters.destinations.len()))
+            .map_max_entries(maps::FILTER_SRC, entries(wishes.filters.sources.len()))
+            .map_max_entries(maps::FILTER_NETNS, entries(wishes.filters.namespaces.len()))
+            .load(OBJECT)
+            .map_err(|error| refused("maps", &error))?;
+        let mut programs = Self { ebpf, plan };
+        programs.set_control(NOBODY)?;
+        programs.fill_filters(&wishes.filters)?;
+        Ok(programs)
+    }
+
+    /// Attaches every hook of the plan; stops at the first that is refused.
+    fn attach_all(&mut self) -> Result<Option<Refusal>> {
+        let btf = if self.uses(Mechanism::Fentry) {
+            Some(AyaBtf::from_sys_fs().context("cannot read the kernel's BTF")?)
+        } else {
+            None
+        };
+        for (hook, decision) in self.plan.hooks.clone() {
+            let Decision::Attach { mechanism, symbol } = decision else {
+                continue;
+            };
+            // Return probes first: a lookup seen to start must be seen to end.
+            for &(name, is_return) in hook.programs(mechanism).iter().rev() {
+                let result = match mechanism {
+                    Mechanism::Fentry => self.attach_fentry(name, is_return, &symbol, btf.as_ref()),
+                    Mechanism::Kprobe => self.attach_kprobe(name, &symbol),
+                };
+                if let Err(error) = result {
+                    debug!("{hook} refused {mechanism}: {error}");
+                    if is_permission(&error) {
+                        return Err(refused("programs", &error));
+                    }
+                    let why = brief(&error);
+                    return Ok(Some(Refusal { hook, mechanism, why }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn uses(&self, wanted: Mechanism) -> bool {
+        self.plan.hooks.iter().any(|(_, decision)| {
+            matches!(decision, Decision::Attach { mechanism, .. } if *mechanism == wanted)
+        })
+    }
+
+    fn attach_fentry(
+        &mut self,
+        name: &str,
+        is_return: bool,
+        function: &str,
+        btf: Option<&AyaBtf>,
+    ) -> Result<(), ProgramError> {
+        let (Some(program), Some(btf)) = (self.ebpf.program_mut(name), btf) else {
+            return Err(ProgramError::NotLoaded);
+        };
+        if is_return {
+            let program: &mut FExit = program.try_into()?;
+            program.load(function, btf)?;
+            program.attach().map(|_| ())
+        } else {
+            let program: &mut FEntry = program.try_into()?;
+            program.load(function, btf)?;
+            program.attach().map(|_| ())
+        }
+    }
+
+    fn attach_kprobe(&mut self, name: &str, symbol: &str) -> Result<(), ProgramError> {
+        let Some(program) = self.ebpf.program_mut(name) else {
+            return Err(ProgramError::NotLoaded);
+        };
+        let program: &mut KProbe = program.try_into()?;
+        program.load()?;
+        program.attach(symbol, 0).map(|_| ())
+    }
+
+    /// Records the SYNs of one namespace only, past the filters.
+    ///
+    /// # Errors
+    /// If the kernel refuses the change.
+    pub fn record_only(&mut self, netns: u32) -> Result<()> {
+        self.set_control(netns)
+    }
+
+    /// Records what passes the filters, in all namespaces.
+    ///
+    /// # Errors
+    /// If the kernel refuses the change.
+    pub fn record(&mut self) -> Result<()> {
+        self.set_control(0)
+    }
+
+    fn set_control(&mut self, only_netns: u32) -> Result<()> {
+        let walk_known = matches!(self.plan.decision(Hook::Walk4), Some(Decision::Attach { .. }))
+            && matches!(self.plan.decision(Hook::Walk6), Some(Decision::Attach { .. }));
+        let control = Shared(Control {
+            only_netns,
+            walk_known: u32::from(walk_known),
+        });
+        let mut map: Array<_, Shared<Control>> = Array::try_from(self.map_mut(maps::CONTROL)?)?;
+        map.set(0, control, 0).context("cannot set what is recorded")
+    }
+
+    fn map_mut(&mut self, name: &str) -> Result<&mut Map> {
+        self.ebpf.map_mut(name).with_context(|| format!("no map {name} in the object"))
+    }
+
+    fn fill_filters(&mut self, filters: &Filters) -> Result<()> {
+        let mut ports: HashMap<_, u16, u8> = HashMap::try_from(self.map_mut(maps::FILTER_PORTS)?)?;
+        for port in &filters.ports {
+            ports.insert(port.to_be(), 1, 0)?;
+        }
+        let mut namespaces: HashMap<_, u32, u8> =
+            HashMap::try_from(self.map_mut(maps::FILTER_NETNS)?)?;
+        for netns in &filters.namespaces {
+            namespaces.insert(netns, 1, 0)?;
+        }
+        for (name, prefixes) in [
+            (maps::FILTER_DST, &filters.destinations),
+            (maps::FILTER_SRC, &filters.sources),
+        ] {
+            let mut trie: LpmTrie<_, [u8; 16], u8> = LpmTrie::try_from(self.map_mut(name)?)?;
+            for prefix in prefixes {
+                trie.insert(&key(prefix), 1, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The ring buffer, to be read by [`crate::source`]. Can be taken once.
+    ///
+    /// # Errors
+    /// If it was taken before.
+    pub fn take_events(&mut self) -> Result<RingBuf<MapData>> {
+        let map = self.ebpf.take_map(maps::EVENTS).context("the ring buffer was taken before")?;
+        Ok(RingBuf::try_from(map)?)
+    }
+
+    /// The counters, summed over the CPUs.
+    ///
+    /// # Errors
+    /// If the kernel refuses to read the map.
+    pub fn stats(&self) -> Result<Stats> {
+        let map = self.ebpf.map(maps::STATS).context("no counters in the object")?;
+        let map: PerCpuArray<_, Shared<Stats>> = PerCpuArray::try_from(map)?;
+        let mut sum = [0_u64; size_of::<Stats>() / 8];
+        for Shared(stats) in map.get(&0, 0).context("cannot read the counters")?.iter() {
+            let fields: [u64; size_of::<Stats>() / 8] = bytemuck::cast(*stats);
+            for (total, field) in sum.iter_mut().zip(fields) {
+                *total += field;
+            }
+        }
+        Ok(bytemuck::cast(sum))
+    }
+
+    /// Every listener the programs know, with its address as key.
+    ///
+    /// # Errors
+    /// If the map is missing.
+    pub fn listeners(&self) -> Result<Vec<(u64, Listener)>> {
+        let map = self.ebpf.map(maps::LISTENERS).context("no listeners in the object")?;
+        let map: HashMap<_, u64, Shared<Listener>> = HashMap::try_from(map)?;
+        // An entry that goes while the map is walked is skipped.
+        Ok(map
+            .iter()
+            .flatten()
+            .map(|(sock, Shared(listener))| (sock, listener))
+            .collect())
+    }
+
+    /// Forgets a closed listener, and gives its last state. Nothing happens if its
+    /// place was taken by another since.
+    ///
+    /// # Errors
+    /// If the map is missing.
+    pub fn forget_listener(&mut self, sock: u64, stamp: u64) -> Result<Option<Listener>> {
+        let mut map: HashMap<_, u64, Shared<Listener>> =
+            HashMap::try_from(self.map_mut(maps::LISTENERS)?)?;
+        match map.get(&sock, 0) {
+            Ok(Shared(listener)) if listener.stamp == stamp && listener.closed != 0 => {
+                map.remove(&sock)?;
+                Ok(Some(listener))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Detaches everything, entries before returns, so that the counters stand still.
+    pub fn detach(&mut self) {
+        for wanted in [false, true] {
+            for (hook, decision) in self.plan.hooks.clone() {
+                let Decision::Attach { mechanism, .. } = decision else {
+                    continue;
+                };
+                for &(name, is_return) in hook.programs(mechanism) {
+                    if is_return == wanted
+                        && let Some(program) = self.ebpf.program_mut(name)
+                        && let Err(error) = unload(program)
+                    {
+                        debug!("{name} did not unload: {error}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Forwards what the programs log to this process's log.
+    ///
+    /// # Errors
+    /// If the programs' log buffer cannot be read.
+    pub fn debug_log(&mut self) -> Result<EbpfLogger<&'static dyn log::Log>> {
+        EbpfLogger::init(&mut self.ebpf).context("cannot read the programs' log")
+    }
+}
+
+fn unload(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::FEntry(program) => program.unload(),
+        Program::FExit(program) => program.unload(),
+        Program::KProbe(program) => program.unload(),
+        _ => Ok(()),
+    }
+}
+
+/// A hook that a kernel refused.
+struct Refusal {
+    hook: Hook,
+    mechanism: Mechanism,
+    why: String,
+}
+
+/// Lets the next plan know.
+fn learn(features: &mut Features, refusal: Refusal) {
+    let function = refusal.hook.function();
+    match refusal.mechanism {
+        Mechanism::Fentry => {
+            // More than six arguments were refused as a whole before 6.6 on x86.
+            let count = features.function(function).parameters.map_or(0, |names| names.len());
+            if count > 6 && features.fentry_max_args.is_none() {
+                features.fentry_max_args = Some(6);
+            } else {
+                features.fentry_refused.insert(function, refusal.why);
+            }
+        }
+        Mechanism::Kprobe => {
+            features.kprobe_refused.insert(function, refusal.why);
+        }
+    }
+}
+
+impl Filters {
+    fn bits(&self) -> u16 {
+        [
+            (!self.ports.is_empty(), filter::PORTS),
+            (!self.destinations.is_empty(), filter::DST),
+            (!self.sources.is_empty(), filter::SRC),
+            (!self.namespaces.is_empty(), filter::NETNS),
+            (self.ipv4, filter::IPV4),
+            (self.ipv6, filter::IPV6),
+        ]
+        .into_iter()
+        .filter(|(on, _)| *on)
+        .fold(0, |bits, (_, bit)| bits | bit)
+    }
+}
+
+fn entries(count: usize) -> u32 {
+    u32::try_from(count.max(1)).unwrap_or(u32::MAX)
+}
+
+/// IPv4 prefixes are kept in v4-mapped form, 96 bits further down.
+fn key(prefix: &IpNet) -> Key<[u8; 16]> {
+    match prefix {
+        IpNet::V4(net) => Key::new(
+            96 + u32::from(net.prefix_len()),
+            net.network().to_ipv6_mapped().octets(),
+        ),
+        IpNet::V6(net) => Key::new(net.prefix_len().into(), net.network().octets()),
+    }
+}
+
+fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return io.raw_os_error();
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn is_permission(error: &ProgramError) -> bool {
+    matches!(errno(error), Some(libc::EPERM | libc::EACCES))
+        && !matches!(error, ProgramError::LoadError { verifier_log, .. } if verifier_log.to_string().contains("processed"))
+}
+
+/// The kernel refuses on grounds of privilege, which no other mechanism would change.
+fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
+    let cause = match errno(error) {
+        Some(libc::EPERM | libc::EACCES) => {
+            "permission denied. Run as root; if you do, the kernel is locked down \
+             (lockdown=confidentiality) or a security module forbids it; see sockpick doctor"
+                .to_owned()
+        }
+        _ => error.to_string(),
+    };
+    Failure::environment(format!("the kernel refuses sockpick's {what}: {cause}")).into()
+}
+
+/// The last words of a verifier's log, or the error itself.
+fn brief(error: &ProgramError) -> String {
+    if let ProgramError::LoadError { io_error, verifier_log } = error {
+        let log = verifier_log.to_string();
+        let words = log
+            .lines()
+            .rev()
+            .find(|line| !line.trim().is_empty() && !line.starts_with("processed"));
+        return match words {
+            Some(words) => format!("{io_error} ({})", words.trim()),
+            None => io_error.to_string(),
+        };
+    }
+    let cause = std::error::Error::source(error).map(|source| format!(": {source}"));
+    format!("{error}{}", cause.unwrap_or_default())
+}

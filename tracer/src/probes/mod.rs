@@ -1,0 +1,5 @@
+//! What is attached where, and the proof that it reads this kernel rightly.
+
+pub mod loader;
+pub mod plan;
+pub mod selfcheck;

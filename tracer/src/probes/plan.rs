@@ -1,0 +1,387 @@
+//! Which hook is served by which mechanism: a pure function of what the kernel
+//! offers and what the session wants.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use serde::Serialize;
+use sockpick_ebpf::abi::{ArgLoc, Args, LookupArgs};
+
+use crate::kernel::features::{Features, Function, Registers};
+
+/// A place in the kernel that sockpick looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hook {
+    /// IPv4 listener lookup.
+    Lookup4,
+    /// IPv6 listener lookup.
+    Lookup6,
+    /// The walk of the IPv4 listener table inside the lookup.
+    Walk4,
+    /// The walk of the IPv6 listener table inside the lookup.
+    Walk6,
+    /// The run of IPv4 `sk_lookup` programs.
+    Steer4,
+    /// The run of IPv6 `sk_lookup` programs.
+    Steer6,
+    /// The run of a group's `SK_REUSEPORT` program.
+    GroupProgram,
+    /// The SYN is taken for processing on a socket.
+    Request,
+    /// A listener appears.
+    Listen,
+    /// A listener goes.
+    Unhash,
+    /// A connection is accepted.
+    Accept,
+}
+
+/// Every hook, in the order a SYN meets them.
+pub const HOOKS: [Hook; 11] = [
+    Hook::Lookup4,
+    Hook::Lookup6,
+    Hook::Walk4,
+    Hook::Walk6,
+    Hook::Steer4,
+    Hook::Steer6,
+    Hook::GroupProgram,
+    Hook::Request,
+    Hook::Listen,
+    Hook::Unhash,
+    Hook::Accept,
+];
+
+impl Hook {
+    /// The kernel function, as it is called in the source.
+    #[must_use]
+    pub fn function(self) -> &'static str {
+        match self {
+            Self::Lookup4 => "__inet_lookup_listener",
+            Self::Lookup6 => "inet6_lookup_listener",
+            Self::Walk4 => "inet_lhash2_lookup",
+            Self::Walk6 => "inet6_lhash2_lookup",
+            Self::Steer4 => "inet_lookup_run_sk_lookup",
+            Self::Steer6 => "inet6_lookup_run_sk_lookup",
+            Self::GroupProgram => "bpf_run_sk_reuseport",
+            Self::Request => "tcp_conn_request",
+            Self::Listen => "inet_csk_listen_start",
+            Self::Unhash => "inet_unhash",
+            Self::Accept => "inet_csk_accept",
+        }
+    }
+
+    /// What a session goes without when this hook is missing; `None` for the
+    /// lookups, without which there is nothing to tell.
+    #[must_use]
+    pub fn loss(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Lookup4 | Self::Lookup6 => return None,
+            Self::Walk4 | Self::Walk6 | Self::Steer4 | Self::Steer6 => {
+                "a socket chosen by an sk_lookup program is told as `lookup`"
+            }
+            Self::GroupProgram => {
+                "a group whose program names no member is told as `reuseport_bpf`"
+            }
+            Self::Request => "SYNs that bypass the lookup (bpf_sk_assign, TPROXY) are not seen",
+            Self::Listen => "who called listen() is known only while /proc still shows it",
+            Self::Unhash => "a listener's close is not seen",
+            Self::Accept => "who accepts is not known",
+        })
+    }
+
+    /// Programs, as `(name in the object, is it a return probe)`, per mechanism.
+    #[must_use]
+    pub fn programs(self, mechanism: Mechanism) -> &'static [(&'static str, bool)] {
+        use Mechanism::{Fentry, Kprobe};
+        match (self, mechanism) {
+            (Self::Lookup4, Fentry) => &[("lookup4_x", true)],
+            (Self::Lookup4, Kprobe) => &[("lookup4_k", false), ("lookup4_r", true)],
+            (Self::Lookup6, Fentry) => &[("lookup6_x", true)],
+            (Self::Lookup6, Kprobe) => &[("lookup6_k", false), ("lookup6_r", true)],
+            (Self::Walk4 | Self::Walk6, Fentry) => &[],
+            (Self::Walk4, Kprobe) => &[("walk4_k", false)],
+            (Self::Walk6, Kprobe) => &[("walk6_k", false)],
+            (Self::Steer4, Fentry) => &[("steer4_x", true)],
+            (Self::Steer4, Kprobe) => &[("steer4_r", true)],
+            (Self::Steer6, Fentry) => &[("steer6_x", true)],
+            (Self::Steer6, Kprobe) => &[("steer6_r", true)],
+            (Self::GroupProgram, Fentry) => &[("group_prog_x", true)],
+            (Self::GroupProgram, Kprobe) => &[("group_prog_r", true)],
+            (Self::Request, Fentry) => &[("request_e", false)],
+            (Self::Request, Kprobe) => &[("request_k", false)],
+            (Self::Listen, Fentry) => &[("listen_x", true)],
+            (Self::Listen, Kprobe) => &[("listen_k", false), ("listen_r", true)],
+            (Self::Unhash, Fentry) => &[("unhash_e", false)],
+            (Self::Unhash, Kprobe) => &[("unhash_k", false)],
+            (Self::Accept, Fentry) => &[("accept_x", true)],
+            (Self::Accept, Kprobe) => &[("accept_k", false), ("accept_r", true)],
+        }
+    }
+
+    /// Parameters whose values the programs read.
+    fn reads(self) -> &'static [&'static str] {
+        match self {
+            Self::Lookup4 | Self::Lookup6 => &["net", "skb", "dif", "sdif"],
+            Self::Walk4 | Self::Walk6 => &[],
+            Self::Steer4 | Self::Steer6 => &["protocol", "skb"],
+            Self::GroupProgram => &["skb"],
+            Self::Request => &["sk", "skb"],
+            Self::Listen | Self::Unhash | Self::Accept => &["sk"],
+        }
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.function())
+    }
+}
+
+/// How a hook is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Mechanism {
+    /// fentry and fexit programs (kernel 5.5; more than six arguments: 6.6).
+    Fentry,
+    /// kprobes and kretprobes.
+    Kprobe,
+}
+
+impl fmt::Display for Mechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fentry => "fentry",
+            Self::Kprobe => "kprobe",
+        })
+    }
+}
+
+/// What becomes of one hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is attached to this symbol.
+    Attach {
+        /// How.
+        mechanism: Mechanism,
+        /// Symbol, as the compiler named it.
+        symbol: String,
+    },
+    /// Another hook tells the same on this kernel.
+    NotNeeded(String),
+    /// It cannot be attached, and why.
+    Missing(String),
+}
+
+/// What becomes of every hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// One decision per hook, in the order of [`HOOKS`].
+    pub hooks: Vec<(Hook, Decision)>,
+}
+
+impl Plan {
+    /// The decision for a hook.
+    #[must_use]
+    pub fn decision(&self, hook: Hook) -> Option<&Decision> {
+        self.hooks
+            .iter()
+            .find(|(candidate, _)| *candidate == hook)
+            .map(|(_, decision)| decision)
+    }
+
+    /// The mechanism of the lookups: the one that observes nearly every SYN.
+    #[must_use]
+    pub fn lookup_mechanism(&self) -> Option<Mechanism> {
+        match self.decision(Hook::Lookup4)? {
+            Decision::Attach { mechanism, .. } => Some(*mechanism),
+            _ => None,
+        }
+    }
+
+    /// Where the programs find arguments and results under this plan.
+    #[must_use]
+    pub fn args(&self, features: &Features) -> Args {
+        let place = |hook: Hook, name: &str| self.place(features, hook, name);
+        let lookup = |hook| LookupArgs {
+            net: place(hook, "net"),
+            skb: place(hook, "skb"),
+            dif: place(hook, "dif"),
+            sdif: place(hook, "sdif"),
+            ret: place(hook, RESULT),
+        };
+        Args {
+            lookup4: lookup(Hook::Lookup4),
+            lookup6: lookup(Hook::Lookup6),
+            steer4_protocol: place(Hook::Steer4, "protocol"),
+            steer4_skb: place(Hook::Steer4, "skb"),
+            steer4_ret: place(Hook::Steer4, RESULT),
+            steer6_protocol: place(Hook::Steer6, "protocol"),
+            steer6_skb: place(Hook::Steer6, "skb"),
+            steer6_ret: place(Hook::Steer6, RESULT),
+            reuseport_skb: place(Hook::GroupProgram, "skb"),
+            reuseport_ret: place(Hook::GroupProgram, RESULT),
+            request_sk: place(Hook::Request, "sk"),
+            request_skb: place(Hook::Request, "skb"),
+            listen_sk: place(Hook::Listen, "sk"),
+            listen_ret: place(Hook::Listen, RESULT),
+            unhash_sk: place(Hook::Unhash, "sk"),
+            accept_sk: place(Hook::Accept, "sk"),
+            accept_ret: place(Hook::Accept, RESULT),
+        }
+    }
+
+    fn place(&self, features: &Features, hook: Hook, name: &str) -> ArgLoc {
+        let Some(Decision::Attach { mechanism, .. }) = self.decision(hook) else {
+            return ArgLoc::NONE;
+        };
+        let Some(parameters) = features.function(hook.function()).parameters else {
+            return ArgLoc::NONE;
+        };
+        let position = if name == RESULT {
+            None
+        } else {
+            match parameters.iter().position(|parameter| parameter == name) {
+                Some(position) => Some(position),
+                None => return ArgLoc::NONE,
+            }
+        };
+        match mechanism {
+            Mechanism::Fentry => in_array(position.unwrap_or(parameters.len())),
+            Mechanism::Kprobe => in_registers(&features.registers, position),
+        }
+    }
+}
+
+/// Stands for a function's result where a parameter's name is expected.
+const RESULT: &str = "(result)";
+
+/// fentry and fexit get an array of the arguments, with the result behind them.
+fn in_array(position: usize) -> ArgLoc {
+    ArgLoc(position as u16 * 8)
+}
+
+/// The System V calling convention: six registers, then the stack above the return
+/// address, as both stand when a kprobe at the first instruction fires.
+fn in_registers(registers: &Registers, position: Option<usize>) -> ArgLoc {
+    match position {
+        None => ArgLoc(registers.result),
+        Some(position) => match registers.arguments.get(position) {
+            Some(&offset) => ArgLoc(offset),
+            None => ArgLoc(ArgLoc::STACK | (8 + (position - registers.arguments.len()) as u16 * 8)),
+        },
+    }
+}
+
+/// Decides for every hook. `wanted` restricts the session to one mechanism.
+#[must_use]
+pub fn plan(features: &Features, wanted: Option<Mechanism>) -> Plan {
+    let mut plan = Plan { hooks: Vec::new() };
+    for hook in HOOKS {
+        let decision = decide(features, &plan, hook, wanted);
+        plan.hooks.push((hook, decision));
+    }
+    // The walk is what tells steering apart only where steering itself is not hooked.
+    for (walk, steer) in [(Hook::Walk4, Hook::Steer4), (Hook::Walk6, Hook::Steer6)] {
+        if matches!(plan.decision(steer), Some(Decision::Attach { .. })) {
+            let why = format!("{steer} tells the same at less cost");
+            set(&mut plan, walk, Decision::NotNeeded(why));
+        } else if matches!(plan.decision(walk), Some(Decision::Attach { .. })) {
+            let why = format!("inlined here; {walk} tells the same");
+            set(&mut plan, steer, Decision::NotNeeded(why));
+        }
+    }
+    plan
+}
+
+fn set(plan: &mut Plan, hook: Hook, decision: Decision) {
+    if let Some(entry) = plan.hooks.iter_mut().find(|(candidate, _)| *candidate == hook) {
+        entry.1 = decision;
+    }
+}
+
+fn decide(
+    features: &Features,
+    so_far: &Plan,
+    hook: Hook,
+    wanted: Option<Mechanism>,
+) -> Decision {
+    let function = features.function(hook.function());
+    let Some(symbol) = function.symbol.clone() else {
+        return Decision::Missing("no such function in this kernel, or inlined".into());
+    };
+    let mut reasons = Vec::new();
+    for mechanism in [Mechanism::Fentry, Mechanism::Kprobe] {
+        if wanted.is_some_and(|wanted| wanted != mechanism) {
+            continue;
+        }
+        match allowed(features, so_far, hook, &function, mechanism) {
+            Ok(()) => return Decision::Attach { mechanism, symbol },
+            Err(reason) => reasons.push(format!("{mechanism}: {reason}")),
+        }
+    }
+    Decision::Missing(reasons.join("; "))
+}
+
+fn allowed(
+    features: &Features,
+    so_far: &Plan,
+    hook: Hook,
+    function: &Function,
+    mechanism: Mechanism,
+) -> Result<(), String> {
+    if hook.programs(mechanism).is_empty() {
+        return Err("not used for this hook".into());
+    }
+    if !hook.reads().is_empty() {
+        let Some(parameters) = &function.parameters else {
+            return Err("its parameters are not in the kernel's BTF".into());
+        };
+        if !function.is_plain() {
+            return Err("the compiler changed its parameters".into());
+        }
+        let missing = hook.reads().iter().find(|&&name| !parameters.iter().any(|p| p == name));
+        if let Some(name) = missing {
+            return Err(format!("it has no parameter {name}"));
+        }
+    }
+    match mechanism {
+        Mechanism::Fentry => fentry_allowed(features, hook, function),
+        Mechanism::Kprobe => kprobe_allowed(features, so_far, hook),
+    }
+}
+
+fn fentry_allowed(features: &Features, hook: Hook, function: &Function) -> Result<(), String> {
+    if !features.kernel_btf {
+        return Err("the kernel has no BTF".into());
+    }
+    if let Some(error) = features.fentry_refused.get(hook.function()) {
+        return Err(error.clone());
+    }
+    let count = function.parameters.as_ref().map_or(0, Vec::len);
+    match features.fentry_max_args {
+        Some(most) if count > most => Err(format!(
+            "refused for {count} arguments (this kernel takes {most})"
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn kprobe_allowed(features: &Features, so_far: &Plan, hook: Hook) -> Result<(), String> {
+    if !features.kprobes {
+        return Err("the kernel has no kprobes".into());
+    }
+    if let Some(error) = features.kprobe_refused.get(hook.function()) {
+        return Err(error.clone());
+    }
+    // Inside the lookup, a return probe knows the packet only from the lookup's own
+    // kprobe.
+    let inside = matches!(
+        hook,
+        Hook::Walk4 | Hook::Walk6 | Hook::Steer4 | Hook::Steer6 | Hook::GroupProgram
+    );
+    if inside && so_far.lookup_mechanism() == Some(Mechanism::Fentry) {
+        return Err("needs the lookup to be hooked by kprobe too".into());
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! The scenarios. Each enters namespaces of its own, starts servers, traces, connects, and
+//! compares; `all` lists them under the names they keep.
+
+mod basic;
+mod families;
+mod groups;
+mod listeners;
+mod netfilter;
+mod nginx;
+mod packets;
+mod session;
+mod steering;
+mod surroundings;
+mod volume;
+mod wrong_btf;
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::attempt::Attempt;
+use crate::compare::compare;
+use crate::context::Context;
+use crate::server::Server;
+use crate::trace::Trace;
+use crate::truth::Truth;
+use crate::want::{Expect, Wants};
+
+/// One scenario.
+pub(crate) struct Scenario {
+    /// Its name: stable.
+    pub(crate) name: &'static str,
+    /// What it does.
+    pub(crate) run: fn(&Context) -> Result<()>,
+    /// How long it may take, in an emulated guest.
+    pub(crate) limit: Duration,
+}
+
+const fn within(seconds: u64, name: &'static str, run: fn(&Context) -> Result<()>) -> Scenario {
+    Scenario {
+        name,
+        run,
+        limit: Duration::from_secs(seconds),
+    }
+}
+
+const fn case(name: &'static str, run: fn(&Context) -> Result<()>) -> Scenario {
+    within(60, name, run)
+}
+
+/// All of them.
+pub(crate) fn all() -> Vec<Scenario> {
+    vec![
+        case("one_listener", basic::one_listener),
+        case("exact_and_wildcard", basic::exact_and_wildcard),
+        case("two_namespaces", basic::two_namespaces),
+        case("bind_to_device", basic::bind_to_device),
+        case("refused", basic::refused),
+        case("ipv6", families::ipv6),
+        case("dual_stack", families::dual_stack),
+        case("v4_mapped", families::v4_mapped),
+        case("group_of_4", groups::group_of_4),
+        case("group_of_16", groups::group_of_16),
+        case("group_cbpf", groups::group_cbpf),
+        case("group_sk_reuseport", groups::group_sk_reuseport),
+        case(
+            "group_sk_reuseport_falls_back",
+            groups::group_sk_reuseport_falls_back,
+        ),
+        case("sk_lookup", steering::sk_lookup),
+        case("sk_lookup_drop", steering::sk_lookup_drop),
+        case("sk_assign", steering::sk_assign),
+        case("tproxy", netfilter::tproxy),
+        case("nft_socket", netfilter::nft_socket),
+        case("time_wait_reuse", packets::time_wait_reuse),
+        case("syn_cookies", packets::syn_cookies),
+        case("stray_segments", packets::stray_segments),
+        case("accept_queue", listeners::accept_queue),
+        case("listeners_before_and_after", listeners::before_and_after),
+        case("member_closes", listeners::member_closes),
+        case("accepted_by_another", listeners::accepted_by_another),
+        case("nginx_reload", nginx::reload),
+        within(180, "twenty_thousand", volume::twenty_thousand),
+        within(120, "smallest_buffer", volume::smallest_buffer),
+        case("passive", volume::passive),
+        case("filters", session::filters),
+        case("count_and_duration", session::count_and_duration),
+        case("closed_pipe", session::closed_pipe),
+        case("sigterm", session::sigterm),
+        case("sigkill_leaves_nothing", session::sigkill_leaves_nothing),
+        within(120, "wrong_btf", wrong_btf::wrong_btf),
+        case("bad_arguments", surroundings::bad_arguments),
+        case("not_root", surroundings::not_root),
+    ]
+}
+
+/// The usual end: everything traced must be these attempts, each with whoever answered it.
+fn check(
+    cx: &Context,
+    trace: Trace,
+    servers: &[&Server],
+    attempts: &[Attempt],
+    expect: &Expect,
+) -> Result<()> {
+    let mut wants = Wants::default();
+    wants.add(&Truth::of(servers), attempts, expect)?;
+    compare(cx, &trace.finish()?, &wants)
+}

@@ -1,0 +1,247 @@
+//! Sessions of `sockpick trace`: what they show, how they end, what they leave behind.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::Signal;
+
+use super::check;
+use crate::attempt::{Attempt, all_answered};
+use crate::bpf::objects::Objects;
+use crate::client::{Client, connect};
+use crate::compare::{compare, verdict};
+use crate::context::{Context, Failure};
+use crate::listen::Listen;
+use crate::netns::Netns;
+use crate::server::Server;
+use crate::trace::{Recorded, Trace, spawn, wait};
+use crate::truth::Truth;
+use crate::want::{Expect, Wants};
+
+type Key = (u64, std::net::SocketAddr, std::net::SocketAddr);
+type Passes = Box<dyn Fn(&Attempt) -> bool>;
+
+/// A filter and the attempts that pass it.
+fn cases(name: &str, netns: u64, alpha: u32) -> Vec<(Vec<String>, Passes)> {
+    fn case(words: &str, passes: impl Fn(&Attempt) -> bool + 'static) -> (Vec<String>, Passes) {
+        let words = words.split(' ').map(str::to_owned).collect();
+        (words, Box::new(passes))
+    }
+    let to = |a: &Attempt, ip: &str| a.destination.ip().to_string() == ip;
+    let by = |a: &Attempt, name: &str| a.identity().is_some_and(|who| who.name == name);
+    vec![
+        case("--port 81", |a| a.destination.port() == 81),
+        case("--port 81 --port 99", |a| {
+            [81, 99].contains(&a.destination.port())
+        }),
+        case("--dst 127.0.0.0/30", move |a| to(a, "127.0.0.1")),
+        case("--dst ::1 --dst 127.0.0.5", move |a| {
+            to(a, "::1") || to(a, "127.0.0.5")
+        }),
+        case("--src 127.0.0.9", |a| {
+            a.client.ip().to_string() == "127.0.0.9"
+        }),
+        case(&format!("--netns {name}"), move |a| a.netns == netns),
+        case("--family ipv6", |a| a.client.is_ipv6()),
+        case("--listener 0.0.0.0:81", move |a| by(a, "beta")),
+        case(&format!("--pid {alpha}"), move |a| by(a, "alpha")),
+        case("--comm gamma", move |a| by(a, "gamma")),
+        case("--match wildcard", move |a| by(a, "beta")),
+        case("--match none", |a| a.identity().is_none()),
+        case("--family ipv4 --port 80 --src 127.0.0.1/32", |a| {
+            a.client.is_ipv4() && a.destination.port() == 80
+        }),
+    ]
+}
+
+/// Every filter, each in a session of its own, over the same connections.
+pub(crate) fn filters(cx: &Context) -> Result<()> {
+    let name = format!("filters-{}", std::process::id());
+    let named = Netns::named(&name)?;
+    let delta = Server::start(Listen::new("delta", "127.0.0.1:80")?)?;
+    let here = Netns::fresh()?;
+    let alpha = Server::start(Listen::new("alpha", "127.0.0.1:80")?)?;
+    let beta = Server::start(Listen::new("beta", "0.0.0.0:81")?)?;
+    let gamma = Server::start(Listen::new("gamma", "[::1]:80")?)?;
+    let work = || -> Result<Vec<Attempt>> {
+        let mut attempts = connect("127.0.0.1:80", 3)?;
+        attempts.extend(connect("[::1]:80", 3)?);
+        let from = Client::to("127.0.0.5:81")?.from([127, 0, 0, 9].into());
+        attempts.extend(from.times(3)?);
+        attempts.extend(connect("127.0.0.1:99", 2)?);
+        attempts.extend(named.inside(|| connect("127.0.0.1:80", 3))?);
+        Ok(attempts)
+    };
+    let ours = [here.inode, named.inode];
+    // Several sessions at a time: quicker, and they must not disturb each other.
+    let mut problems = Vec::new();
+    for some in cases(&name, named.inode, alpha.pid()).chunks(5) {
+        let mut sessions = Vec::new();
+        for (words, _) in some {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            sessions.push(cx.start_trace(&words)?);
+        }
+        sessions.iter_mut().try_for_each(Trace::ready)?;
+        let attempts = work()?;
+        for ((words, passes), session) in some.iter().zip(sessions) {
+            let recorded = session.finish()?;
+            problems.extend(wrong(words, passes, &attempts, &recorded, &ours));
+        }
+    }
+    drop((alpha, beta, gamma, delta));
+    if cx.ground_truth {
+        return Ok(());
+    }
+    verdict(problems, &Recorded::default(), 0)
+}
+
+fn wrong(
+    words: &[String],
+    passes: &Passes,
+    attempts: &[Attempt],
+    recorded: &Recorded,
+    ours: &[u64],
+) -> Option<String> {
+    let passing = attempts.iter().filter(|attempt| passes(attempt));
+    let wanted: BTreeSet<Key> = passing.map(Attempt::key).collect();
+    // Other sessions' self-checks make connections too, in namespaces of their own.
+    let events = recorded
+        .events
+        .iter()
+        .filter(|e| ours.contains(&e.netns.inode));
+    let said: Vec<Key> = events.map(crate::event::Event::key).collect();
+    let set: BTreeSet<Key> = said.iter().copied().collect();
+    if set == wanted && said.len() == wanted.len() {
+        return None;
+    }
+    Some(format!(
+        "{}: {} events of {} distinct connections, not {}; missing {:?}; too many {:?}",
+        words.join(" "),
+        said.len(),
+        set.len(),
+        wanted.len(),
+        wanted.difference(&set).collect::<Vec<_>>(),
+        set.difference(&wanted).collect::<Vec<_>>()
+    ))
+}
+
+/// A session ends by itself after so many events, or so much time.
+pub(crate) fn count_and_duration(cx: &Context) -> Result<()> {
+    cx.need_sockpick()?;
+    let _netns = Netns::fresh()?;
+    let server = Server::start(Listen::new("counted", "127.0.0.1:80")?)?;
+    let trace = cx.trace(&["--count", "3"])?;
+    let attempts = connect("127.0.0.1:80", 5)?;
+    let mut wants = Wants::default();
+    wants.add(&Truth::of(&[&server]), &attempts[..3], &Expect::default())?;
+    compare(cx, &trace.ended()?, &wants).context("--count 3")?;
+
+    let start = Instant::now();
+    let trace = cx.trace(&["--duration", "3s"])?;
+    let attempts = connect("127.0.0.1:80", 4)?;
+    let mut wants = Wants::default();
+    wants.add(&Truth::of(&[&server]), &attempts, &Expect::default())?;
+    let recorded = trace.ended()?;
+    if start.elapsed() < Duration::from_secs(3) {
+        bail!("--duration 3s ended after {:?}", start.elapsed());
+    }
+    compare(cx, &recorded, &wants).context("--duration 3s")
+}
+
+/// Whoever reads goes away: sockpick ends quietly.
+pub(crate) fn closed_pipe(cx: &Context) -> Result<()> {
+    cx.need_sockpick()?;
+    let _netns = Netns::fresh()?;
+    let _server = Server::start(Listen::new("piped", "127.0.0.1:80")?)?;
+    let mut command = cx.trace_command(&[]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = spawn(&mut command)?;
+    let mut stderr = BufReader::new(child.stderr.take().context("no pipe")?);
+    let mut said = String::new();
+    while !said.contains("sockpick: tracing") {
+        if stderr.read_line(&mut said)? == 0 {
+            bail!("sockpick ended before it traced: {said}");
+        }
+    }
+    let mut stdout = BufReader::new(child.stdout.take().context("no pipe")?);
+    connect("127.0.0.1:80", 2)?;
+    let mut event = String::new();
+    stdout.read_line(&mut event)?;
+    drop(stdout);
+    let start = Instant::now();
+    while child.try_wait()?.is_none() && start.elapsed() < Duration::from_secs(15) {
+        connect("127.0.0.1:80", 1)?;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // Killed if it is still there: the runner sees to that.
+    let status = wait(&mut child, Duration::from_secs(1))?;
+    stderr.read_to_string(&mut said)?;
+    let loud = ["panicked", "roken pipe", "error"]
+        .iter()
+        .any(|word| said.contains(word));
+    if !status.success() || loud {
+        return Err(Failure {
+            message: format!("with its output closed, sockpick ended with {status}"),
+            details: said.lines().map(str::to_owned).collect(),
+        }
+        .into());
+    }
+    Ok(())
+}
+
+/// SIGTERM ends a session as Ctrl-C does: with all its events.
+pub(crate) fn sigterm(cx: &Context) -> Result<()> {
+    cx.need_sockpick()?;
+    let _netns = Netns::fresh()?;
+    let server = Server::start(Listen::new("ended", "127.0.0.1:80")?)?;
+    let trace = cx.trace(&[])?;
+    let attempts = connect("127.0.0.1:80", 20)?;
+    all_answered(&attempts, &["ended"])?;
+    trace.signal(Signal::SIGTERM)?;
+    let mut wants = Wants::default();
+    wants.add(&Truth::of(&[&server]), &attempts, &Expect::default())?;
+    compare(cx, &trace.ended()?, &wants)
+}
+
+/// However a session ends, nothing of it stays in the kernel or on disk; and the next one
+/// works.
+pub(crate) fn sigkill_leaves_nothing(cx: &Context) -> Result<()> {
+    cx.need_sockpick()?;
+    let _netns = Netns::fresh()?;
+    let server = Server::start(Listen::new("stays", "127.0.0.1:80")?)?;
+    let before = Objects::now()?;
+    let trace = cx.trace(&[])?;
+    connect("127.0.0.1:80", 3)?;
+    if Objects::now()?.beyond(&before).is_empty() {
+        bail!("the scenario itself went wrong: sockpick traces without programs");
+    }
+    trace.kill()?;
+    gone(&before).context("after SIGKILL")?;
+    let trace = cx.trace(&[])?;
+    let attempts = connect("127.0.0.1:80", 3)?;
+    check(cx, trace, &[&server], &attempts, &Expect::default())?;
+    gone(&before).context("after SIGINT")
+}
+
+/// The kernel frees programs a while after the last one who holds them went.
+fn gone(before: &Objects) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        let left = Objects::now()?.beyond(before);
+        if left.is_empty() {
+            return Ok(());
+        }
+        if start.elapsed() > Duration::from_secs(15) {
+            let message = format!("{} things were left behind", left.len());
+            return Err(Failure {
+                message,
+                details: left,
+            }
+            .into());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,57 @@
+//! What every scenario is given.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// One run of one scenario.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// `fentry` or `kprobe`
+    pub(crate) backend: String,
+    /// The sockpick binary.
+    pub(crate) sockpick: PathBuf,
+    /// Without sockpick: only the servers' side is checked.
+    pub(crate) ground_truth: bool,
+}
+
+/// Not run here, for a reason that is no fault.
+#[derive(Debug)]
+pub(crate) struct Skip(pub(crate) String);
+
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Skip {}
+
+/// A failure with several things to say: one line, then details.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// What went wrong.
+    pub(crate) message: String,
+    /// More lines.
+    pub(crate) details: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        self.details
+            .iter()
+            .try_for_each(|line| write!(f, "\n{line}"))
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl Context {
+    /// Skips a scenario that is about sockpick alone when sockpick is not run.
+    pub(crate) fn need_sockpick(&self) -> anyhow::Result<()> {
+        if self.ground_truth {
+            return Err(Skip("about sockpick itself; not run for the ground truth".into()).into());
+        }
+        Ok(())
+    }
+}

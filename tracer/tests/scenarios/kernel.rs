@@ -1,0 +1,106 @@
+//! The kernel the scenarios run on, and its tools.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::context::Skip;
+
+/// `uname -r`
+pub(crate) fn release() -> Result<String> {
+    let uname = nix::sys::utsname::uname()?;
+    Ok(uname.release().to_string_lossy().into_owned())
+}
+
+/// Major and minor version.
+pub(crate) fn version() -> Result<(u32, u32)> {
+    let release = release()?;
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let mut next = || numbers.next().and_then(|text| text.parse().ok());
+    match (next(), next()) {
+        (Some(major), Some(minor)) => Ok((major, minor)),
+        _ => bail!("cannot read kernel release {release}"),
+    }
+}
+
+/// Skips the scenario on kernels older than a feature.
+pub(crate) fn need_version(feature: &str, major: u32, minor: u32) -> Result<()> {
+    if version()? < (major, minor) {
+        return Err(Skip(format!("{feature} needs Linux {major}.{minor}")).into());
+    }
+    Ok(())
+}
+
+/// Loads a module. Skips the scenario only if this kernel's modules do not have it.
+pub(crate) fn need_module(name: &str) -> Result<()> {
+    let loaded = command(&["modprobe", name]);
+    if loaded.is_ok() || built_in(name) {
+        return Ok(());
+    }
+    let release = release()?;
+    let index = std::fs::read_to_string(format!("/lib/modules/{release}/modules.dep"));
+    if index.is_ok_and(|index| index.contains(&format!("/{name}.ko"))) {
+        return loaded.map(drop);
+    }
+    Err(Skip(format!("no module {name} was packaged with {release}")).into())
+}
+
+/// Whether the kernel's symbols show a module's name: true where it is compiled in and
+/// registers something under that name.
+fn built_in(name: &str) -> bool {
+    let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    let start = format!("{name}_");
+    let words = symbols
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(2));
+    words.into_iter().any(|symbol| {
+        symbol.starts_with(&start) && (symbol.ends_with("_init") || symbol.ends_with("_setup"))
+    })
+}
+
+/// Runs a tool; its error output becomes the error.
+pub(crate) fn command(words: &[&str]) -> Result<String> {
+    let output = Command::new(words[0])
+        .args(&words[1..])
+        .output()
+        .with_context(|| format!("cannot start `{}`", words[0]))?;
+    if !output.status.success() {
+        let error = String::from_utf8_lossy(&output.stderr);
+        bail!("`{}` failed: {}", words.join(" "), error.trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Sets a sysctl of this thread's namespace, as `net.ipv4.tcp_syncookies`.
+pub(crate) fn sysctl(name: &str, value: &str) -> Result<()> {
+    let path = format!("/proc/sys/{}", name.replace('.', "/"));
+    std::fs::write(&path, value).with_context(|| format!("cannot write {path}"))
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds: the clock of an event's `ktime_ns`.
+pub(crate) fn monotonic_ns() -> Result<u64> {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)?;
+    Ok(u64::try_from(now.tv_sec())? * 1_000_000_000 + u64::try_from(now.tv_nsec())?)
+}
+
+/// Processes whose parent this one is.
+pub(crate) fn children_of(parent: u32) -> Result<Vec<u32>> {
+    let parent = parent.to_string();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        // "pid (comm) state ppid …"; comm may contain anything.
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let after_comm = stat.rsplit(')').next().unwrap_or_default();
+        if after_comm.split_whitespace().nth(1) == Some(&parent) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}

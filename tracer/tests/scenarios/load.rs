@@ -1,0 +1,95 @@
+//! Workloads that count connections instead of asking each who answered.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::kernel::monotonic_ns;
+use crate::listen::Listen;
+use crate::options::Load;
+
+/// Client ports are given explicitly, from here on: no search, no chance.
+pub(crate) const FIRST_PORT: u16 = 10_000;
+/// And used again after so many. Every connection ends with a reset, which leaves no
+/// `TIME_WAIT` in the way.
+pub(crate) const PORTS: u32 = 20_000;
+
+/// The port that the bench listens on.
+const PORT: u16 = 8080;
+
+/// Loopback of one family.
+pub(crate) fn loopback(v6: bool) -> IpAddr {
+    if v6 {
+        Ipv6Addr::LOCALHOST.into()
+    } else {
+        Ipv4Addr::LOCALHOST.into()
+    }
+}
+
+/// A socket bound to the `nth` client port, that will end with a reset.
+pub(crate) fn client(address: IpAddr, nth: u32) -> Result<Socket> {
+    let source = SocketAddr::new(address, FIRST_PORT + (nth % PORTS) as u16);
+    let socket = Socket::new(
+        Domain::for_address(source),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_linger(Some(Duration::ZERO))?;
+    socket
+        .bind(&SockAddr::from(source))
+        .with_context(|| format!("client cannot bind {source}"))?;
+    Ok(socket)
+}
+
+/// `--load`: connect, accept and close, one after the other, in one thread; prints what
+/// one such round costs.
+pub(crate) fn run(load: &Load) -> Result<()> {
+    let address = loopback(load.v6);
+    let mut listen = Listen::on(SocketAddr::new(address, PORT)).group(load.members);
+    listen.backlog = 128;
+    let listeners = listen.open()?;
+    for listener in &listeners {
+        // Accepted connections inherit it.
+        listener.set_linger(Some(Duration::ZERO))?;
+    }
+    let destination = SockAddr::from(listen.address);
+    let rounds = |first: u32, count: u32| -> Result<u64> {
+        let start = monotonic_ns()?;
+        for nth in first..first + count {
+            round(address, nth, &destination, &listeners)?;
+        }
+        Ok(monotonic_ns()? - start)
+    };
+    // The first rounds after boot cost twice as much: caches of the kernel's allocators.
+    let warm_up = (load.connections / 2).max(500);
+    rounds(0, warm_up)?;
+    let elapsed = rounds(warm_up, load.connections)?;
+    println!(
+        "LOAD connections={} ns_per_connection={}",
+        load.connections,
+        elapsed / u64::from(load.connections.max(1))
+    );
+    Ok(())
+}
+
+fn round(address: IpAddr, nth: u32, to: &SockAddr, listeners: &[Socket]) -> Result<()> {
+    let client = client(address, nth)?;
+    client.connect(to).context("cannot connect")?;
+    let mut polled: Vec<PollFd<'_>> = listeners
+        .iter()
+        .map(|listener| PollFd::new(listener.as_fd(), PollFlags::POLLIN))
+        .collect();
+    poll(&mut polled, PollTimeout::from(5000_u16))?;
+    let ready = polled.iter().position(|fd| fd.any().unwrap_or(false));
+    let Some(ready) = ready else {
+        bail!("no listener got the connection");
+    };
+    let (accepted, _) = listeners[ready].accept().context("cannot accept")?;
+    drop(accepted);
+    drop(client);
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Network namespaces: each scenario has its own.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result};
+use nix::sched::{CloneFlags, setns, unshare};
+
+use crate::kernel::command;
+
+static HOST: OnceLock<Netns> = OnceLock::new();
+
+/// A network namespace, held open.
+#[derive(Debug)]
+pub(crate) struct Netns {
+    file: File,
+    /// Inode number: its name in events.
+    pub(crate) inode: u64,
+    name: Option<String>,
+}
+
+impl Netns {
+    /// This thread's.
+    pub(crate) fn current() -> Result<Self> {
+        Self::open(Path::new("/proc/thread-self/ns/net"), None)
+    }
+
+    fn open(path: &Path, name: Option<String>) -> Result<Self> {
+        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        let inode = file.metadata()?.ino();
+        Ok(Self { file, inode, name })
+    }
+
+    /// The one this process started in; to be called before any other is entered.
+    pub(crate) fn host() -> Result<&'static Self> {
+        if HOST.get().is_none() {
+            // Set once, by the first thread; a second one would set the same.
+            let _ = HOST.set(Self::current()?);
+        }
+        HOST.get().context("no namespace")
+    }
+
+    /// A new one, with loopback up; this thread is in it afterwards.
+    pub(crate) fn fresh() -> Result<Self> {
+        Self::host()?;
+        unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
+        command(&["ip", "link", "set", "lo", "up"])?;
+        Self::current()
+    }
+
+    /// A new one with a name below /run/netns, which goes when this is dropped; this
+    /// thread is in it afterwards.
+    pub(crate) fn named(name: &str) -> Result<Self> {
+        Self::host()?;
+        command(&["ip", "netns", "add", name])?;
+        let netns = Self::open(&Path::new("/run/netns").join(name), Some(name.to_owned()))?;
+        netns.enter()?;
+        command(&["ip", "link", "set", "lo", "up"])?;
+        Ok(netns)
+    }
+
+    /// A path by which other processes can open it.
+    pub(crate) fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
+    }
+
+    /// Puts this thread into it.
+    pub(crate) fn enter(&self) -> Result<()> {
+        setns(&self.file, CloneFlags::CLONE_NEWNET).context("cannot enter a network namespace")
+    }
+
+    /// Does something in it and comes back.
+    pub(crate) fn inside<T>(&self, what: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = Self::current()?;
+        self.enter()?;
+        let result = what();
+        before.enter()?;
+        result
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        if let Some(name) = &self.name {
+            // The guest goes as well; there is nobody to tell.
+            let _ = command(&["ip", "netns", "delete", name]);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The command line: the tests, and the helpers for use by hand.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, bail};
+
+use crate::listen::Listen;
+
+/// What `--help` prints.
+pub(crate) const USAGE: &str = "\
+Usage: sockpick-scenarios [FILTER...] [--backend fentry|kprobe|all] [--list]
+         run the scenarios whose name contains a FILTER (all by default), in a guest as root;
+         --ground-truth runs them without sockpick, checking only what the servers say
+       sockpick-scenarios --serve ADDR:PORT [--name NAME] [--count N] [--reuseport]
+                          [--backlog N] [--device IF] [--v6only] [--transparent]
+         answers each connection with its name, process, listener and inode, until killed
+       sockpick-scenarios --connect ADDR:PORT [--from ADDR] [--port N] [--times N]
+         connects and prints who answered
+       sockpick-scenarios --load N [--members M] [--v6]
+         N connections over loopback to M listeners of its own; prints their cost
+Environment: SOCKPICK_GUEST (set in guests), SOCKPICK (the sockpick binary; else from PATH)
+";
+
+/// What to do.
+#[derive(Debug)]
+pub(crate) enum Mode {
+    /// Print the usage.
+    Help,
+    /// Print the names of the scenarios.
+    List,
+    /// Run scenarios, each in a process of its own.
+    All(All),
+    /// Run one scenario in this process.
+    One(One),
+    /// Be a server.
+    Serve(Serve),
+    /// Be a client.
+    Connect(Connect),
+    /// Be the bench's workload.
+    Load(Load),
+}
+
+/// Which scenarios to run.
+#[derive(Debug, Default)]
+pub(crate) struct All {
+    /// Parts of names.
+    pub(crate) filters: Vec<String>,
+    /// One backend; all that the kernel allows by default.
+    pub(crate) backend: Option<String>,
+    /// Run without sockpick.
+    pub(crate) ground_truth: bool,
+}
+
+/// One scenario.
+#[derive(Debug)]
+pub(crate) struct One {
+    /// Its name.
+    pub(crate) scenario: String,
+    /// Backend to trace with.
+    pub(crate) backend: String,
+    /// Run without sockpick.
+    pub(crate) ground_truth: bool,
+}
+
+/// A server process.
+#[derive(Debug, Clone)]
+pub(crate) struct Serve {
+    /// What it listens on.
+    pub(crate) listen: Listen,
+    /// A parent holds the other end of stdin: end when it goes, and obey its commands.
+    pub(crate) controlled: bool,
+    /// Leave accepting to a child that inherits the listeners.
+    pub(crate) heir: bool,
+    /// Inherited listening sockets to accept from, instead of opening some.
+    pub(crate) inherited: Vec<i32>,
+}
+
+/// A client.
+#[derive(Debug)]
+pub(crate) struct Connect {
+    /// Where to.
+    pub(crate) destination: SocketAddr,
+    /// Source address.
+    pub(crate) source: Option<std::net::IpAddr>,
+    /// First source port; 0 for any.
+    pub(crate) port: u16,
+    /// How often.
+    pub(crate) times: usize,
+}
+
+/// The bench's workload.
+#[derive(Debug)]
+pub(crate) struct Load {
+    /// Connections that count.
+    pub(crate) connections: u32,
+    /// Members of the reuseport group.
+    pub(crate) members: usize,
+    /// Over IPv6.
+    pub(crate) v6: bool,
+}
+
+/// The words of a command line, to be taken one by one.
+struct Words {
+    rest: Vec<String>,
+}
+
+impl Words {
+    /// Takes `name` out; true if it was there.
+    fn flag(&mut self, name: &str) -> bool {
+        let before = self.rest.len();
+        self.rest.retain(|word| word != name);
+        self.rest.len() != before
+    }
+
+    /// Takes `name VALUE` out.
+    fn value(&mut self, name: &str) -> Result<Option<String>> {
+        let Some(at) = self.rest.iter().position(|word| word == name) else {
+            return Ok(None);
+        };
+        if at + 1 >= self.rest.len() {
+            bail!("{name} needs a value");
+        }
+        self.rest.remove(at);
+        Ok(Some(self.rest.remove(at)))
+    }
+
+    fn parsed<T: std::str::FromStr>(&mut self, name: &str) -> Result<Option<T>>
+    where
+        T::Err: std::error::Error + Send + Sync + 'static,
+    {
+        self.value(name)?
+            .map(|text| text.parse().with_context(|| format!("{name} {text}")))
+            .transpose()
+    }
+
+    fn end(self) -> Result<()> {
+        match self.rest.first() {
+            Some(word) => bail!("unexpected `{word}`; see --help"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Reads the command line.
+pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Mode> {
+    let mut words = Words {
+        rest: arguments.collect(),
+    };
+    if words.flag("--help") || words.flag("-h") {
+        return Ok(Mode::Help);
+    }
+    if words.flag("--list") {
+        return Ok(Mode::List);
+    }
+    if let Some(address) = words.parsed("--serve")? {
+        return serve(words, address);
+    }
+    if let Some(destination) = words.parsed("--connect")? {
+        let connect = Connect {
+            destination,
+            source: words.parsed("--from")?,
+            port: words.parsed("--port")?.unwrap_or(0),
+            times: words.parsed("--times")?.unwrap_or(1),
+        };
+        return words.end().map(|()| Mode::Connect(connect));
+    }
+    if let Some(connections) = words.parsed("--load")? {
+        let load = Load {
+            connections,
+            members: words.parsed("--members")?.unwrap_or(1),
+            v6: words.flag("--v6"),
+        };
+        return words.end().map(|()| Mode::Load(load));
+    }
+    scenarios(words)
+}
+
+fn serve(mut words: Words, address: SocketAddr) -> Result<Mode> {
+    let mut listen = Listen::on(address);
+    if let Some(name) = words.value("--name")? {
+        listen.name = name;
+    }
+    listen.count = words.parsed("--count")?.unwrap_or(1);
+    listen.backlog = words.parsed("--backlog")?.unwrap_or(listen.backlog);
+    listen.device = words.value("--device")?;
+    listen.reuseport = words.flag("--reuseport");
+    listen.v6only = words.flag("--v6only");
+    listen.transparent = words.flag("--transparent");
+    listen.hold = words.flag("--hold");
+    let mut inherited = Vec::new();
+    while let Some(descriptor) = words.parsed("--inherited")? {
+        inherited.push(descriptor);
+    }
+    let serve = Serve {
+        listen,
+        controlled: words.flag("--controlled"),
+        heir: words.flag("--heir"),
+        inherited,
+    };
+    words.end().map(|()| Mode::Serve(serve))
+}
+
+fn scenarios(mut words: Words) -> Result<Mode> {
+    let backend = words.value("--backend")?.filter(|backend| backend != "all");
+    if let Some(other) = &backend
+        && !["fentry", "kprobe"].contains(&other.as_str())
+    {
+        bail!("unknown backend `{other}`; there are fentry, kprobe and all");
+    }
+    let ground_truth = words.flag("--ground-truth");
+    if let Some(scenario) = words.value("--run-one")? {
+        let one = One {
+            scenario,
+            backend: backend.unwrap_or_default(),
+            ground_truth,
+        };
+        return words.end().map(|()| Mode::One(one));
+    }
+    if let Some(option) = words.rest.iter().find(|word| word.starts_with('-')) {
+        bail!("unknown option `{option}`; see --help");
+    }
+    Ok(Mode::All(All {
+        filters: words.rest,
+        backend,
+        ground_truth,
+    }))
+}

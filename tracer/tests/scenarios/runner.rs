@@ -1,0 +1,229 @@
+//! Runs scenarios, each in a process of its own with a time limit, and reports.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::prctl;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use crate::cases::{self, Scenario};
+use crate::context::{Context, Failure, Skip};
+use crate::kernel;
+use crate::options::{All, One};
+
+const SKIPPED: u8 = 77;
+
+enum Outcome {
+    Passed,
+    Skipped(String),
+    Failed(String),
+}
+
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+impl Tally {
+    fn note(&mut self, backend: &str, name: &str, outcome: &Outcome, took: Duration) {
+        match outcome {
+            Outcome::Passed => {
+                self.passed += 1;
+                println!("PASS {backend} {name} ({:.1}s)", took.as_secs_f64());
+            }
+            Outcome::Skipped(why) => {
+                self.skipped += 1;
+                println!("SKIP {backend} {name}: {why}");
+            }
+            Outcome::Failed(why) => {
+                self.failed += 1;
+                println!(
+                    "FAIL {backend} {name}: {}",
+                    why.trim_end().replace('\n', "\n    ")
+                );
+            }
+        }
+        // Progress is all there is to see of a guest; a closed pipe shows at the next line.
+        let _ = std::io::stdout().flush();
+    }
+}
+
+/// Runs all scenarios asked for, with every backend that this kernel allows.
+pub(crate) fn all(asked: &All) -> Result<ExitCode> {
+    let mut scenarios = cases::all();
+    if !asked.filters.is_empty() {
+        scenarios.retain(|s| {
+            asked
+                .filters
+                .iter()
+                .any(|part| s.name.contains(part.as_str()))
+        });
+    }
+    // Whatever a scenario leaves running becomes our child, so that we can end it.
+    prctl::set_child_subreaper(true)?;
+    let mut tally = Tally::default();
+    let doctor = if asked.ground_truth {
+        None
+    } else {
+        Some(doctor()?)
+    };
+    let backends = match &doctor {
+        None => vec!["none".to_owned()],
+        Some(doctor) => backends(doctor, asked, &mut tally)?,
+    };
+    for backend in &backends {
+        for scenario in &scenarios {
+            let start = Instant::now();
+            let outcome = run_one(scenario, backend, asked.ground_truth)?;
+            tally.note(backend, scenario.name, &outcome, start.elapsed());
+        }
+    }
+    if let Some(doctor) = &doctor {
+        let report = json!({"kernel": kernel::release()?, "hooks": doctor["hooks"]});
+        println!("REPORT {report}");
+    }
+    let Tally {
+        passed,
+        failed,
+        skipped,
+    } = tally;
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    Ok(ExitCode::from(u8::from(failed > 0 || passed == 0)))
+}
+
+/// What sockpick says about this kernel.
+fn doctor() -> Result<Value> {
+    let output = Command::new(sockpick())
+        .args(["doctor", "-o", "json"])
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot start `sockpick doctor`")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(&text).with_context(|| {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        format!("`sockpick doctor -o json` gave no JSON but `{text}`, {errors}")
+    })
+}
+
+fn sockpick() -> PathBuf {
+    std::env::var_os("SOCKPICK").map_or_else(|| "sockpick".into(), PathBuf::from)
+}
+
+/// The backends to run. One that sockpick does not offer although this kernel allows it is
+/// a failure.
+fn backends(doctor: &Value, asked: &All, tally: &mut Tally) -> Result<Vec<String>> {
+    let offered: Vec<&str> = doctor["backends"]
+        .as_array()
+        .context("`sockpick doctor -o json` has no list `backends`")?
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    // The lookup has more arguments than a trampoline took before.
+    let fentry = kernel::version()? >= (6, 6);
+    let mut run = Vec::new();
+    for (backend, allowed) in [("fentry", fentry), ("kprobe", true)] {
+        if asked.backend.as_deref().is_some_and(|only| only != backend) {
+            continue;
+        }
+        if offered.contains(&backend) {
+            run.push(backend.to_owned());
+        } else if allowed {
+            let why = format!("sockpick does not offer it on {}", kernel::release()?);
+            tally.note(backend, "backend", &Outcome::Failed(why), Duration::ZERO);
+        }
+    }
+    Ok(run)
+}
+
+/// Runs one scenario in a process of its own.
+fn run_one(scenario: &Scenario, backend: &str, ground_truth: bool) -> Result<Outcome> {
+    let said = std::env::temp_dir().join(format!("scenario-{}", std::process::id()));
+    let file = File::create(&said).context("cannot write a temporary file")?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--run-one", scenario.name]);
+    if ground_truth {
+        command.arg("--ground-truth");
+    } else {
+        command.args(["--backend", backend]);
+    }
+    command.stdin(Stdio::null());
+    command
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .process_group(0);
+    let mut child = command.spawn().context("cannot start a scenario")?;
+    let status = crate::trace::wait(&mut child, scenario.limit);
+    if status.is_err() {
+        child.kill()?;
+        child.wait()?;
+    }
+    end_leftovers()?;
+    let text = std::fs::read(&said)?;
+    std::fs::remove_file(&said)?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    Ok(match status {
+        Ok(status) if status.success() => Outcome::Passed,
+        Ok(status) if status.code() == Some(SKIPPED.into()) => {
+            Outcome::Skipped(text.lines().last().unwrap_or_default().to_owned())
+        }
+        Ok(status) if status.code() == Some(1) => Outcome::Failed(text),
+        Ok(status) => Outcome::Failed(format!("{status}\n{text}")),
+        Err(_) => Outcome::Failed(format!(
+            "not done within {} s\n{text}",
+            scenario.limit.as_secs()
+        )),
+    })
+}
+
+/// Ends what a scenario left behind: our children now, because their parents are gone.
+fn end_leftovers() -> Result<()> {
+    // Children of those we end become ours, so look again until there are none.
+    for _ in 0..100 {
+        let children = kernel::children_of(std::process::id())?;
+        if children.is_empty() {
+            return Ok(());
+        }
+        for child in children {
+            // It may have ended meanwhile.
+            let child = Pid::from_raw(child.cast_signed());
+            let _ = kill(child, Signal::SIGKILL);
+            let _ = waitpid(child, None);
+        }
+    }
+    bail!("a scenario's processes cannot be ended")
+}
+
+/// Runs one scenario in this process. What it prints is shown only if it fails.
+pub(crate) fn one(asked: &One) -> ExitCode {
+    let Some(scenario) = cases::all().into_iter().find(|s| s.name == asked.scenario) else {
+        eprintln!("no scenario is named `{}`", asked.scenario);
+        return ExitCode::FAILURE;
+    };
+    let cx = Context {
+        backend: asked.backend.clone(),
+        sockpick: sockpick(),
+        ground_truth: asked.ground_truth,
+    };
+    let Err(error) = (scenario.run)(&cx) else {
+        return ExitCode::SUCCESS;
+    };
+    if let Some(skip) = error.downcast_ref::<Skip>() {
+        println!("{skip}");
+        return ExitCode::from(SKIPPED);
+    }
+    match error.downcast_ref::<Failure>() {
+        Some(_) => println!("{error}"),
+        None => println!("{error:#}"),
+    }
+    ExitCode::FAILURE
+}

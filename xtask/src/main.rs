@@ -1,0 +1,47 @@
+//! The project's own commands: `cargo xtask COMMAND`.
+//!
+//! They fetch what is needed (toolchain, guest tools, kernels), build, check and test. Kernel
+//! probes cannot run on every build machine, so whatever needs a kernel runs in a QEMU guest.
+
+mod archive;
+mod artifacts;
+mod cache;
+mod cpio;
+mod guest;
+mod kernels;
+mod modules;
+mod process;
+mod rootfs;
+mod setup;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about, version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what building and testing need; quick when nothing is missing
+    Setup,
+    /// Boot a kernel in QEMU, run a command in it as root, return its exit status
+    Vm(vm::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Setup => setup::run().map(|()| ExitCode::SUCCESS),
+        Command::Vm(args) => vm::run(&args),
+    };
+    outcome.unwrap_or_else(|error| {
+        // One message with its causes; a backtrace would tell a user nothing.
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
