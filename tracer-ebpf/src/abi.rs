@@ -29,7 +29,7 @@ pub const ABSENT: u16 = u16::MAX;
 pub const MAX_LISTENERS: u32 = 8192;
 
 /// How many members of a reuseport group are searched for the chosen socket.
-pub const MAX_MEMBERS_SEARCHED: u32 = 256;
+pub const MAX_MEMBERS_SEARCHED: usize = 128;
 
 /// Where a traced function's argument or result is found in a program's context.
 ///

@@ -4,10 +4,10 @@ use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP},
     helpers::{bpf_get_smp_processor_id, generated::bpf_ktime_get_ns},
     macros::map,
-    maps::RingBuf,
+    maps::{PerCpuArray, RingBuf},
 };
 use sockpick_ebpf::abi::{
-    Listener, ListenerRecord, MAX_MEMBERS_SEARCHED, Stats, SynRecord, group_prog, kind, steer,
+    ABSENT, Listener, ListenerRecord, MAX_MEMBERS_SEARCHED, Stats, SynRecord, group_prog, kind, steer,
 };
 
 use crate::{
@@ -20,6 +20,10 @@ use crate::{
 /// The size is set when the object is loaded.
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// The members of the group at hand: too large for the stack.
+#[map]
+static MEMBERS: PerCpuArray<[u64; MAX_MEMBERS_SEARCHED]> = PerCpuArray::with_max_entries(1, 0);
 
 /// `BPF_PROG_TYPE_UNSPEC`: a classic filter (`bpf_prog_was_classic`, include/linux/filter.h).
 const PROG_TYPE_CLASSIC: u32 = 0;
@@ -161,15 +165,41 @@ fn member(reuse: KernelPtr, sk: KernelPtr, size: u16, hint: u16) -> u16 {
     if hint < size && socks.at(u64::from(hint) * 8).load::<u64>() == sk.0 {
         return hint;
     }
-    for index in 0..MAX_MEMBERS_SEARCHED {
-        if index >= u32::from(size) {
-            break;
-        }
-        if socks.at(u64::from(index) * 8).load::<u64>() == sk.0 {
-            return index as u16;
-        }
+    let Some(members) = MEMBERS.get_ptr_mut(0) else {
+        return u16::MAX;
+    };
+    // SAFETY: a live map value of this CPU, which no other program uses.
+    let members = unsafe { &mut *members };
+    socks.copy_to(members);
+    // From the end, so that the first match stays. Without branches: the verifier of
+    // 5.10 follows every path through a loop, which would take it minutes.
+    let mut found = u64::from(u16::MAX);
+    for index in (0..members.len()).rev() {
+        let differs = is_nonzero(members[index] ^ sk.0);
+        found = found * differs + index as u64 * (1 - differs);
     }
-    u16::MAX
+    if found < u64::from(size) { found as u16 } else { u16::MAX }
+}
+
+/// 1 if any bit is set, else 0, as arithmetic that the compiler may not turn into a jump.
+#[inline(always)]
+fn is_nonzero(value: u64) -> u64 {
+    opaque((value | opaque(value.wrapping_neg())) >> 63)
+}
+
+/// The value, of which the compiler knows nothing any more.
+#[inline(always)]
+fn opaque(value: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    let value = {
+        let mut value = value;
+        // A real instruction, as one without any would get line information that
+        // kernels refuse ("Invalid line_info").
+        // SAFETY: copies a register to itself.
+        unsafe { core::arch::asm!("{0} = {0}", inout(reg) value) };
+        value
+    };
+    value
 }
 
 #[inline(always)]
@@ -205,7 +235,7 @@ fn fill(
         record.bound_dev_if = field!(sk, sk_bound_dev_if => u32);
         record.queue_len = field!(sk, sk_ack_backlog => u32);
         record.queue_limit = field!(sk, sk_max_ack_backlog => u32);
-        if listener.cookie == 0 {
+        if listener.cookie == 0 && config!(off.sk_cookie) != ABSENT {
             listener.cookie = field!(sk, sk_cookie => u64);
         }
         record.listener = *listener;

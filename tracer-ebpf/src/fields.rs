@@ -48,13 +48,19 @@ impl KernelPtr {
         Self(self.0.wrapping_add(offset))
     }
 
-    /// The value at `offset`, or zeros where the kernel has no such field.
+    /// The value at `offset`.
     #[inline(always)]
     pub(crate) fn read<T: Copy + Default>(self, offset: u16) -> T {
+        self.at(offset.into()).load()
+    }
+
+    /// The value at `offset`, or zeros where the kernel has no such field.
+    #[inline(always)]
+    pub(crate) fn read_if_there<T: Copy + Default>(self, offset: u16) -> T {
         if offset == ABSENT {
             return T::default();
         }
-        self.at(offset.into()).load()
+        self.read(offset)
     }
 
     /// The value at the address itself; zeros if it cannot be read.

@@ -87,7 +87,7 @@ fn read(sk: KernelPtr) -> Option<&'static mut Listener> {
     new.stamp = (now & !0xff) | u64::from(cpu & 0xff);
     let net = sk.follow(config!(off.sk_net));
     new.netns = field!(net, net_inum => u32);
-    new.netns_cookie = field!(net, net_cookie => u64);
+    new.netns_cookie = net.read_if_there(config!(off.net_cookie));
     new.inode = inode(sk);
     new.uid = field!(sk, sk_uid => u32);
     new.port = field!(sk, sk_num => u16);
@@ -96,7 +96,7 @@ fn read(sk: KernelPtr) -> Option<&'static mut Listener> {
     if new.family == AF_INET {
         new.addr = mapped(field!(sk, sk_rcv_saddr => [u8; 4]));
     } else {
-        new.addr = field!(sk, sk_v6_rcv_saddr => [u8; 16]);
+        new.addr = sk.read_if_there(config!(off.sk_v6_rcv_saddr));
         let bits = field!(sk, sk_ipv6only => u8);
         new.v6only = u8::from(u16::from(bits) & config!(off.sk_ipv6only_mask) != 0);
     }

@@ -1,33 +1,43 @@
 //! The project's own programs, built for the guests.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::process::{cargo, output, workspace_root};
+use crate::process::{cargo, output};
 use crate::rootfs::GuestFile;
 
 const PACKAGE: &str = "sockpick";
 const SCENARIOS: &str = "scenarios";
 
-/// The `sockpick` binary and the scenario tests, as files of a guest. Without `build` those that
-/// were built last, as far as they are there.
-pub(crate) fn collect(build: bool) -> Result<Vec<GuestFile>> {
+/// Name of the scenario tests in a guest.
+pub(crate) const SCENARIOS_PROGRAM: &str = "sockpick-scenarios";
+
+/// What to build before a guest gets the programs; it also gets whatever was built last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Build {
+    Nothing,
+    Tracer,
+    /// The scenario tests too.
+    All,
+}
+
+/// The project's programs as files of a guest, as far as they are there.
+pub(crate) fn collect(wanted: Build) -> Result<Vec<GuestFile>> {
     let record = folder()?.join("artifacts.json");
-    let programs = if build {
-        let programs = built()?;
+    let mut programs: BTreeMap<String, PathBuf> = fs::read_to_string(&record)
+        .ok()
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default();
+    if wanted != Build::Nothing {
+        programs.extend(built(wanted)?);
         let text = serde_json::to_string(&programs)?;
         fs::write(&record, text).with_context(|| format!("cannot write {}", record.display()))?;
-        programs
-    } else {
-        fs::read_to_string(&record)
-            .ok()
-            .and_then(|text| serde_json::from_str::<Vec<(String, PathBuf)>>(&text).ok())
-            .unwrap_or_default()
-    };
+    }
     let there = programs.into_iter().filter(|(_, path)| path.exists());
     Ok(there
         .map(|(name, path)| GuestFile::new(path, format!("/usr/bin/{name}")))
@@ -45,21 +55,12 @@ pub(crate) fn folder() -> Result<PathBuf> {
 }
 
 /// Names in the guest, and the built files.
-fn built() -> Result<Vec<(String, PathBuf)>> {
-    let metadata = metadata()?;
-    if !has_target(&metadata, "bin", PACKAGE) {
-        eprintln!("note: the workspace has no `{PACKAGE}` program yet; the guest goes without");
-        return Ok(Vec::new());
-    }
-    let mut programs = vec![(
-        PACKAGE.to_owned(),
-        build(&["build", "--bin", PACKAGE], PACKAGE)?,
-    )];
-    if has_target(&metadata, "test", SCENARIOS) {
-        let test = ["test", "--no-run", "--test", SCENARIOS];
-        programs.push((format!("{PACKAGE}-{SCENARIOS}"), build(&test, SCENARIOS)?));
-    } else {
-        eprintln!("note: package {PACKAGE} has no test target `{SCENARIOS}` yet");
+fn built(wanted: Build) -> Result<Vec<(String, PathBuf)>> {
+    let tracer = build(&["build", "--bin", PACKAGE], PACKAGE)?;
+    let mut programs = vec![(PACKAGE.to_owned(), tracer)];
+    if wanted == Build::All {
+        let tests = build(&["test", "--no-run", "--test", SCENARIOS], SCENARIOS)?;
+        programs.push((SCENARIOS_PROGRAM.to_owned(), tests));
     }
     Ok(programs)
 }
@@ -87,16 +88,8 @@ fn build(arguments: &[&str], target: &str) -> Result<PathBuf> {
 }
 
 fn metadata() -> Result<Value> {
-    let mut command: Command = cargo()?;
+    let mut command = cargo()?;
     command.args(["metadata", "--no-deps", "--format-version", "1"]);
-    let text = output(command.current_dir(workspace_root()?))?;
+    let text = output(&mut command)?;
     serde_json::from_str(&text).context("cargo metadata did not answer in JSON")
-}
-
-fn has_target(metadata: &Value, kind: &str, name: &str) -> bool {
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    packages
-        .filter(|package| package["name"] == PACKAGE)
-        .flat_map(|package| package["targets"].as_array().into_iter().flatten())
-        .any(|target| target["name"] == name && target["kind"][0] == kind)
 }

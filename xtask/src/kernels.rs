@@ -39,8 +39,11 @@ impl Kernel {
         Ok(Self {
             name: file_name(image).unwrap_or_default(),
             image: image.to_owned(),
+            config: modules
+                .as_deref()
+                .map(|folder| folder.join("config"))
+                .filter(|config| config.exists()),
             modules,
-            config: None,
             release,
         })
     }

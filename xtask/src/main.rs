@@ -9,10 +9,12 @@ mod cache;
 mod cpio;
 mod guest;
 mod kernels;
+mod lint;
 mod modules;
 mod process;
 mod rootfs;
 mod setup;
+mod test;
 mod vm;
 
 use std::process::ExitCode;
@@ -30,6 +32,10 @@ struct Cli {
 enum Command {
     /// Install what building and testing need; quick when nothing is missing
     Setup,
+    /// Check format, lints, documentation, and that no file names this machine
+    Lint,
+    /// Run the tests: on this machine, then the scenarios in a guest for every kernel
+    Test(test::Args),
     /// Boot a kernel in QEMU, run a command in it as root, return its exit status
     Vm(vm::Args),
 }
@@ -37,6 +43,8 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Setup => setup::run().map(|()| ExitCode::SUCCESS),
+        Command::Lint => Ok(lint::run()),
+        Command::Test(args) => test::run(&args),
         Command::Vm(args) => vm::run(&args),
     };
     outcome.unwrap_or_else(|error| {

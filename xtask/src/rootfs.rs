@@ -14,7 +14,9 @@ use crate::process::{need_program, output};
 const INIT: &str = include_str!("guest/init.sh");
 
 /// Tools every guest has, besides busybox.
-const TOOLS: [&str; 6] = ["nginx", "ip", "nft", "tc", "ss", "kmod"];
+///
+/// The shell is this machine's: busybox's runs its own cut-down `ip` or `tc` whatever PATH says.
+const TOOLS: [&str; 7] = ["sh", "nginx", "ip", "nft", "tc", "ss", "kmod"];
 
 /// A file for the guest, with the libraries it needs.
 #[derive(Debug, Clone)]

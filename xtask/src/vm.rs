@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::artifacts;
+use crate::artifacts::{self, Build};
 use crate::guest::{Guest, Source};
 use crate::kernels::{self, Kernel};
 use crate::process::need_program;
@@ -62,13 +62,27 @@ pub(crate) struct Args {
     command: Vec<String>,
 }
 
+impl Args {
+    /// The scenario tests are built only for a command that mentions them: it takes time.
+    fn build(&self) -> Build {
+        let mentioned = |word: &String| word.contains(artifacts::SCENARIOS_PROGRAM);
+        if self.no_build {
+            Build::Nothing
+        } else if self.command.iter().any(mentioned) {
+            Build::All
+        } else {
+            Build::Tracer
+        }
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let kernel = match (&args.image, &args.kernel) {
         (Some(image), _) => Kernel::from_files(image, args.modules.as_deref())?,
         (None, Some(name)) => kernels::find(name, args.refresh)?,
         (None, None) => bail!("no kernel named; use --kernel or --image"),
     };
-    let mut files = artifacts::collect(!args.no_build)?;
+    let mut files = artifacts::collect(args.build())?;
     if args.bpftrace {
         files.push(GuestFile::new(
             need_program("bpftrace")?,

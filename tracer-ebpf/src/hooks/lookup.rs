@@ -87,7 +87,7 @@ fn start<const FAMILY: u16, C: EbpfContext>(ctx: &C, slot: &mut Inflight, stats:
     let net = KernelPtr(arg(ctx, place!(FAMILY, net)));
     slot.ifindex = arg(ctx, place!(FAMILY, dif)) as u32;
     slot.sdif = arg(ctx, place!(FAMILY, sdif)) as u32;
-    begin(ctx, slot, stats, skb, net, FAMILY);
+    begin(slot, stats, skb, net, FAMILY);
 }
 
 #[inline(always)]
@@ -99,8 +99,9 @@ fn end<C: EbpfContext>(ctx: &C, slot: &mut Inflight, stats: &mut Stats, ret: u64
         slot.nf_sk = sk.0;
         slot.forget_facts();
     } else if slot.state == state::RECEIVE {
-        debug!(ctx, "lookup ended: found={}", u8::from(!sk.is_null()));
         emit::finish(slot, stats, sk, steer::LOOKUP);
+        debug!(ctx, "SYN for port {}: found={}",
+            u16::from_be(slot.destination_port_be), u8::from(!sk.is_null()));
     }
 }
 
@@ -117,8 +118,7 @@ pub(crate) fn give_up_unfinished(slot: &mut Inflight, stats: &mut Stats) {
 /// Reads the packet into the slot. Leaves the slot idle unless it is a SYN that is
 /// to be recorded, or one that netfilter looks up.
 #[inline(always)]
-pub(crate) fn begin<C: EbpfContext>(
-    ctx: &C,
+pub(crate) fn begin(
     slot: &mut Inflight,
     stats: &mut Stats,
     skb: KernelPtr,
@@ -153,14 +153,13 @@ pub(crate) fn begin<C: EbpfContext>(
     slot.destination_port_be = u16::from_ne_bytes([tcp[2], tcp[3]]);
     slot.seq = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
     slot.netns = field!(net, net_inum => u32);
-    slot.netns_cookie = field!(net, net_cookie => u64);
+    slot.netns_cookie = net.read_if_there(config!(off.net_cookie));
     if !filter::passes(slot) {
         stats.filtered += 1;
         return;
     }
     stats.syns += 1;
     slot.state = state::RECEIVE;
-    debug!(ctx, "SYN for port {} begins", u16::from_be(slot.destination_port_be));
 }
 
 /// Addresses from the IP header; false if the packet is known not to be TCP

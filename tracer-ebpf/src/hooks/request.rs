@@ -3,13 +3,13 @@
 
 use aya_ebpf::EbpfContext;
 use aya_log_ebpf::debug;
-use sockpick_ebpf::abi::steer;
+use sockpick_ebpf::abi::{Stats, steer};
 
 use crate::{
     emit,
     fields::{KernelPtr, arg, config, field},
     hooks::lookup::{self, V4, V6},
-    inflight::{inflight, state, stats},
+    inflight::{Inflight, inflight, state, stats},
 };
 
 /// Entry of `tcp_conn_request(rsk_ops, af_ops, sk, skb)`.
@@ -28,13 +28,22 @@ pub(crate) fn entry<C: EbpfContext>(ctx: &C) {
             return;
         }
     }
-    if slot.state == state::RECEIVE && slot.skb == skb.0 {
-        // The lookup's return probe was missed: the result is here all the same.
-        emit::finish(slot, stats, sk, steer::LOOKUP);
-        slot.done_skb = 0;
-        return;
+    // If the lookup's return probe was missed, its result is here all the same.
+    let mut by = steer::LOOKUP;
+    if slot.state != state::RECEIVE || slot.skb != skb.0 {
+        by = steered(slot, stats, sk, skb);
     }
-    debug!(ctx, "SYN reached a socket without a lookup");
+    if slot.state == state::RECEIVE {
+        emit::finish(slot, stats, sk, by);
+        slot.done_skb = 0;
+        debug!(ctx, "SYN for port {} came without a lookup: steer={}",
+            u16::from_be(slot.destination_port_be), by);
+    }
+}
+
+/// Begins a SYN that no lookup was seen for, and says who steered it.
+#[inline(always)]
+fn steered(slot: &mut Inflight, stats: &mut Stats, sk: KernelPtr, skb: KernelPtr) -> u8 {
     lookup::give_up_unfinished(slot, stats);
     let by = if slot.nf_skb == skb.0 && slot.nf_sk == sk.0 {
         steer::TPROXY
@@ -48,9 +57,6 @@ pub(crate) fn entry<C: EbpfContext>(ctx: &C) {
     slot.ifindex = field!(skb, skb_iif => u32);
     slot.sdif = 0;
     let net = sk.follow(config!(off.sk_net));
-    lookup::begin(ctx, slot, stats, skb, net, if version == 4 { V4 } else { V6 });
-    if slot.state == state::RECEIVE {
-        emit::finish(slot, stats, sk, by);
-        slot.done_skb = 0;
-    }
+    lookup::begin(slot, stats, skb, net, if version == 4 { V4 } else { V6 });
+    by
 }

@@ -44,6 +44,7 @@ struct HookReport {
 }
 
 pub(super) fn run(args: &DoctorArgs) -> Result<()> {
+    env_logger::init();
     let report = examine(args);
     let mut out = io::stdout().lock();
     match args.output {

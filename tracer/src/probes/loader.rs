@@ -11,7 +11,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use ipnet::IpNet;
-use log::debug;
+use log::{Level, debug, log_enabled};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use sockpick_ebpf::abi::{Config, Control, Listener, Offsets, Stats, filter, maps};
 
@@ -192,6 +192,7 @@ impl Programs {
             let Decision::Attach { mechanism, symbol } = decision else {
                 continue;
             };
+            debug!("{hook}: trying {mechanism} on {symbol}");
             // Return probes first: a lookup seen to start must be seen to end.
             for &(name, is_return) in hook.programs(mechanism).iter().rev() {
                 let result = match mechanism {
@@ -203,12 +204,30 @@ impl Programs {
                     if is_permission(&error) {
                         return Err(refused("programs", &error));
                     }
-                    let why = brief(&error);
-                    return Ok(Some(Refusal { hook, mechanism, why }));
+                    return Ok(Some(Refusal {
+                        hook,
+                        mechanism,
+                        why: brief(&error),
+                        by_verifier: is_verifiers(&error),
+                    }));
+                }
+                if log_enabled!(Level::Debug) {
+                    self.describe(name);
                 }
             }
         }
         Ok(None)
+    }
+
+    /// Logs what the verifier needed for a program.
+    fn describe(&self, name: &str) {
+        if let Some(info) = self.ebpf.program(name).and_then(|program| program.info().ok()) {
+            debug!(
+                "{name}: {} instructions verified, {} bytes of machine code",
+                info.verified_instruction_count().unwrap_or(0),
+                info.size_jitted()
+            );
+        }
     }
 
     fn uses(&self, wanted: Mechanism) -> bool {
@@ -400,6 +419,8 @@ struct Refusal {
     hook: Hook,
     mechanism: Mechanism,
     why: String,
+    /// The program itself was at fault, not the place.
+    by_verifier: bool,
 }
 
 /// Lets the next plan know.
@@ -409,7 +430,7 @@ fn learn(features: &mut Features, refusal: Refusal) {
         Mechanism::Fentry => {
             // More than six arguments were refused as a whole before 6.6 on x86.
             let count = features.function(function).parameters.map_or(0, |names| names.len());
-            if count > 6 && features.fentry_max_args.is_none() {
+            if count > 6 && !refusal.by_verifier && features.fentry_max_args.is_none() {
                 features.fentry_max_args = Some(6);
             } else {
                 features.fentry_refused.insert(function, refusal.why);
@@ -465,7 +486,17 @@ fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
 
 fn is_permission(error: &ProgramError) -> bool {
     matches!(errno(error), Some(libc::EPERM | libc::EACCES))
-        && !matches!(error, ProgramError::LoadError { verifier_log, .. } if verifier_log.to_string().contains("processed"))
+        && !is_verifiers(error)
+}
+
+/// Whether the verifier looked at the program, and refused it.
+fn is_verifiers(error: &ProgramError) -> bool {
+    match error {
+        ProgramError::LoadError { verifier_log, .. } => {
+            verifier_log.to_string().lines().any(|line| line.starts_with("processed"))
+        }
+        _ => false,
+    }
 }
 
 /// The kernel refuses on grounds of privilege, which no other mechanism would change.
@@ -488,7 +519,10 @@ fn brief(error: &ProgramError) -> String {
         let words = log
             .lines()
             .rev()
-            .find(|line| !line.trim().is_empty() && !line.starts_with("processed"));
+            .find(|line| {
+                let statistics = ["processed", "stack depth", "verification time"];
+                !line.trim().is_empty() && !statistics.iter().any(|word| line.starts_with(word))
+            });
         return match words {
             Some(words) => format!("{io_error} ({})", words.trim()),
             None => io_error.to_string(),

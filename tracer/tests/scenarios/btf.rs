@@ -61,28 +61,34 @@ impl<'a> Btf<'a> {
         Ok(text.starts_with(name.as_bytes()) && text.get(name.len()) == Some(&0))
     }
 
-    /// Places in the file of the offsets of all members with this name in structures of
-    /// the other name, or in unnamed ones.
+    /// Places in the file of the offsets of this member: in the structure of that name, or,
+    /// if it has none such itself, in the unnamed ones that structures contain.
     fn members(&self, structure: &str, member: &str) -> Result<Vec<usize>> {
-        let mut found = Vec::new();
+        let (mut named, mut unnamed) = (Vec::new(), Vec::new());
         let mut at = self.types;
         while at < self.types_end {
             let info = self.word(at + 4)? as u32;
             let (kind, count) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
-            let extra = extra_words(kind, count)?;
-            let holds = kind == STRUCT || kind == UNION;
-            if holds && (self.name_is(at, structure)? || self.name_is(at, "")?) {
-                for nth in 0..count {
-                    // A member: name, type, offset in bits.
-                    let place = at + 12 + nth * 12;
-                    if self.name_is(place, member)? {
-                        found.push(place + 8);
-                    }
+            if kind == STRUCT || kind == UNION {
+                if self.name_is(at, structure)? {
+                    named.extend(self.find(at, count, member)?);
+                } else if self.name_is(at, "")? {
+                    unnamed.extend(self.find(at, count, member)?);
                 }
             }
-            at += 4 * (3 + extra);
+            at += 4 * (3 + extra_words(kind, count)?);
         }
-        Ok(found)
+        Ok(if named.is_empty() { unnamed } else { named })
+    }
+
+    /// Among the members of the structure at this place; each is name, type, offset in bits.
+    fn find(&self, structure: usize, count: usize, member: &str) -> Result<Option<usize>> {
+        for place in (0..count).map(|nth| structure + 12 + nth * 12) {
+            if self.name_is(place, member)? {
+                return Ok(Some(place + 8));
+            }
+        }
+        Ok(None)
     }
 }
 

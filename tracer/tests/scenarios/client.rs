@@ -21,7 +21,6 @@ pub(crate) struct Client {
     /// Where to.
     pub(crate) destination: SocketAddr,
     source: SocketAddr,
-    device: Option<String>,
     netns: Option<u64>,
     reset: bool,
 }
@@ -37,7 +36,6 @@ impl Client {
         Ok(Self {
             destination,
             source: SocketAddr::new(source, 0),
-            device: None,
             netns: None,
             reset: true,
         })
@@ -112,9 +110,6 @@ impl Client {
         socket.set_reuse_address(true)?;
         if self.reset {
             socket.set_linger(Some(Duration::ZERO))?;
-        }
-        if let Some(device) = &self.device {
-            socket.bind_device(Some(device.as_bytes()))?;
         }
         let source = self.source;
         socket

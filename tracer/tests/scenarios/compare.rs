@@ -12,7 +12,9 @@ use crate::trace::Recorded;
 use crate::want::{AcceptedBy, Want, WantGroup, WantListener, Wants};
 
 /// Differences shown before "and so many more".
-const SHOWN: usize = 20;
+const SHOWN: usize = 10;
+/// Lines shown of what sockpick said on stderr.
+const LAST_WORDS: usize = 30;
 
 /// Fails unless the recording says exactly what is wanted.
 pub(crate) fn compare(cx: &Context, recorded: &Recorded, wants: &Wants) -> Result<()> {
@@ -24,7 +26,8 @@ pub(crate) fn compare(cx: &Context, recorded: &Recorded, wants: &Wants) -> Resul
     for lost in &recorded.lost {
         problems.push(format!("{} events lost ({})", lost.lost, lost.stage));
     }
-    let pairs = pair(recorded, wants, &mut problems);
+    let mut missing = Vec::new();
+    let pairs = pair(recorded, wants, &mut problems, &mut missing);
     for (want, event) in &pairs {
         let said = differences(cx, want, event);
         if !said.is_empty() {
@@ -34,6 +37,8 @@ pub(crate) fn compare(cx: &Context, recorded: &Recorded, wants: &Wants) -> Resul
         }
     }
     consistent(&pairs, &mut problems);
+    // Last: they say the least about what went wrong.
+    problems.append(&mut missing);
     verdict(problems, recorded, wants.all.len())
 }
 
@@ -52,20 +57,17 @@ pub(crate) fn verdict(problems: Vec<String>, recorded: &Recorded, attempts: usiz
     if more > 0 {
         details.push(format!("and {more} more"));
     }
-    details.extend(
-        recorded
-            .stderr
-            .iter()
-            .map(|line| format!("sockpick said: {line}")),
-    );
+    let said = &recorded.stderr[recorded.stderr.len().saturating_sub(LAST_WORDS)..];
+    details.extend(said.iter().map(|line| format!("sockpick said: {line}")));
     Err(Failure { message, details }.into())
 }
 
 /// Finds the one event of each attempt; notes what is missing, twice there or unasked for.
-pub(crate) fn pair<'a>(
+fn pair<'a>(
     recorded: &'a Recorded,
     wants: &'a Wants,
     problems: &mut Vec<String>,
+    missing: &mut Vec<String>,
 ) -> Vec<(&'a Want, &'a Event)> {
     let mut events: HashMap<_, Vec<&Event>> = HashMap::new();
     for event in &recorded.events {
@@ -82,7 +84,7 @@ pub(crate) fn pair<'a>(
             .partition(|event| during.contains(&event.ktime_ns));
         match mine.as_slice() {
             [event] => pairs.push((want, *event)),
-            mine => problems.push(format!(
+            mine => missing.push(format!(
                 "{} -> {} ({:?}): {} events in its time, {} at other times, instead of one",
                 attempt.client,
                 attempt.destination,

@@ -1,0 +1,103 @@
+//! How many tests passed, and reading that from what test programs print.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) passed: u64,
+    pub(super) failed: u64,
+    pub(super) skipped: u64,
+}
+
+impl Counts {
+    pub(super) const ONE_FAILURE: Self = Self {
+        passed: 0,
+        failed: 1,
+        skipped: 0,
+    };
+
+    /// Reads `N passed, N failed, N skipped`, alone on its line.
+    pub(super) fn from_closing_line(line: &str) -> Option<Self> {
+        let mut parts = line.trim_end().split(", ");
+        let mut number = |word: &str| {
+            let (number, found) = parts.next()?.split_once(' ')?;
+            (found == word).then(|| number.parse().ok()).flatten()
+        };
+        let counts = Self {
+            passed: number("passed")?,
+            failed: number("failed")?,
+            skipped: number("skipped")?,
+        };
+        parts.next().is_none().then_some(counts)
+    }
+
+    /// Reads a line of Rust's own test harness.
+    pub(super) fn from_harness_line(line: &str) -> Option<Self> {
+        let rest = line.trim_start().strip_prefix("test result: ")?;
+        let (_, rest) = rest.split_once(". ")?;
+        let number = |word: &str| {
+            rest.split("; ").find_map(|part| {
+                let (number, found) = part.split_once(' ')?;
+                (found == word).then(|| number.parse().ok()).flatten()
+            })
+        };
+        Some(Self {
+            passed: number("passed")?,
+            failed: number("failed")?,
+            skipped: number("ignored")?,
+        })
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            passed,
+            failed,
+            skipped,
+        } = self;
+        write!(out, "{passed} passed, {failed} failed, {skipped} skipped")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Counts;
+
+    #[test]
+    fn the_closing_line_is_read_as_it_is_written() {
+        let counts = Counts {
+            passed: 12,
+            failed: 1,
+            skipped: 3,
+        };
+        assert_eq!(Counts::from_closing_line(&counts.to_string()), Some(counts));
+        assert_eq!(Counts::from_closing_line("12 passed, 1 failed"), None);
+        assert_eq!(
+            Counts::from_closing_line("1 passed, 1 failed, 0 skipped, 4"),
+            None
+        );
+    }
+
+    #[test]
+    fn the_harness_line_is_read() {
+        let line = "test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 0 filtered \
+                    out; finished in 0.00s";
+        let counts = Counts {
+            passed: 3,
+            failed: 1,
+            skipped: 2,
+        };
+        assert_eq!(Counts::from_harness_line(line), Some(counts));
+        assert_eq!(Counts::from_harness_line("test a::b ... ok"), None);
+    }
+}

@@ -1,0 +1,213 @@
+//! The scenarios, one guest per kernel.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::Args;
+use super::counts::Counts;
+use crate::artifacts::{self, SCENARIOS_PROGRAM as PROGRAM};
+use crate::guest::{Guest, Source};
+use crate::kernels;
+use crate::rootfs::GuestFile;
+
+/// Guests at a time; each is emulated by one busy thread.
+const AT_ONCE: usize = 2;
+
+/// What came of one kernel.
+pub(super) struct Column {
+    pub(super) kernel: String,
+    pub(super) counts: Counts,
+    /// What the scenarios said about the kernel: one JSON object.
+    pub(super) report: Option<String>,
+    /// Lines for the user.
+    summary: String,
+}
+
+/// Runs every column, in the order of the matrix as far as two at a time allow.
+pub(super) fn run(args: &Args, files: &[GuestFile]) -> Result<Vec<Column>> {
+    let logs = artifacts::folder()?.join("logs");
+    fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
+    let names = args.columns();
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(names.len()) {
+            scope.spawn(|| {
+                while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let column = run_column(name, args, files, &logs);
+                    print!("{}", column.summary);
+                    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                    done.push(column);
+                }
+            });
+        }
+    });
+    let mut columns = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    columns.sort_by_key(|column| names.iter().position(|name| *name == column.kernel));
+    Ok(columns)
+}
+
+fn run_column(name: &str, args: &Args, files: &[GuestFile], logs: &Path) -> Column {
+    let mut transcript = Transcript::default();
+    let outcome = run_guest(name, args, files, &mut transcript);
+    let (counts, problem) = transcript.judge(&outcome, args.filter.is_some());
+    let log = logs.join(format!("{name}.log"));
+    let mut summary = format!("kernel {name}: {counts}");
+    if let Ok(took) = &outcome {
+        let _ = write!(summary, " in {} s", took.1.as_secs());
+    }
+    for line in &transcript.failures {
+        let _ = write!(summary, "\n  {line}");
+    }
+    if let Some(problem) = problem {
+        let _ = write!(summary, "\n  FAIL {problem}");
+        transcript.all.push_str(&problem);
+        transcript.all.push('\n');
+    }
+    match fs::write(&log, &transcript.all) {
+        Ok(()) if counts.failed > 0 => {
+            let _ = write!(summary, "\n  all it said is in {}", log.display());
+        }
+        Ok(()) => {}
+        Err(error) => {
+            let _ = write!(summary, "\n  cannot write {}: {error}", log.display());
+        }
+    }
+    summary.push('\n');
+    Column {
+        kernel: name.to_owned(),
+        counts,
+        report: transcript.report,
+        summary,
+    }
+}
+
+/// The exit status of the scenarios, and the time they took.
+fn run_guest(
+    name: &str,
+    args: &Args,
+    files: &[GuestFile],
+    transcript: &mut Transcript,
+) -> Result<(u8, Duration)> {
+    let mut command = vec![PROGRAM.to_owned()];
+    for backend in &args.backends {
+        command.extend(["--backend".to_owned(), backend.clone()]);
+    }
+    command.extend(args.filter.clone());
+    let guest = Guest {
+        files: files.to_owned(),
+        timeout: Duration::from_secs(args.timeout),
+        ..Guest::new(kernels::find(name, false)?)
+    };
+    let finished = guest.run(&command, |source, line| transcript.add(source, line))?;
+    Ok((finished.exit_code, finished.took))
+}
+
+/// What a guest said, and what that means.
+#[derive(Default)]
+struct Transcript {
+    all: String,
+    seen: Counts,
+    failures: Vec<String>,
+    closing: Option<Counts>,
+    report: Option<String>,
+}
+
+impl Transcript {
+    fn add(&mut self, source: Source, line: &[u8]) {
+        let text = String::from_utf8_lossy(line);
+        self.all.push_str(&text);
+        if source == Source::Kernel {
+            return;
+        }
+        let text = text.trim_end();
+        match text.split_once(' ') {
+            Some(("PASS", _)) => self.seen.passed += 1,
+            Some(("SKIP", _)) => self.seen.skipped += 1,
+            Some(("FAIL", _)) => {
+                self.seen.failed += 1;
+                self.failures.push(text.to_owned());
+            }
+            Some(("REPORT", report)) => self.report = Some(report.to_owned()),
+            _ => self.closing = Counts::from_closing_line(text).or(self.closing),
+        }
+    }
+
+    /// The counts, and what is wrong besides failed scenarios; that counts as one failure.
+    fn judge(&self, outcome: &Result<(u8, Duration)>, filtered: bool) -> (Counts, Option<String>) {
+        let mut counts = self.closing.unwrap_or(self.seen);
+        let run = counts.passed + counts.failed;
+        let problem = match (outcome, self.closing) {
+            (Err(error), _) => Some(format!("{error:#}")),
+            (Ok((code, _)), None) => Some(format!(
+                "{PROGRAM} ended with status {code} and without its closing line"
+            )),
+            (Ok(_), Some(_)) if run == 0 && !(filtered && counts.skipped > 0) => {
+                Some("no scenario was run".to_owned())
+            }
+            (Ok((code, _)), Some(_)) if *code != 0 && counts.failed == 0 => Some(format!(
+                "{PROGRAM} ended with status {code} though no scenario failed"
+            )),
+            _ => None,
+        };
+        if problem.is_some() {
+            counts += Counts::ONE_FAILURE;
+        }
+        (counts, problem)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Source, Transcript};
+
+    fn transcript(lines: &[&str]) -> Transcript {
+        let mut transcript = Transcript::default();
+        for line in lines {
+            transcript.add(Source::Command, line.as_bytes());
+        }
+        transcript
+    }
+
+    fn failed(lines: &[&str], code: u8, filtered: bool) -> u64 {
+        let outcome = Ok((code, Duration::ZERO));
+        transcript(lines).judge(&outcome, filtered).0.failed
+    }
+
+    #[test]
+    fn a_good_run_has_no_failure() {
+        let lines = [
+            "PASS fentry a\n",
+            "REPORT {\"kernel\":\"x\"}\n",
+            "1 passed, 0 failed, 0 skipped\n",
+        ];
+        assert_eq!(failed(&lines, 0, false), 0);
+        assert_eq!(
+            transcript(&lines).report.as_deref(),
+            Some("{\"kernel\":\"x\"}")
+        );
+    }
+
+    #[test]
+    fn silence_is_a_failure() {
+        assert_eq!(failed(&["PASS fentry a\n"], 0, false), 1);
+        assert_eq!(failed(&["0 passed, 0 failed, 0 skipped\n"], 0, false), 1);
+        assert_eq!(failed(&["0 passed, 0 failed, 2 skipped\n"], 0, false), 1);
+        assert_eq!(failed(&["1 passed, 0 failed, 2 skipped\n"], 101, false), 1);
+    }
+
+    #[test]
+    fn a_filter_may_leave_only_skipped_scenarios() {
+        assert_eq!(failed(&["0 passed, 0 failed, 2 skipped\n"], 0, true), 0);
+        assert_eq!(failed(&["0 passed, 0 failed, 0 skipped\n"], 0, true), 1);
+    }
+}

@@ -1,0 +1,71 @@
+//! `cargo xtask test`: everything that can be tested, on this machine and in guests.
+
+mod counts;
+mod guests;
+mod host;
+mod report;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::artifacts::{self, Build};
+use crate::{kernels, setup};
+use counts::Counts;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only this kernel (repeatable); default is the whole matrix
+    #[arg(long = "kernel", value_name = "VERSION")]
+    kernels: Vec<String>,
+    /// Only this backend (repeatable): fentry, kprobe; default is all that a kernel allows
+    #[arg(long = "backend", value_name = "BACKEND")]
+    backends: Vec<String>,
+    /// Only the tests that need no guest
+    #[arg(long, conflicts_with_all = ["kernels", "backends", "filter"])]
+    host_only: bool,
+    /// Time for all scenarios on one kernel
+    #[arg(long, value_name = "SECS", default_value_t = 1200)]
+    timeout: u64,
+    /// Only scenarios with this in their name; leaves out the tests that need no guest
+    #[arg(value_name = "SCENARIO-FILTER")]
+    filter: Option<String>,
+}
+
+impl Args {
+    /// Whether the outcome says something about every kernel and backend.
+    fn is_complete(&self) -> bool {
+        self.kernels.is_empty() && self.backends.is_empty() && self.filter.is_none()
+    }
+
+    fn columns(&self) -> Vec<String> {
+        if self.kernels.is_empty() {
+            return kernels::MATRIX.map(ToOwned::to_owned).to_vec();
+        }
+        self.kernels.clone()
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    setup::run()?;
+    let mut total = Counts::default();
+    if args.filter.is_none() {
+        total += host::run()?;
+    }
+    if !args.host_only {
+        let files = artifacts::collect(Build::All)?;
+        let columns = guests::run(args, &files)?;
+        for column in &columns {
+            total += column.counts;
+        }
+        if args.is_complete() {
+            report::publish(&columns)?;
+        }
+    }
+    println!("{total}");
+    Ok(if total.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
