@@ -30,6 +30,7 @@ ifconfig lo add ::1/128 2>/dev/null
 
 stty -F /dev/ttyS1 raw -echo 2>/dev/null
 cd /root || exit
+printf '\036sockpick-guest up\n' >/dev/ttyS1
 setsid /run-command </dev/null >/dev/ttyS1 2>&1
 printf '\036sockpick-guest exit %d\n' $? >/dev/ttyS1
 # The host ends the machine when it has read that. This is for a host that is not there any more.

@@ -67,7 +67,9 @@ impl Guest {
         self.write_initrd(command, &initrd)?;
         let started = Instant::now();
         let machine = machine::Machine::start(self, &initrd, work.path())?;
-        let exit_code = watch::watch(&machine, started + self.timeout, self.timeout, on_line)
+        // QEMU has it in memory now; if we are interrupted, nothing big stays behind.
+        let forget = || drop(fs::remove_file(&initrd));
+        let exit_code = watch::watch(&machine, self.timeout, forget, on_line)
             .with_context(|| format!("guest with kernel {}", self.kernel.name))?;
         Ok(Finished {
             exit_code,

@@ -31,8 +31,8 @@ const BROKEN: [&str; 7] = [
     "detected stalls on CPUs",
 ];
 
-/// Stands before the exit status; see init.sh.
-const MARKER: &[u8] = b"\x1esockpick-guest exit ";
+/// Stands before what init.sh itself says on the command's port.
+const MARKER: &[u8] = b"\x1esockpick-guest ";
 
 /// How long a broken kernel may go on explaining itself.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -42,31 +42,41 @@ enum Event {
     Closed,
 }
 
-/// Returns the command's exit status.
+/// What init.sh says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    /// The command is about to start.
+    Up,
+    /// The command has ended, with this status.
+    Exit(u8),
+}
+
+/// Returns the command's exit status. `on_up` is called when the command starts.
 pub(crate) fn watch(
     machine: &Machine,
-    deadline: Instant,
     allowed: Duration,
+    on_up: impl Fn(),
     mut on_line: impl FnMut(Source, &[u8]),
 ) -> Result<u8> {
     let (sender, events) = mpsc::channel();
     follow(&machine.console, Source::Kernel, sender.clone())?;
     follow(&machine.output, Source::Command, sender)?;
-    let mut deadline = deadline;
+    let mut deadline = Instant::now() + allowed;
     let mut broken: Option<String> = None;
     let mut last = String::new();
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match events.recv_timeout(left) {
             Ok(Event::Line(Source::Command, line)) => {
-                let (text, exit_code) = split_marker(&line);
+                let (text, sign) = split_sign(&line);
                 if !text.is_empty() {
                     on_line(Source::Command, text);
                     remember(&mut last, text);
                 }
-                match (exit_code, &broken) {
-                    (Some(code), None) => return Ok(code),
-                    (Some(_), Some(_)) => deadline = Instant::now(),
+                match (sign, &broken) {
+                    (Some(Sign::Up), _) => on_up(),
+                    (Some(Sign::Exit(code)), None) => return Ok(code),
+                    (Some(Sign::Exit(_)), Some(_)) => deadline = Instant::now(),
                     (None, _) => {}
                 }
             }
@@ -138,27 +148,35 @@ fn follow(port: &UnixStream, source: Source, sender: Sender<Event>) -> Result<()
     Ok(())
 }
 
-/// Divides a line of output into what the command said and the exit status, if it is there.
-fn split_marker(line: &[u8]) -> (&[u8], Option<u8>) {
+/// Divides a line of output into what the command said and what init.sh said.
+fn split_sign(line: &[u8]) -> (&[u8], Option<Sign>) {
     let Some(at) = line
         .windows(MARKER.len())
         .position(|window| window == MARKER)
     else {
         return (line, None);
     };
-    let digits = String::from_utf8_lossy(&line[at + MARKER.len()..]);
-    (&line[..at], digits.trim().parse().ok())
+    let words = String::from_utf8_lossy(&line[at + MARKER.len()..]);
+    let words = words.trim();
+    let exit = words
+        .strip_prefix("exit ")
+        .and_then(|code| code.parse().ok());
+    let up = (words == "up").then_some(Sign::Up);
+    (&line[..at], up.or(exit.map(Sign::Exit)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{is_broken, split_marker};
+    use super::{Sign, is_broken, split_sign};
 
     #[test]
     fn the_status_follows_an_unfinished_line() {
         let line = b"no line ending\x1esockpick-guest exit 7\n";
-        assert_eq!(split_marker(line), (&b"no line ending"[..], Some(7)));
-        assert_eq!(split_marker(b"plain\n"), (&b"plain\n"[..], None));
+        let exit = Some(Sign::Exit(7));
+        assert_eq!(split_sign(line), (&b"no line ending"[..], exit));
+        assert_eq!(split_sign(b"plain\n"), (&b"plain\n"[..], None));
+        let up = b"\x1esockpick-guest up\n";
+        assert_eq!(split_sign(up), (&b""[..], Some(Sign::Up)));
     }
 
     #[test]
