@@ -164,11 +164,17 @@ impl Enricher {
             });
             known.acceptor_comm = raw.accept_comm;
         }
-        if changed || known.guessed || now.saturating_sub(known.owners_at) > OWNERS_AGE.as_nanos() as u64 {
-            let owners = processes.owners(raw.inode, acceptor, OWNERS_AGE);
-            known.guessed = owners.is_empty();
-            known.owners = if known.guessed { listen_caller(raw) } else { owners };
+        let stranger = acceptor.is_some_and(|pid| known.owners.iter().all(|o| o.pid != pid));
+        let aged = now.saturating_sub(known.owners_at) > OWNERS_AGE.as_nanos() as u64;
+        if stranger || aged || known.guessed {
             known.owners_at = now;
+            let owners = processes.owners(raw.inode, acceptor, OWNERS_AGE);
+            if !owners.is_empty() {
+                known.guessed = false;
+                known.owners = owners;
+            } else if known.owners.is_empty() {
+                known.owners = listen_caller(raw);
+            }
         }
         known
     }

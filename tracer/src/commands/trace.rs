@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use log::debug;
 use tokio::{
     io::{Interest, unix::AsyncFd},
     signal::unix::{SignalKind, signal},
@@ -48,6 +49,7 @@ pub(super) fn run(args: TraceArgs) -> Result<()> {
     allowed(args.probes.btf.is_some())?;
     let wishes = wishes(&args);
     let mut kernel = Kernel::examine(wishes.btf.as_ref())?;
+    debug!("the kernel is examined");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(trace(&args, &mut kernel, &wishes))
 }
@@ -85,6 +87,7 @@ async fn trace(args: &TraceArgs, kernel: &mut Kernel, wishes: &Wishes) -> Result
     let mut programs = Programs::attach(kernel, wishes)?;
     let mut ring = programs.take_events()?;
     selfcheck::run(&mut programs, &mut ring)?;
+    debug!("the self-check passed");
     let mechanism = programs.plan.lookup_mechanism().unwrap_or(Mechanism::Kprobe);
     let mut enricher = Enricher::new(match mechanism {
         Mechanism::Fentry => Backend::Fentry,

@@ -175,6 +175,7 @@ impl Programs {
             .map_max_entries(maps::FILTER_NETNS, entries(wishes.filters.namespaces.len()))
             .load(OBJECT)
             .map_err(|error| refused("maps", &error))?;
+        debug!("the maps are made");
         let mut programs = Self { ebpf, plan };
         programs.set_control(NOBODY)?;
         programs.fill_filters(&wishes.filters)?;

@@ -62,7 +62,10 @@ impl Guest {
         command: &[String],
         on_line: impl FnMut(Source, &[u8]),
     ) -> Result<Finished> {
-        let work = tempfile::tempdir().context("cannot create a temporary folder")?;
+        let work = tempfile::Builder::new()
+            .prefix("sockpick-guest-")
+            .tempdir()
+            .context("cannot create a temporary folder")?;
         let initrd = work.path().join("initrd");
         self.write_initrd(command, &initrd)?;
         let started = Instant::now();
