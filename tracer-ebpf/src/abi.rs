@@ -415,7 +415,7 @@ const _: () = {
     assert!(size_of::<Listener>() == 120);
     assert!(size_of::<SynRecord>() == 232);
     assert!(size_of::<ListenerRecord>() == 144);
-    assert!(size_of::<Config>() % 4 == 0);
+    assert!(size_of::<Config>().is_multiple_of(4));
     assert!(core::mem::offset_of!(SynRecord, listener) == 112);
     assert!(core::mem::offset_of!(ListenerRecord, listener) == 24);
     assert!(core::mem::offset_of!(Listener, syns) == 112);

@@ -7,7 +7,8 @@ use aya_ebpf::{
     maps::{PerCpuArray, RingBuf},
 };
 use sockpick_ebpf::abi::{
-    ABSENT, Listener, ListenerRecord, MAX_MEMBERS_SEARCHED, Stats, SynRecord, group_prog, kind, steer,
+    ABSENT, Listener, ListenerRecord, MAX_MEMBERS_SEARCHED, Stats, SynRecord, group_prog, kind,
+    steer,
 };
 
 use crate::{
@@ -49,7 +50,7 @@ const NO_GROUP: Group = Group {
 /// Ends the lookup in the slot with the socket it got (null: none) and writes its event.
 #[inline(always)]
 pub(crate) fn finish(slot: &mut Inflight, stats: &mut Stats, sk: KernelPtr, steered_by: u8) {
-    let steered_by = steering(slot, sk, steered_by);
+    let steered_by = steering(slot, steered_by);
     slot.state = state::IDLE;
     slot.done_skb = slot.skb;
     slot.done_sk = sk.0;
@@ -104,17 +105,17 @@ unsafe fn atomic_increment(counter: *mut u64) {
 
 /// Who chose, when the caller knows only that a lookup ended.
 #[inline(always)]
-fn steering(slot: &Inflight, sk: KernelPtr, steered_by: u8) -> u8 {
-    if steered_by != steer::LOOKUP || slot.facts_skb != slot.skb && slot.facts_skb != 0 {
+fn steering(slot: &Inflight, steered_by: u8) -> u8 {
+    if steered_by != steer::LOOKUP {
         return steered_by;
     }
-    if slot.steered != 0 {
+    let own_facts = slot.facts_skb == slot.skb;
+    if own_facts && slot.steered != 0 {
         return steer::SK_LOOKUP;
     }
-    // Where the steering function is inlined (before 6.6): a socket that came
-    // without a walk of the tables can only be an sk_lookup program's.
-    if slot.walked == 0
-        && !sk.is_null()
+    // Where the steering function is inlined (before 6.6): a lookup that ended
+    // without a walk of the tables was ended by an sk_lookup program.
+    if !(own_facts && slot.walked != 0)
         && let Some(control) = filter::control()
         && control.walk_known != 0
     {
@@ -158,7 +159,7 @@ fn group_of(slot: &Inflight, sk: KernelPtr, listener: Option<&mut Listener>) -> 
 
 /// Index of the socket in its group: where it was last time, else by search.
 /// A member that leaves is replaced by the last one, so places do change
-/// (`__reuseport_detach_sock`, net/core/sock_reuseport.c).
+/// (`__reuseport_detach_sock`, `net/core/sock_reuseport.c`).
 #[inline(always)]
 fn member(reuse: KernelPtr, sk: KernelPtr, size: u16, hint: u16) -> u16 {
     let socks = reuse.at(config!(off.reuse_socks).into());
@@ -178,7 +179,11 @@ fn member(reuse: KernelPtr, sk: KernelPtr, size: u16, hint: u16) -> u16 {
         let differs = is_nonzero(members[index] ^ sk.0);
         found = found * differs + index as u64 * (1 - differs);
     }
-    if found < u64::from(size) { found as u16 } else { u16::MAX }
+    if found < u64::from(size) {
+        found as u16
+    } else {
+        u16::MAX
+    }
 }
 
 /// 1 if any bit is set, else 0, as arithmetic that the compiler may not turn into a jump.
@@ -212,8 +217,8 @@ fn fill(
     listener: Option<&mut Listener>,
 ) {
     record.kind = kind::SYN;
-    // SAFETY: helpers without arguments.
-    (record.cpu, record.ktime_ns) = unsafe { (bpf_get_smp_processor_id(), bpf_ktime_get_ns()) };
+    record.cpu = cpu();
+    record.ktime_ns = now();
     record.group = group.key;
     record.netns_cookie = slot.netns_cookie;
     record.netns = slot.netns;
@@ -248,6 +253,20 @@ fn fill(
     }
 }
 
+/// `CLOCK_MONOTONIC` in nanoseconds.
+#[inline(always)]
+pub(crate) fn now() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// The CPU this runs on.
+#[inline(always)]
+pub(crate) fn cpu() -> u32 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_get_smp_processor_id() }
+}
+
 /// Writes that a listener appeared or went.
 #[inline(always)]
 pub(crate) fn listener_record(what: u32, sk: KernelPtr, listener: &Listener, stats: &mut Stats) {
@@ -259,8 +278,8 @@ pub(crate) fn listener_record(what: u32, sk: KernelPtr, listener: &Listener, sta
     // SAFETY: as in `finish`.
     let record = unsafe { &mut *record };
     record.kind = what;
-    // SAFETY: helpers without arguments.
-    (record.cpu, record.ktime_ns) = unsafe { (bpf_get_smp_processor_id(), bpf_ktime_get_ns()) };
+    record.cpu = cpu();
+    record.ktime_ns = now();
     record.sock = sk.0;
     record.listener = *listener;
     entry.submit(wake_flags());

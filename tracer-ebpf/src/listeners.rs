@@ -2,18 +2,20 @@
 //! a SYN costs one lookup and not a dozen reads.
 
 use aya_ebpf::{
-    helpers::{bpf_get_smp_processor_id, generated::bpf_ktime_get_ns},
     macros::map,
     maps::{HashMap, PerCpuArray},
 };
 use sockpick_ebpf::abi::{ABSENT, Listener, MAX_LISTENERS, Stats};
 
-use crate::fields::{KernelPtr, config, field};
+use crate::{
+    emit::{cpu, now},
+    fields::{KernelPtr, config, field},
+};
 
 /// `BPF_NOEXIST`: the first of two CPUs that meet a listener names it.
 const NOEXIST: u64 = 1;
 const AF_INET: u16 = 2;
-/// `TCP_LISTEN`, include/net/tcp_states.h
+/// `TCP_LISTEN`, `include/net/tcp_states.h`
 pub(crate) const TCP_LISTEN: u8 = 10;
 
 #[map]
@@ -38,7 +40,7 @@ pub(crate) fn of(sk: KernelPtr, stats: &mut Stats) -> Option<&'static mut Listen
         return Some(entry);
     }
     let new = read(sk)?;
-    if LISTENERS.insert(sk.0, &*new, NOEXIST).is_err()
+    if LISTENERS.insert(sk.0, *new, NOEXIST).is_err()
         && let None = known(sk)
     {
         // The map is full: a session without lasting ids is better than none.
@@ -52,7 +54,7 @@ pub(crate) fn of(sk: KernelPtr, stats: &mut Stats) -> Option<&'static mut Listen
 #[inline(always)]
 pub(crate) fn replace(sk: KernelPtr, stats: &mut Stats) -> Option<&'static mut Listener> {
     let new = read(sk)?;
-    if LISTENERS.insert(sk.0, &*new, 0).is_err() {
+    if LISTENERS.insert(sk.0, *new, 0).is_err() {
         stats.listeners_full += 1;
         return Some(new);
     }
@@ -82,9 +84,7 @@ fn read(sk: KernelPtr) -> Option<&'static mut Listener> {
     // SAFETY: a live map value of this CPU.
     let new = unsafe { &mut *scratch };
     *new = Listener::default();
-    // SAFETY: helpers without arguments.
-    let (now, cpu) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
-    new.stamp = (now & !0xff) | u64::from(cpu & 0xff);
+    new.stamp = (now() & !0xff) | u64::from(cpu() & 0xff);
     let net = sk.follow(config!(off.sk_net));
     new.netns = field!(net, net_inum => u32);
     new.netns_cookie = net.read_if_there(config!(off.net_cookie));

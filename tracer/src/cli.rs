@@ -17,6 +17,10 @@ pub struct Cli {
 }
 
 /// The commands.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one, and it is read once"
+)]
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print one line per SYN until Ctrl-C, --duration or --count; then a summary
@@ -76,7 +80,7 @@ pub struct KernelFilterArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Filters in user space")]
 pub struct UserFilterArgs {
-    /// Listener by its bound address, port or both: 6.6.6.6:80, :80, *:80, [::]:80 (repeatable)
+    /// Listener by its bound address, port or both: `6.6.6.6:80`, `:80`, `*:80`, `[::]:80` (repeatable)
     #[arg(long, value_name = "ADDR:PORT", value_parser = listener)]
     pub listener: Vec<ListenerPattern>,
     /// Process that owns the listener or last accepted from it (repeatable)
@@ -189,7 +193,11 @@ fn netns(text: &str) -> Result<u32, String> {
 }
 
 fn listener(text: &str) -> Result<ListenerPattern, String> {
-    let wrong = || format!("{text:?} names no listener; write it as 192.0.2.1:80, [2001:db8::1]:80, *:80 or :80");
+    let wrong = || {
+        format!(
+            "{text:?} names no listener; write it as 192.0.2.1:80, [2001:db8::1]:80, *:80 or :80"
+        )
+    };
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(ListenerPattern {
             address: Some(AddressPattern::Is(address)),
@@ -205,15 +213,21 @@ fn listener(text: &str) -> Result<ListenerPattern, String> {
         "" => None,
         "*" => Some(AddressPattern::Wildcard),
         address => {
-            let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-            Some(AddressPattern::Is(bare.unwrap_or(address).parse().map_err(|_| wrong())?))
+            let bare = address
+                .strip_prefix('[')
+                .and_then(|rest| rest.strip_suffix(']'));
+            Some(AddressPattern::Is(
+                bare.unwrap_or(address).parse().map_err(|_| wrong())?,
+            ))
         }
     };
     Ok(ListenerPattern { address, port })
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let seconds = match unit {
         "" | "s" => 1.0,
@@ -231,7 +245,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 fn buffer_size(text: &str) -> Result<u32, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor: u32 = match unit {
         "" | "B" => 1,
@@ -244,7 +260,9 @@ fn buffer_size(text: &str) -> Result<u32, String> {
         .ok()
         .and_then(|number| number.checked_mul(factor))
         .filter(|size| size.is_power_of_two() && (4096..=1 << 30).contains(size))
-        .ok_or_else(|| format!("{text:?} is no buffer size; it is a power of two from 4096 to 1024MiB"))
+        .ok_or_else(|| {
+            format!("{text:?} is no buffer size; it is a power of two from 4096 to 1024MiB")
+        })
 }
 
 #[cfg(test)]
@@ -260,7 +278,7 @@ mod tests {
     #[test]
     fn times_and_sizes_are_read() {
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(duration("10m"), Ok(Duration::from_mins(10)));
         assert_eq!(duration("100ms"), Ok(Duration::from_millis(100)));
         for wrong in ["", "0", "-1s", "1w", "x", "1e999h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
@@ -278,7 +296,10 @@ mod tests {
         let is = |text: &str| text.parse().ok().map(AddressPattern::Is);
         assert_eq!(listener("6.6.6.6:80"), pattern(is("6.6.6.6"), Some(80)));
         assert_eq!(listener("[::1]:80"), pattern(is("::1"), Some(80)));
-        assert_eq!(listener("*:80"), pattern(Some(AddressPattern::Wildcard), Some(80)));
+        assert_eq!(
+            listener("*:80"),
+            pattern(Some(AddressPattern::Wildcard), Some(80))
+        );
         assert_eq!(listener(":80"), pattern(None, Some(80)));
         assert_eq!(listener("6.6.6.6"), pattern(is("6.6.6.6"), None));
         for wrong in ["", "80", "x:80", "6.6.6.6:port", "6.6.6.6:99999"] {

@@ -29,7 +29,10 @@ pub enum Malformed {
 /// If the bytes are not exactly one record of a known kind.
 pub fn record(bytes: &[u8]) -> Result<Record, Malformed> {
     let length = Malformed::Length(bytes.len());
-    let kind = bytes.first_chunk().map(|&kind| u32::from_ne_bytes(kind)).ok_or(length)?;
+    let kind = bytes
+        .first_chunk()
+        .map(|&kind| u32::from_ne_bytes(kind))
+        .ok_or(length)?;
     match kind {
         kind::SYN => bytemuck::try_pod_read_unaligned(bytes).map(Record::Syn),
         kind::LISTEN => bytemuck::try_pod_read_unaligned(bytes).map(Record::Listen),

@@ -36,7 +36,7 @@ pub struct Enricher {
 struct Known {
     owners: Arc<[Owner]>,
     owners_at: u64,
-    /// Nobody was found in /proc; `owners` is whoever called listen().
+    /// Nobody was found in /proc; `owners` is whoever called `listen()`.
     guessed: bool,
     acceptor: Option<Process>,
     acceptor_comm: [u8; 16],
@@ -79,7 +79,11 @@ impl Enricher {
             cpu: record.cpu,
             netns,
             client: endpoint(record.client, record.client_port_be, record.family),
-            destination: endpoint(record.destination, record.destination_port_be, record.family),
+            destination: endpoint(
+                record.destination,
+                record.destination_port_be,
+                record.family,
+            ),
             ifindex: record.ifindex,
             ifname: self.namespaces.interface(record.netns, record.ifindex),
             matched: judge::matched(record),
@@ -164,17 +168,24 @@ impl Enricher {
             });
             known.acceptor_comm = raw.accept_comm;
         }
-        let stranger = acceptor.is_some_and(|pid| known.owners.iter().all(|o| o.pid != pid));
         let aged = now.saturating_sub(known.owners_at) > OWNERS_AGE.as_nanos() as u64;
-        if stranger || aged || known.guessed {
+        if aged || known.guessed {
             known.owners_at = now;
-            let owners = processes.owners(raw.inode, acceptor, OWNERS_AGE);
+            let owners = match raw.inode {
+                0 => Arc::from([]),
+                inode => processes.owners(inode, OWNERS_AGE),
+            };
             if !owners.is_empty() {
                 known.guessed = false;
                 known.owners = owners;
             } else if known.owners.is_empty() {
                 known.owners = listen_caller(raw);
             }
+        }
+        if let Some(Process { pid, comm }) = &known.acceptor
+            && known.owners.iter().all(|owner| owner.pid != *pid)
+        {
+            known.owners = processes.add(raw.inode, *pid, comm, &known.owners);
         }
         known
     }
@@ -202,7 +213,7 @@ impl Enricher {
     }
 }
 
-/// Who called listen(), in place of owners that /proc does not show (any more).
+/// Who called `listen()`, in place of owners that /proc does not show (any more).
 fn listen_caller(raw: &abi::Listener) -> Arc<[Owner]> {
     if raw.listen_pid == 0 {
         return Arc::from([]);
@@ -219,7 +230,10 @@ fn listen_caller(raw: &abi::Listener) -> Arc<[Owner]> {
 /// A `comm` as text, up to its first zero.
 #[must_use]
 pub fn comm(bytes: &[u8; 16]) -> String {
-    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 

@@ -71,7 +71,9 @@ impl Namespaces {
             self.interfaces.clear();
         }
         let path = match self.known.get(&inode) {
-            Some(Known { path: Some(path), .. }) => Some(path.clone()),
+            Some(Known {
+                path: Some(path), ..
+            }) => Some(path.clone()),
             _ => find(inode).map(|found| found.path),
         };
         let names = path.and_then(|path| within(&path, inode, interfaces).ok());
@@ -120,7 +122,9 @@ pub fn all() -> Vec<Found> {
         }
     }
     for path in entries(NAMED) {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
         if let Some(inode) = inode(&path) {
             found.insert(inode, Found { inode, path, name });
         }
@@ -146,18 +150,19 @@ pub fn named(text: &str) -> Result<u32> {
         None if text.contains('/') => PathBuf::from(text),
         None => Path::new(NAMED).join(text),
     };
-    inode(&path).with_context(|| format!("no network namespace {text:?} ({} is not there)", path.display()))
+    inode(&path).with_context(|| {
+        format!(
+            "no network namespace {text:?} ({} is not there)",
+            path.display()
+        )
+    })
 }
 
 /// Runs `work` in the namespace of the file, on a thread of its own.
 ///
 /// # Errors
 /// If the namespace is gone, was replaced by another, or may not be entered.
-pub fn within<T: Send + 'static>(
-    path: &Path,
-    expected: u32,
-    work: fn() -> Result<T>,
-) -> Result<T> {
+pub fn within<T: Send + 'static>(path: &Path, expected: u32, work: fn() -> Result<T>) -> Result<T> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     if file.metadata()?.ino() != u64::from(expected) {
         return Err(anyhow!("{} is another namespace now", path.display()));
@@ -177,16 +182,27 @@ fn find(inode: u32) -> Option<Found> {
 fn interfaces() -> Result<Vec<(u32, String)>> {
     Ok(if_nameindex()?
         .iter()
-        .map(|interface| (interface.index(), interface.name().to_string_lossy().into_owned()))
+        .map(|interface| {
+            (
+                interface.index(),
+                interface.name().to_string_lossy().into_owned(),
+            )
+        })
         .collect())
 }
 
 /// Inode number of the namespace that a file stands for.
 #[must_use]
 pub fn inode(path: &Path) -> Option<u32> {
-    fs::metadata(path).ok().and_then(|data| data.ino().try_into().ok())
+    fs::metadata(path)
+        .ok()
+        .and_then(|data| data.ino().try_into().ok())
 }
 
 fn entries(dir: &str) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
+    fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
 }

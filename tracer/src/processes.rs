@@ -22,46 +22,49 @@ const PAUSE_FACTOR: u32 = 9;
 /// scan serves all listeners.
 #[derive(Default)]
 pub struct Processes {
-    owners: HashMap<u64, Known>,
+    owners: HashMap<u64, Arc<[Owner]>>,
     /// When the last scan ended, and how long it took.
     scanned: Option<(Instant, Duration)>,
 }
 
-struct Known {
-    owners: Arc<[Owner]>,
-    /// An acceptor outside `owners` was already looked for.
-    missing: Option<u32>,
-}
-
 impl Processes {
-    /// Processes that hold the socket. Scans /proc when the socket is new, or when
-    /// `acceptor` is not among those known (a worker that was forked since), unless
-    /// the last scan was too short a while ago; or when what is known is older than
-    /// `oldest`. Empty when nobody was found.
-    pub fn owners(
-        &mut self,
-        inode: u64,
-        acceptor: Option<u32>,
-        oldest: Duration,
-    ) -> Arc<[Owner]> {
-        let aged = self.scanned.is_none_or(|(ended, _)| ended.elapsed() > oldest);
-        let stale = match self.owners.get(&inode) {
-            None => true,
-            Some(known) => {
-                aged || acceptor.is_some_and(|pid| {
-                    known.missing != Some(pid) && known.owners.iter().all(|owner| owner.pid != pid)
-                })
-            }
-        };
-        if stale && self.may_scan() {
+    /// Processes that hold the socket. Scans /proc when the socket is new or what is
+    /// known is older than `oldest`, unless the last scan was too short a while ago.
+    /// Empty when nobody was found.
+    pub fn owners(&mut self, inode: u64, oldest: Duration) -> Arc<[Owner]> {
+        let aged = self
+            .scanned
+            .is_none_or(|(ended, _)| ended.elapsed() > oldest);
+        if (aged || !self.owners.contains_key(&inode)) && self.may_scan() {
             self.scan(inode);
-            let known = self.owners.entry(inode).or_insert_with(|| Known {
-                owners: Arc::from([]),
-                missing: None,
-            });
-            known.missing = acceptor.filter(|pid| known.owners.iter().all(|o| o.pid != *pid));
         }
-        self.owners.get(&inode).map_or_else(|| Arc::from([]), |known| known.owners.clone())
+        self.owners
+            .get(&inode)
+            .map_or_else(|| Arc::from([]), Clone::clone)
+    }
+
+    /// Adds a process that was seen to accept from the socket, so it holds it, to the
+    /// owners: a worker that was forked since the last scan.
+    pub fn add(&mut self, inode: u64, pid: u32, comm: &str, owners: &[Owner]) -> Arc<[Owner]> {
+        let process = i32::try_from(pid)
+            .ok()
+            .and_then(|pid| Process::new(pid).ok());
+        let owner = process.map_or_else(
+            // Gone already: what the kernel said of it is all there is.
+            || Owner {
+                pid,
+                comm: comm.to_owned(),
+                exe: None,
+                unit: None,
+                container: None,
+            },
+            |process| describe(&process),
+        );
+        let owners: Arc<[Owner]> = owners.iter().cloned().chain([owner]).collect();
+        if let Some(known) = self.owners.get_mut(&inode) {
+            *known = owners.clone();
+        }
+        owners
     }
 
     /// Forgets a socket that was closed: its inode number may be used again.
@@ -72,10 +75,7 @@ impl Processes {
     /// Scans for the sockets given, so that the first SYNs need not wait for it.
     pub fn prepare(&mut self, inodes: impl Iterator<Item = u64>) {
         for inode in inodes.filter(|&inode| inode != 0).take(MOST_KEPT) {
-            self.owners.entry(inode).or_insert_with(|| Known {
-                owners: Arc::from([]),
-                missing: None,
-            });
+            self.owners.entry(inode).or_insert_with(|| Arc::from([]));
         }
         self.scan(0);
     }
@@ -93,7 +93,11 @@ impl Processes {
         }
         let mut found: HashMap<u64, Vec<Owner>> = HashMap::new();
         // A process that ends while it is looked at is no owner.
-        for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+        for process in procfs::process::all_processes()
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let Ok(fds) = process.fd() else { continue };
             let mut owner = None;
             for fd in fds.flatten() {
@@ -111,12 +115,10 @@ impl Processes {
             }
         }
         for (inode, owners) in found {
-            let known = Known {
-                owners: owners.into(),
-                missing: None,
-            };
-            self.owners.insert(inode, known);
+            self.owners.insert(inode, owners.into());
         }
+        // That nobody holds it (a kernel's socket) is worth remembering, too.
+        self.owners.entry(new).or_insert_with(|| Arc::from([]));
         self.scanned = Some((Instant::now(), started.elapsed()));
     }
 }
@@ -127,7 +129,10 @@ fn describe(process: &Process) -> Owner {
     Owner {
         pid: process.pid.cast_unsigned(),
         comm: process.stat().map(|stat| stat.comm).unwrap_or_default(),
-        exe: process.exe().ok().map(|path| path.to_string_lossy().into_owned()),
+        exe: process
+            .exe()
+            .ok()
+            .map(|path| path.to_string_lossy().into_owned()),
         unit: paths().find_map(unit),
         container: paths().find_map(container),
     }
@@ -136,7 +141,11 @@ fn describe(process: &Process) -> Owner {
 /// The systemd unit in a cgroup path: its last component that names one.
 fn unit(path: &str) -> Option<String> {
     path.rsplit('/')
-        .find(|part| part.ends_with(".service") || part.ends_with(".scope"))
+        .find(|part| {
+            [".service", ".scope"]
+                .iter()
+                .any(|kind| part.ends_with(kind))
+        })
         .map(ToOwned::to_owned)
 }
 
@@ -158,12 +167,24 @@ mod tests {
     #[test]
     fn units_and_containers_are_read_from_cgroup_paths() {
         let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-        assert_eq!(unit("/system.slice/nginx.service"), Some("nginx.service".into()));
-        assert_eq!(unit("/user.slice/user-0.slice/session-3.scope"), Some("session-3.scope".into()));
+        assert_eq!(
+            unit("/system.slice/nginx.service"),
+            Some("nginx.service".into())
+        );
+        assert_eq!(
+            unit("/user.slice/user-0.slice/session-3.scope"),
+            Some("session-3.scope".into())
+        );
         assert_eq!(unit("/"), None);
         assert_eq!(container(&format!("/docker/{id}")), Some(id.into()));
-        assert_eq!(container(&format!("/system.slice/docker-{id}.scope")), Some(id.into()));
-        assert_eq!(container(&format!("/kubepods/pod1/cri-containerd-{id}.scope")), Some(id.into()));
+        assert_eq!(
+            container(&format!("/system.slice/docker-{id}.scope")),
+            Some(id.into())
+        );
+        assert_eq!(
+            container(&format!("/kubepods/pod1/cri-containerd-{id}.scope")),
+            Some(id.into())
+        );
         assert_eq!(container("/system.slice/nginx.service"), None);
     }
 }

@@ -100,8 +100,12 @@ fn end<C: EbpfContext>(ctx: &C, slot: &mut Inflight, stats: &mut Stats, ret: u64
         slot.forget_facts();
     } else if slot.state == state::RECEIVE {
         emit::finish(slot, stats, sk, steer::LOOKUP);
-        debug!(ctx, "SYN for port {}: found={}",
-            u16::from_be(slot.destination_port_be), u8::from(!sk.is_null()));
+        debug!(
+            ctx,
+            "SYN for port {}: found={}",
+            u16::from_be(slot.destination_port_be),
+            u8::from(!sk.is_null())
+        );
     }
 }
 

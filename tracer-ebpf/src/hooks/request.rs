@@ -36,8 +36,12 @@ pub(crate) fn entry<C: EbpfContext>(ctx: &C) {
     if slot.state == state::RECEIVE {
         emit::finish(slot, stats, sk, by);
         slot.done_skb = 0;
-        debug!(ctx, "SYN for port {} came without a lookup: steer={}",
-            u16::from_be(slot.destination_port_be), by);
+        debug!(
+            ctx,
+            "SYN for port {} came without a lookup: steer={}",
+            u16::from_be(slot.destination_port_be),
+            by
+        );
     }
 }
 

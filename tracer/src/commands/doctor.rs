@@ -73,7 +73,9 @@ fn examine(args: &DoctorArgs) -> Report {
     let mut kernel = match Kernel::examine(args.btf.as_ref()) {
         Ok(kernel) => kernel,
         Err(error) => {
-            report.problem.get_or_insert(format!("tracing is not possible: {error:#}"));
+            report
+                .problem
+                .get_or_insert(format!("tracing is not possible: {error:#}"));
             return report;
         }
     };
@@ -83,7 +85,11 @@ fn examine(args: &DoctorArgs) -> Report {
                 Ok(_) => report.backends.push(mechanism),
                 Err(error) => {
                     report.findings.push(Finding {
-                        subject: if mechanism == Mechanism::Fentry { "fentry" } else { "kprobe" },
+                        subject: if mechanism == Mechanism::Fentry {
+                            "fentry"
+                        } else {
+                            "kprobe"
+                        },
                         ok: true,
                         found: format!("{error:#}"),
                         remedy: None,

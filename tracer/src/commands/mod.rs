@@ -11,9 +11,9 @@ use crate::cli::{Cli, Command};
 ///
 /// # Errors
 /// A [`crate::failure::Failure`], or another error for exit code 4.
-pub fn run(cli: Cli) -> Result<()> {
-    match cli.command {
+pub fn run(cli: &Cli) -> Result<()> {
+    match &cli.command {
         Command::Trace(args) => trace::run(args),
-        Command::Doctor(args) => doctor::run(&args),
+        Command::Doctor(args) => doctor::run(args),
     }
 }

@@ -39,24 +39,32 @@ use session::Session;
 /// How often the log of the programs is looked at with `--debug-programs`.
 const DEBUG_INTERVAL: Duration = Duration::from_millis(200);
 
-pub(super) fn run(args: TraceArgs) -> Result<()> {
+pub(super) fn run(args: &TraceArgs) -> Result<()> {
     let level = if args.probes.debug_programs {
         log::LevelFilter::Debug
     } else {
         log::LevelFilter::Warn
     };
-    env_logger::Builder::new().filter_level(level).parse_default_env().init();
+    env_logger::Builder::new()
+        .filter_level(level)
+        .parse_default_env()
+        .init();
     allowed(args.probes.btf.is_some())?;
-    let wishes = wishes(&args);
+    let wishes = wishes(args);
     let mut kernel = Kernel::examine(wishes.btf.as_ref())?;
     debug!("the kernel is examined");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(trace(&args, &mut kernel, &wishes))
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(trace(args, &mut kernel, &wishes))
 }
 
 /// The first thing that stands in the way, if any.
 fn allowed(own_btf_file: bool) -> Result<()> {
-    match preflight::findings(own_btf_file).iter().find(|finding| !finding.ok) {
+    match preflight::findings(own_btf_file)
+        .iter()
+        .find(|finding| !finding.ok)
+    {
         Some(finding) => Err(Failure::environment(finding.message()).into()),
         None => Ok(()),
     }
@@ -88,7 +96,10 @@ async fn trace(args: &TraceArgs, kernel: &mut Kernel, wishes: &Wishes) -> Result
     let mut ring = programs.take_events()?;
     selfcheck::run(&mut programs, &mut ring)?;
     debug!("the self-check passed");
-    let mechanism = programs.plan.lookup_mechanism().unwrap_or(Mechanism::Kprobe);
+    let mechanism = programs
+        .plan
+        .lookup_mechanism()
+        .unwrap_or(Mechanism::Kprobe);
     let mut enricher = Enricher::new(match mechanism {
         Mechanism::Fentry => Backend::Fentry,
         Mechanism::Kprobe => Backend::Kprobe,
@@ -147,7 +158,8 @@ fn sink(args: &TraceArgs) -> Box<dyn Sink> {
         Color::Always => true,
         Color::Never => false,
         Color::Auto => {
-            stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            stdout.is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         }
     };
     let own = namespaces::inode(Path::new("/proc/self/ns/net")).unwrap_or(0);
@@ -180,6 +192,6 @@ async fn reader_gone() {
         return std::future::pending().await;
     };
     if stdout.ready(Interest::ERROR).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

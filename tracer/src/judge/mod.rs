@@ -99,7 +99,11 @@ mod tests {
             has_listener: 1,
             destination: bytes(packet.0),
             destination_port_be: packet.1.to_be(),
-            family: if packet.0.contains(':') { AF_INET6 } else { AF_INET },
+            family: if packet.0.contains(':') {
+                AF_INET6
+            } else {
+                AF_INET
+            },
             listener: Listener {
                 addr: bytes(bound.0),
                 port: bound.1,
@@ -116,16 +120,35 @@ mod tests {
             (("6.6.6.6", 80), ("6.6.6.6", 80), AF_INET, Match::Exact),
             (("6.6.6.6", 80), ("0.0.0.0", 80), AF_INET, Match::Wildcard),
             (("6.6.6.6", 80), ("::", 80), AF_INET6, Match::DualStack),
-            (("6.6.6.6", 80), ("::ffff:6.6.6.6", 80), AF_INET6, Match::Exact),
-            (("6.6.6.6", 80), ("::ffff:0.0.0.0", 80), AF_INET6, Match::Wildcard),
-            (("2001:db8::6", 80), ("2001:db8::6", 80), AF_INET6, Match::Exact),
+            (
+                ("6.6.6.6", 80),
+                ("::ffff:6.6.6.6", 80),
+                AF_INET6,
+                Match::Exact,
+            ),
+            (
+                ("6.6.6.6", 80),
+                ("::ffff:0.0.0.0", 80),
+                AF_INET6,
+                Match::Wildcard,
+            ),
+            (
+                ("2001:db8::6", 80),
+                ("2001:db8::6", 80),
+                AF_INET6,
+                Match::Exact,
+            ),
             (("2001:db8::6", 80), ("::", 80), AF_INET6, Match::Wildcard),
             // Steered elsewhere: it does not fit at all.
             (("6.6.6.6", 80), ("127.0.0.1", 80), AF_INET, Match::None),
             (("6.6.6.6", 80), ("0.0.0.0", 8080), AF_INET, Match::None),
         ];
         for (packet, bound, family, expected) in cases {
-            assert_eq!(matched(&record(packet, bound, family)), expected, "{packet:?} {bound:?}");
+            assert_eq!(
+                matched(&record(packet, bound, family)),
+                expected,
+                "{packet:?} {bound:?}"
+            );
         }
         assert_eq!(matched(&SynRecord::default()), Match::None);
     }
@@ -141,9 +164,15 @@ mod tests {
         let cases = [
             (with(steer::LOOKUP, 0, group_prog::NONE), Via::Lookup),
             (with(steer::LOOKUP, 1, group_prog::NONE), Via::ReuseportHash),
-            (with(steer::LOOKUP, 1, group_prog::CLASSIC), Via::ReuseportCbpf),
+            (
+                with(steer::LOOKUP, 1, group_prog::CLASSIC),
+                Via::ReuseportCbpf,
+            ),
             (with(steer::LOOKUP, 1, group_prog::EBPF), Via::ReuseportBpf),
-            (with(steer::LOOKUP, 1, group_prog::FELL_BACK), Via::ReuseportHash),
+            (
+                with(steer::LOOKUP, 1, group_prog::FELL_BACK),
+                Via::ReuseportHash,
+            ),
             (with(steer::SK_LOOKUP, 1, group_prog::NONE), Via::SkLookup),
             (with(steer::ASSIGN, 0, group_prog::NONE), Via::SkAssign),
             (with(steer::TPROXY, 1, group_prog::EBPF), Via::Tproxy),

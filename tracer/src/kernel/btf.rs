@@ -129,7 +129,10 @@ impl Btf {
         };
         let function = self.by_id(id)?;
         let proto = self.by_id(function.size_or_type)?;
-        ensure!(proto.kind == KIND_FUNC_PROTO, "a function without prototype");
+        ensure!(
+            proto.kind == KIND_FUNC_PROTO,
+            "a function without prototype"
+        );
         (0..proto.vlen)
             .map(|index| {
                 let name = self.word(proto.body + index * 8)?;
@@ -163,7 +166,11 @@ impl Btf {
             .then(|| (((1_u16 << bitfield) - 1) << (bits % 8)) as u8);
         Ok(Member {
             offset: bits / 8,
-            size: if mask.is_some() { 1 } else { self.size_of(id, 0)? },
+            size: if mask.is_some() {
+                1
+            } else {
+                self.size_of(id, 0)?
+            },
             mask,
         })
     }

@@ -1,17 +1,12 @@
 //! What the probes could attach to on this kernel.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::BufReader,
-    path::Path,
-};
+use std::{collections::BTreeMap, fs::File, io::BufReader, path::Path};
 
 use anyhow::{Context as _, Result};
 
 use super::btf::Btf;
 
-/// Where the kernel shows its own type information (CONFIG_DEBUG_INFO_BTF).
+/// Where the kernel shows its own type information (`CONFIG_DEBUG_INFO_BTF`).
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe/type";
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
@@ -114,7 +109,14 @@ pub fn kprobes_possible() -> bool {
 fn registers(btf: &Btf) -> Result<Registers> {
     let at = |name| -> Result<u16> { Ok(u16::try_from(btf.member("pt_regs", name)?.offset)?) };
     Ok(Registers {
-        arguments: [at("di")?, at("si")?, at("dx")?, at("cx")?, at("r8")?, at("r9")?],
+        arguments: [
+            at("di")?,
+            at("si")?,
+            at("dx")?,
+            at("cx")?,
+            at("r8")?,
+            at("r9")?,
+        ],
         stack_pointer: at("sp")?,
         result: at("ax")?,
     })
@@ -128,13 +130,23 @@ fn symbols(names: &[&str]) -> Result<BTreeMap<String, String>> {
         .with_context(|| format!("cannot read {path}"))
 }
 
-fn symbols_in(mut lines: impl std::io::BufRead, names: &[&str]) -> Result<BTreeMap<String, String>> {
+fn symbols_in(
+    mut lines: impl std::io::BufRead,
+    names: &[&str],
+) -> Result<BTreeMap<String, String>> {
     let mut found: BTreeMap<String, String> = BTreeMap::new();
     let mut line = Vec::new();
-    while { line.clear(); lines.read_until(b'\n', &mut line)? } > 0 {
+    while {
+        line.clear();
+        lines.read_until(b'\n', &mut line)?
+    } > 0
+    {
         // "address type name [module]": the name begins at a fixed column.
         let Some(rest) = line.get(19..) else { continue };
-        let end = rest.iter().position(u8::is_ascii_whitespace).unwrap_or(rest.len());
+        let end = rest
+            .iter()
+            .position(u8::is_ascii_whitespace)
+            .unwrap_or(rest.len());
         let symbol = &rest[..end];
         let base_end = symbol.iter().position(|&byte| byte == b'.').unwrap_or(end);
         let base = &symbol[..base_end];
@@ -163,7 +175,12 @@ mod tests {
                     ffffffff84772600 T __inet_lookup_listener\n\
                     ffffffff848a4145 t tcp_conn_request.cold\n\
                     ffffffffc0000000 t inet_unhash\t[some_module]\n";
-        let names = ["inet_lhash2_lookup", "__inet_lookup_listener", "tcp_conn_request", "inet_unhash"];
+        let names = [
+            "inet_lhash2_lookup",
+            "__inet_lookup_listener",
+            "tcp_conn_request",
+            "inet_unhash",
+        ];
         let found = symbols_in(text.as_bytes(), &names)?;
         assert_eq!(found["inet_lhash2_lookup"], "inet_lhash2_lookup.isra.0");
         assert_eq!(found["__inet_lookup_listener"], "__inet_lookup_listener");

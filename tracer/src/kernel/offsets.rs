@@ -55,7 +55,11 @@ pub fn offsets(btf: &Btf) -> Result<Offsets> {
         sk_uid: at("sock", "sk_uid", 4)?,
         sk_ino,
         sk_socket: at("sock", "sk_socket", 8)?,
-        socket_ino: if sk_ino == ABSENT { socket_ino(btf)? } else { ABSENT },
+        socket_ino: if sk_ino == ABSENT {
+            socket_ino(btf)?
+        } else {
+            ABSENT
+        },
         net_inum: at("net", "ns.inum", 4)?,
         net_cookie: maybe("net", "net_cookie", 8)?,
         reuse_num_socks: at("sock_reuseport", "num_socks", 2)?,

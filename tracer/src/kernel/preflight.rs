@@ -141,7 +141,14 @@ fn lockdown_mode() -> Option<String> {
             let none: Option<&str> = None;
             mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).ok()?;
             let at = "/sys/kernel/security";
-            mount(Some("securityfs"), at, Some("securityfs"), MsFlags::empty(), none).ok()?;
+            mount(
+                Some("securityfs"),
+                at,
+                Some("securityfs"),
+                MsFlags::empty(),
+                none,
+            )
+            .ok()?;
             fs::read_to_string(path).ok()
         })
         .join()
@@ -158,7 +165,10 @@ fn btf(own_file: bool) -> Finding {
         return Finding::ok("BTF", format!("{KERNEL_BTF} is there"));
     }
     if own_file {
-        return Finding::ok("BTF", "none in the kernel; the file given with --btf is used");
+        return Finding::ok(
+            "BTF",
+            "none in the kernel; the file given with --btf is used",
+        );
     }
     Finding::bad(
         "BTF",

@@ -1,9 +1,11 @@
-//! The listening sockets that are there, from sock_diag, per namespace.
+//! The listening sockets that are there, from `sock_diag`, per namespace.
 
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, bail};
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
 use netlink_packet_sock_diag::{
     SockDiagMessage,
     constants::{AF_INET, AF_INET6, IPPROTO_TCP},
@@ -13,7 +15,7 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 
 use crate::namespaces;
 
-/// A listening socket as sock_diag tells it.
+/// A listening socket as `sock_diag` tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listening {
     /// Inode number of its namespace.
@@ -65,8 +67,12 @@ pub fn inventory() -> Inventory {
 
 fn of_this_namespace() -> Result<Vec<Listening>> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG).context("cannot open a sock_diag socket")?;
-    socket.bind_auto().context("cannot bind a sock_diag socket")?;
-    socket.connect(&SocketAddr::new(0, 0)).context("cannot reach sock_diag")?;
+    socket
+        .bind_auto()
+        .context("cannot bind a sock_diag socket")?;
+    socket
+        .connect(&SocketAddr::new(0, 0))
+        .context("cannot reach sock_diag")?;
     let mut listeners = Vec::new();
     for family in [AF_INET, AF_INET6] {
         dump(&socket, family, &mut listeners)?;
@@ -75,9 +81,13 @@ fn of_this_namespace() -> Result<Vec<Listening>> {
 }
 
 fn dump(socket: &Socket, family: u8, listeners: &mut Vec<Listening>) -> Result<()> {
-    socket.send(&request(family), 0).context("cannot ask sock_diag")?;
+    socket
+        .send(&request(family), 0)
+        .context("cannot ask sock_diag")?;
     loop {
-        let (bytes, _) = socket.recv_from_full().context("sock_diag does not answer")?;
+        let (bytes, _) = socket
+            .recv_from_full()
+            .context("sock_diag does not answer")?;
         let mut at = 0;
         while at < bytes.len() {
             let message = NetlinkMessage::<SockDiagMessage>::deserialize(&bytes[at..])

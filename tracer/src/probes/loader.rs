@@ -96,13 +96,19 @@ impl Kernel {
         let functions: Vec<&'static str> = HOOKS.iter().map(|hook| hook.function()).collect();
         let names: Vec<&str> = STRUCTS.iter().chain(&functions).copied().collect();
         let parse = |path: &PathBuf| -> Result<Btf> {
-            let bytes = fs::read(path)
-                .map_err(|error| Failure::environment(format!(
+            let bytes = fs::read(path).map_err(|error| {
+                Failure::environment(format!(
                     "cannot read BTF from {}: {error}. Without it sockpick does not know this \
-                     kernel's structures; see sockpick doctor.", path.display())))?;
+                     kernel's structures; see sockpick doctor.",
+                    path.display()
+                ))
+            })?;
             Btf::parse(bytes, &names).map_err(|error| {
-                Failure::environment(format!("{} is no BTF for sockpick: {error:#}", path.display()))
-                    .into()
+                Failure::environment(format!(
+                    "{} is no BTF for sockpick: {error:#}",
+                    path.display()
+                ))
+                .into()
             })
         };
         let own = match PathBuf::from(KERNEL_BTF) {
@@ -117,8 +123,9 @@ impl Kernel {
             ))
             .into());
         };
-        let offsets = offsets(source)
-            .map_err(|error| Failure::environment(format!("BTF lacks what sockpick reads: {error:#}")))?;
+        let offsets = offsets(source).map_err(|error| {
+            Failure::environment(format!("BTF lacks what sockpick reads: {error:#}"))
+        })?;
         let features = Features::of_running_kernel(&functions, own.as_ref().or(given.as_ref()))?;
         Ok(Self { features, offsets })
     }
@@ -151,7 +158,10 @@ impl Programs {
                 Some(refusal) => learn(&mut kernel.features, refusal),
             }
         }
-        Err(Failure::environment("no way was found to attach the hooks; see sockpick doctor").into())
+        Err(
+            Failure::environment("no way was found to attach the hooks; see sockpick doctor")
+                .into(),
+        )
     }
 
     fn load(kernel: &Kernel, wishes: &Wishes, plan: Plan) -> Result<Self> {
@@ -168,7 +178,10 @@ impl Programs {
             .override_global("CONFIG", &config, true)
             .override_global("AYA_LOG_LEVEL", &log_level, false)
             .map_max_entries(maps::EVENTS, wishes.buffer_bytes)
-            .map_max_entries("AYA_LOGS", if wishes.debug_programs { 1 << 20 } else { 4096 })
+            .map_max_entries(
+                "AYA_LOGS",
+                if wishes.debug_programs { 1 << 20 } else { 4096 },
+            )
             .map_max_entries(maps::FILTER_PORTS, entries(wishes.filters.ports.len()))
             .map_max_entries(maps::FILTER_DST, entries(wishes.filters.destinations.len()))
             .map_max_entries(maps::FILTER_SRC, entries(wishes.filters.sources.len()))
@@ -222,7 +235,11 @@ impl Programs {
 
     /// Logs what the verifier needed for a program.
     fn describe(&self, name: &str) {
-        if let Some(info) = self.ebpf.program(name).and_then(|program| program.info().ok()) {
+        if let Some(info) = self
+            .ebpf
+            .program(name)
+            .and_then(|program| program.info().ok())
+        {
             debug!(
                 "{name}: {} instructions verified, {} bytes of machine code",
                 info.verified_instruction_count().unwrap_or(0),
@@ -284,18 +301,26 @@ impl Programs {
     }
 
     fn set_control(&mut self, only_netns: u32) -> Result<()> {
-        let walk_known = matches!(self.plan.decision(Hook::Walk4), Some(Decision::Attach { .. }))
-            && matches!(self.plan.decision(Hook::Walk6), Some(Decision::Attach { .. }));
+        let walk_known = matches!(
+            self.plan.decision(Hook::Walk4),
+            Some(Decision::Attach { .. })
+        ) && matches!(
+            self.plan.decision(Hook::Walk6),
+            Some(Decision::Attach { .. })
+        );
         let control = Shared(Control {
             only_netns,
             walk_known: u32::from(walk_known),
         });
         let mut map: Array<_, Shared<Control>> = Array::try_from(self.map_mut(maps::CONTROL)?)?;
-        map.set(0, control, 0).context("cannot set what is recorded")
+        map.set(0, control, 0)
+            .context("cannot set what is recorded")
     }
 
     fn map_mut(&mut self, name: &str) -> Result<&mut Map> {
-        self.ebpf.map_mut(name).with_context(|| format!("no map {name} in the object"))
+        self.ebpf
+            .map_mut(name)
+            .with_context(|| format!("no map {name} in the object"))
     }
 
     fn fill_filters(&mut self, filters: &Filters) -> Result<()> {
@@ -325,7 +350,10 @@ impl Programs {
     /// # Errors
     /// If it was taken before.
     pub fn take_events(&mut self) -> Result<RingBuf<MapData>> {
-        let map = self.ebpf.take_map(maps::EVENTS).context("the ring buffer was taken before")?;
+        let map = self
+            .ebpf
+            .take_map(maps::EVENTS)
+            .context("the ring buffer was taken before")?;
         Ok(RingBuf::try_from(map)?)
     }
 
@@ -334,7 +362,10 @@ impl Programs {
     /// # Errors
     /// If the kernel refuses to read the map.
     pub fn stats(&self) -> Result<Stats> {
-        let map = self.ebpf.map(maps::STATS).context("no counters in the object")?;
+        let map = self
+            .ebpf
+            .map(maps::STATS)
+            .context("no counters in the object")?;
         let map: PerCpuArray<_, Shared<Stats>> = PerCpuArray::try_from(map)?;
         let mut sum = [0_u64; size_of::<Stats>() / 8];
         for Shared(stats) in map.get(&0, 0).context("cannot read the counters")?.iter() {
@@ -351,7 +382,10 @@ impl Programs {
     /// # Errors
     /// If the map is missing.
     pub fn listeners(&self) -> Result<Vec<(u64, Listener)>> {
-        let map = self.ebpf.map(maps::LISTENERS).context("no listeners in the object")?;
+        let map = self
+            .ebpf
+            .map(maps::LISTENERS)
+            .context("no listeners in the object")?;
         let map: HashMap<_, u64, Shared<Listener>> = HashMap::try_from(map)?;
         // An entry that goes while the map is walked is skipped.
         Ok(map
@@ -430,7 +464,10 @@ fn learn(features: &mut Features, refusal: Refusal) {
     match refusal.mechanism {
         Mechanism::Fentry => {
             // More than six arguments were refused as a whole before 6.6 on x86.
-            let count = features.function(function).parameters.map_or(0, |names| names.len());
+            let count = features
+                .function(function)
+                .parameters
+                .map_or(0, |names| names.len());
             if count > 6 && !refusal.by_verifier && features.fentry_max_args.is_none() {
                 features.fentry_max_args = Some(6);
             } else {
@@ -486,16 +523,16 @@ fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
 }
 
 fn is_permission(error: &ProgramError) -> bool {
-    matches!(errno(error), Some(libc::EPERM | libc::EACCES))
-        && !is_verifiers(error)
+    matches!(errno(error), Some(libc::EPERM | libc::EACCES)) && !is_verifiers(error)
 }
 
 /// Whether the verifier looked at the program, and refused it.
 fn is_verifiers(error: &ProgramError) -> bool {
     match error {
-        ProgramError::LoadError { verifier_log, .. } => {
-            verifier_log.to_string().lines().any(|line| line.starts_with("processed"))
-        }
+        ProgramError::LoadError { verifier_log, .. } => verifier_log
+            .to_string()
+            .lines()
+            .any(|line| line.starts_with("processed")),
         _ => false,
     }
 }
@@ -515,15 +552,16 @@ fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> anyhow::Err
 
 /// The last words of a verifier's log, or the error itself.
 fn brief(error: &ProgramError) -> String {
-    if let ProgramError::LoadError { io_error, verifier_log } = error {
+    if let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    {
         let log = verifier_log.to_string();
-        let words = log
-            .lines()
-            .rev()
-            .find(|line| {
-                let statistics = ["processed", "stack depth", "verification time"];
-                !line.trim().is_empty() && !statistics.iter().any(|word| line.starts_with(word))
-            });
+        let words = log.lines().rev().find(|line| {
+            let statistics = ["processed", "stack depth", "verification time"];
+            !line.trim().is_empty() && !statistics.iter().any(|word| line.starts_with(word))
+        });
         return match words {
             Some(words) => format!("{io_error} ({})", words.trim()),
             None => io_error.to_string(),

@@ -295,17 +295,16 @@ pub fn plan(features: &Features, wanted: Option<Mechanism>) -> Plan {
 }
 
 fn set(plan: &mut Plan, hook: Hook, decision: Decision) {
-    if let Some(entry) = plan.hooks.iter_mut().find(|(candidate, _)| *candidate == hook) {
+    if let Some(entry) = plan
+        .hooks
+        .iter_mut()
+        .find(|(candidate, _)| *candidate == hook)
+    {
         entry.1 = decision;
     }
 }
 
-fn decide(
-    features: &Features,
-    so_far: &Plan,
-    hook: Hook,
-    wanted: Option<Mechanism>,
-) -> Decision {
+fn decide(features: &Features, so_far: &Plan, hook: Hook, wanted: Option<Mechanism>) -> Decision {
     let function = features.function(hook.function());
     let Some(symbol) = function.symbol.clone() else {
         return Decision::Missing("no such function in this kernel, or inlined".into());
@@ -340,7 +339,10 @@ fn allowed(
         if !function.is_plain() {
             return Err("the compiler changed its parameters".into());
         }
-        let missing = hook.reads().iter().find(|&&name| !parameters.iter().any(|p| p == name));
+        let missing = hook
+            .reads()
+            .iter()
+            .find(|&&name| !parameters.iter().any(|p| p == name));
         if let Some(name) = missing {
             return Err(format!("it has no parameter {name}"));
         }

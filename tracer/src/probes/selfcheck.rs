@@ -31,7 +31,9 @@ pub fn run(programs: &mut Programs, ring: &mut RingBuf<MapData>) -> Result<()> {
     let bench = Bench::open().context("the self-check cannot make its namespace")?;
     programs.record_only(bench.netns)?;
     let before = programs.stats()?;
-    let cases = bench.connect().context("the self-check cannot connect to itself")?;
+    let cases = bench
+        .connect()
+        .context("the self-check cannot connect to itself")?;
     let mut seen = Seen::default();
     for _ in 0..LOOKS {
         while let Some(item) = ring.next() {

@@ -9,7 +9,10 @@ use crate::{
 /// Whether the event is to be shown.
 pub(super) fn passes(filter: &UserFilterArgs, event: &Event) -> bool {
     let any = |listener: fn(&UserFilterArgs, &Listener) -> bool| {
-        event.listener.as_ref().is_some_and(|found| listener(filter, found))
+        event
+            .listener
+            .as_ref()
+            .is_some_and(|found| listener(filter, found))
     };
     (filter.matched.is_empty() || filter.matched.contains(&event.matched))
         && (filter.listener.is_empty()
@@ -29,7 +32,12 @@ fn names(pattern: &ListenerPattern, listener: &Listener) -> bool {
 
 fn has_pid(wanted: &[u32], listener: &Listener) -> bool {
     let acceptor = listener.accepted_by.iter().map(|process| process.pid);
-    listener.owners.iter().map(|owner| owner.pid).chain(acceptor).any(|pid| wanted.contains(&pid))
+    listener
+        .owners
+        .iter()
+        .map(|owner| owner.pid)
+        .chain(acceptor)
+        .any(|pid| wanted.contains(&pid))
 }
 
 fn has_comm(wanted: &[String], listener: &Listener) -> bool {

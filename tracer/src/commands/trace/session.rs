@@ -45,6 +45,7 @@ struct Book<'a> {
     shown: u64,
     filtered: u64,
     not_shown: u64,
+    /// Records that could not be read: lost on the way.
     malformed: u64,
     reported: HashMap<Stage, u64>,
     tallies: HashMap<u64, Tally>,
@@ -69,7 +70,11 @@ impl<'a> Session<'a> {
         sink: Box<dyn Sink>,
         args: &'a TraceArgs,
     ) -> Result<Self> {
-        let log = args.probes.debug_programs.then(|| programs.debug_log()).transpose()?;
+        let log = args
+            .probes
+            .debug_programs
+            .then(|| programs.debug_log())
+            .transpose()?;
         let baseline = programs.stats()?;
         programs.record()?;
         Ok(Self {
@@ -104,7 +109,9 @@ impl<'a> Session<'a> {
 
     /// Whether `--count` is reached.
     pub(super) fn is_complete(&self) -> bool {
-        self.book.limit.is_some_and(|limit| self.book.shown >= limit)
+        self.book
+            .limit
+            .is_some_and(|limit| self.book.shown >= limit)
     }
 
     /// Takes all records there are to the sink.
@@ -113,20 +120,18 @@ impl<'a> Session<'a> {
         book.enricher.begin_batch();
         let mut result = Ok(());
         self.source.drain(|record| {
-            if result.is_ok() {
-                result = match record {
-                    Ok(record) => book.take(&record),
-                    Err(_) => {
-                        book.malformed += 1;
-                        Ok(())
-                    }
-                };
+            match record {
+                Err(_) => book.malformed += 1,
+                Ok(record) if result.is_ok() => result = book.take(&record),
+                // The output failed: there is nothing to do with the rest.
+                Ok(_) => {}
             }
         });
         result?;
         self.sweep()?;
         let stats = self.stats()?;
-        self.book.report(Stage::Queue, stats.lost_ring)?;
+        let unread = self.book.malformed;
+        self.book.report(Stage::Queue, stats.lost_ring + unread)?;
         self.book.report(Stage::Kernel, stats.lost_return)?;
         self.book.sink.flush().context("cannot write the output")?;
         if let Some(log) = &mut self.log {
@@ -137,6 +142,7 @@ impl<'a> Session<'a> {
 
     /// Detaches, takes what is left, and sums up.
     pub(super) fn end(mut self) -> Result<Summary> {
+        let seconds = self.started.elapsed().as_secs_f64();
         self.programs.detach();
         self.batch()?;
         let stats = self.stats()?;
@@ -145,7 +151,7 @@ impl<'a> Session<'a> {
         self.book.report(Stage::Kernel, missed)?;
         self.book.sink.flush().context("cannot write the output")?;
         let listeners = self.programs.listeners()?;
-        Ok(self.book.summary(&stats, &listeners, self.started.elapsed().as_secs_f64()))
+        Ok(self.book.summary(&stats, &listeners, seconds))
     }
 
     /// Counters since recording began.
@@ -174,7 +180,9 @@ impl<'a> Session<'a> {
             .take_while(|record| record.ktime_ns + LINGER_NS <= newest)
             .count();
         for record in self.book.closing.drain(..due).collect::<Vec<_>>() {
-            let last = self.programs.forget_listener(record.sock, record.listener.stamp)?;
+            let last = self
+                .programs
+                .forget_listener(record.sock, record.listener.stamp)?;
             self.book.gone(&last.unwrap_or(record.listener));
         }
         Ok(())
@@ -204,18 +212,23 @@ impl Book<'_> {
             return Ok(());
         }
         if let Some(listener) = &event.listener {
-            let tally = self.tallies.entry(record.listener.stamp).or_insert_with(|| Tally {
-                listener: record.listener,
-                group: None,
-                queue: None,
-                shown: 0,
-            });
+            let tally = self
+                .tallies
+                .entry(record.listener.stamp)
+                .or_insert_with(|| Tally {
+                    listener: record.listener,
+                    group: None,
+                    queue: None,
+                    shown: 0,
+                });
             tally.group = event.reuseport;
             tally.queue = Some(listener.queue);
             tally.shown += 1;
         }
         self.shown += 1;
-        self.sink.write(&Item::Syn(event)).context("cannot write the output")
+        self.sink
+            .write(&Item::Syn(event))
+            .context("cannot write the output")
     }
 
     /// Tells the sink of losses since the last time.
@@ -229,7 +242,9 @@ impl Book<'_> {
                 lost,
                 stage,
             };
-            self.sink.write(&Item::Lost(lost)).context("cannot write the output")?;
+            self.sink
+                .write(&Item::Lost(lost))
+                .context("cannot write the output")?;
         }
         Ok(())
     }
@@ -260,7 +275,11 @@ impl Book<'_> {
                 endpoint: endpoint(&tally.listener),
                 group: tally.group.map(|group| group.group),
                 member: tally.group.and_then(|group| group.member),
-                syns: if by_event { tally.shown } else { tally.listener.syns },
+                syns: if by_event {
+                    tally.shown
+                } else {
+                    tally.listener.syns
+                },
                 queue: tally.queue,
                 owner: self.owner(*stamp, &tally.listener),
                 closed: tally.listener.closed != 0,
@@ -271,7 +290,10 @@ impl Book<'_> {
             notes.push("More listeners than sockpick keeps: some have no lasting id.".to_owned());
         }
         if self.malformed > 0 {
-            notes.push(format!("{} records could not be read.", self.malformed));
+            notes.push(format!(
+                "{} records could not be read; they are counted as lost in the queue.",
+                self.malformed
+            ));
         }
         Summary {
             seconds,
@@ -291,7 +313,11 @@ impl Book<'_> {
     fn owner(&self, stamp: u64, listener: &Listener) -> String {
         match self.enricher.owners_of(stamp) {
             Some([first, rest @ ..]) => {
-                let more = if rest.is_empty() { String::new() } else { format!(" +{}", rest.len()) };
+                let more = if rest.is_empty() {
+                    String::new()
+                } else {
+                    format!(" +{}", rest.len())
+                };
                 format!("{}({}){more}", first.comm, first.pid)
             }
             _ if listener.listen_pid != 0 => {

@@ -69,7 +69,11 @@ impl Bench {
             let entered = netns.is_ok();
             tell.send(netns.clone())?;
             let netns = netns.map_err(|error| anyhow!(error))?;
-            if entered { work(netns, &wait) } else { Ok(Vec::new()) }
+            if entered {
+                work(netns, &wait)
+            } else {
+                Ok(Vec::new())
+            }
         });
         let netns = told
             .recv()
@@ -106,10 +110,14 @@ fn work(netns: u32, go: &Receiver<()>) -> Result<Vec<Case>> {
 
 /// Two members of one group, told apart by a classic filter that names the second.
 fn group(netns: u32, cases: &mut Vec<Case>) -> Result<()> {
-    let first = listener("IPv4 group", SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), |socket| {
+    let first = listener(
+        "IPv4 group",
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        |socket| socket.set_reuse_port(true),
+    )?;
+    let second = listener("IPv4 group", first.1.address, |socket| {
         socket.set_reuse_port(true)
     })?;
-    let second = listener("IPv4 group", first.1.address, |socket| socket.set_reuse_port(true))?;
     let members = [first, second];
     // Without a filter the hash decides: whoever accepts was chosen.
     let (client, stream) = connect(members[0].1.address)?;
@@ -175,11 +183,12 @@ fn ipv6_on_device(netns: u32, cases: &mut Vec<Case>) -> Result<()> {
 
 fn dual_stack(netns: u32, cases: &mut Vec<Case>) -> Result<()> {
     let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
-    let (_socket, expected) = match listener("dual-stack", address, |socket| socket.set_only_v6(false)) {
-        Ok(listener) => listener,
-        Err(error) if is_without_ipv6(&error) => return Ok(()),
-        Err(error) => return Err(error),
-    };
+    let (_socket, expected) =
+        match listener("dual-stack", address, |socket| socket.set_only_v6(false)) {
+            Ok(listener) => listener,
+            Err(error) if is_without_ipv6(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        };
     let destination = SocketAddr::from((Ipv4Addr::LOCALHOST, expected.address.port()));
     let (client, _stream) = connect(destination)?;
     cases.push(Case {
@@ -222,7 +231,11 @@ fn listener(
     address: SocketAddr,
     prepare: impl FnOnce(&Socket) -> io::Result<()>,
 ) -> Result<(Socket, Expected)> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     prepare(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG.into())?;
@@ -239,8 +252,14 @@ fn listener(
 }
 
 fn connect(destination: SocketAddr) -> Result<(SocketAddr, Socket)> {
-    let socket = Socket::new(Domain::for_address(destination), Type::STREAM, Some(Protocol::TCP))?;
-    socket.connect(&destination.into()).context("cannot connect over loopback")?;
+    let socket = Socket::new(
+        Domain::for_address(destination),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket
+        .connect(&destination.into())
+        .context("cannot connect over loopback")?;
     Ok((address_of(&socket)?, socket))
 }
 
@@ -251,7 +270,10 @@ fn accepted(members: &[(Socket, Expected)]) -> Result<usize> {
         .map(|(socket, _)| PollFd::new(socket.as_fd(), PollFlags::POLLIN))
         .collect();
     poll(&mut fds, PollTimeout::from(PATIENCE_MS)).context("cannot wait for the connection")?;
-    let member = fds.iter().position(|fd| fd.any() == Some(true)).context("nobody accepted")?;
+    let member = fds
+        .iter()
+        .position(|fd| fd.any() == Some(true))
+        .context("nobody accepted")?;
     members[member].0.accept().context("cannot accept")?;
     Ok(member)
 }
@@ -264,7 +286,10 @@ fn queued(socket: &Socket) -> Result<()> {
 }
 
 fn address_of(socket: &Socket) -> Result<SocketAddr> {
-    socket.local_addr()?.as_socket().context("a socket without address")
+    socket
+        .local_addr()?
+        .as_socket()
+        .context("a socket without address")
 }
 
 fn is_without_ipv6(error: &anyhow::Error) -> bool {
@@ -296,7 +321,11 @@ fn attach_filter(socket: &Socket, member: u32) -> io::Result<()> {
             size_of_val(&program) as libc::socklen_t,
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Sets the interface's UP flag: the one thing a fresh namespace lacks.

@@ -17,7 +17,10 @@ pub(super) struct Seen {
 
 pub(super) fn all(cases: &[Case], seen: &Seen) -> Result<(), String> {
     for case in cases {
-        let mut events = seen.syns.iter().filter(|record| client(record) == case.client);
+        let mut events = seen
+            .syns
+            .iter()
+            .filter(|record| client(record) == case.client);
         let Some(record) = events.next() else {
             let others: Vec<String> = seen.syns.iter().map(|r| client(r).to_string()).collect();
             return Err(format!(
@@ -50,15 +53,31 @@ fn one(case: &Case, record: &SynRecord) -> Result<(), String> {
     same("destination (IP header)", &destination, &case.destination)?;
     same("netns.inode (net.ns.inum)", &record.netns, &case.netns)?;
     same("ifindex (argument dif)", &record.ifindex, &LOOPBACK)?;
-    same("via (who steered the packet)", &record.steer, &steer::LOOKUP)?;
+    same(
+        "via (who steered the packet)",
+        &record.steer,
+        &steer::LOOKUP,
+    )?;
     let Some(expected) = &case.listener else {
         return same("listener (the lookup's result)", &record.has_listener, &0);
     };
     same("listener (the lookup's result)", &record.has_listener, &1)?;
     listener(expected, &record.listener)?;
-    same("listener.device (sock.skc_bound_dev_if)", &record.bound_dev_if, &expected.device)?;
-    same("listener.queue.limit (sock.sk_max_ack_backlog)", &record.queue_limit, &BACKLOG.into())?;
-    same("listener.queue.length (sock.sk_ack_backlog)", &record.queue_len, &case.queue_len)?;
+    same(
+        "listener.device (sock.skc_bound_dev_if)",
+        &record.bound_dev_if,
+        &expected.device,
+    )?;
+    same(
+        "listener.queue.limit (sock.sk_max_ack_backlog)",
+        &record.queue_limit,
+        &BACKLOG.into(),
+    )?;
+    same(
+        "listener.queue.length (sock.sk_ack_backlog)",
+        &record.queue_len,
+        &case.queue_len,
+    )?;
     group(case, record)
 }
 
@@ -69,34 +88,81 @@ fn listener(expected: &Expected, found: &Listener) -> Result<(), String> {
         &address,
         &expected.address,
     )?;
-    same("listener.inode (sock.sk_socket, sk_ino)", &found.inode, &expected.inode)?;
-    same("listener.v6only (sock.skc_ipv6only)", &(found.v6only != 0), &expected.v6only)?;
+    same(
+        "listener.inode (sock.sk_socket, sk_ino)",
+        &found.inode,
+        &expected.inode,
+    )?;
+    same(
+        "listener.v6only (sock.skc_ipv6only)",
+        &(found.v6only != 0),
+        &expected.v6only,
+    )?;
     let uid = nix::unistd::geteuid().as_raw();
     same("listener.uid (sock.sk_uid)", &found.uid, &uid)?;
-    same("listener.cookie (sock.skc_cookie)", &found.cookie, &expected.cookie)
+    same(
+        "listener.cookie (sock.skc_cookie)",
+        &found.cookie,
+        &expected.cookie,
+    )
 }
 
 fn group(case: &Case, record: &SynRecord) -> Result<(), String> {
     let Some((member, size)) = case.group else {
-        return same("reuseport (sock.sk_reuseport_cb)", &(record.group != 0), &false);
+        return same(
+            "reuseport (sock.sk_reuseport_cb)",
+            &(record.group != 0),
+            &false,
+        );
     };
-    same("reuseport (sock.sk_reuseport_cb)", &(record.group != 0), &true)?;
-    same("reuseport.size (sock_reuseport.num_socks)", &record.group_size, &size)?;
-    same("reuseport.member (sock_reuseport.socks)", &record.member, &member)?;
-    let expected = if case.filtered { group_prog::CLASSIC } else { group_prog::NONE };
-    same("reuseport.program (sock_reuseport.prog, bpf_prog.type)", &record.group_prog, &expected)
+    same(
+        "reuseport (sock.sk_reuseport_cb)",
+        &(record.group != 0),
+        &true,
+    )?;
+    same(
+        "reuseport.size (sock_reuseport.num_socks)",
+        &record.group_size,
+        &size,
+    )?;
+    same(
+        "reuseport.member (sock_reuseport.socks)",
+        &record.member,
+        &member,
+    )?;
+    let expected = if case.filtered {
+        group_prog::CLASSIC
+    } else {
+        group_prog::NONE
+    };
+    same(
+        "reuseport.program (sock_reuseport.prog, bpf_prog.type)",
+        &record.group_prog,
+        &expected,
+    )
 }
 
-/// Where listen() is hooked, it told the caller.
+/// Where `listen()` is hooked, it told the caller.
 fn opened(expected: &Expected, seen: &Seen) -> Result<(), String> {
-    let Some(found) = seen.listeners.iter().find(|found| found.inode == expected.inode) else {
+    let Some(found) = seen
+        .listeners
+        .iter()
+        .find(|found| found.inode == expected.inode)
+    else {
         return if seen.listeners.is_empty() {
             Ok(())
         } else {
-            Err(format!("listener.inode: listen() of {} was not told", expected.name))
+            Err(format!(
+                "listener.inode: listen() of {} was not told",
+                expected.name
+            ))
         };
     };
-    same("listener.owners (who called listen)", &found.listen_pid, &std::process::id())
+    same(
+        "listener.owners (who called listen)",
+        &found.listen_pid,
+        &std::process::id(),
+    )
 }
 
 fn client(record: &SynRecord) -> SocketAddr {
@@ -110,6 +176,8 @@ fn same<T: PartialEq + Display>(field: &str, found: &T, expected: &T) -> Result<
     if found == expected {
         Ok(())
     } else {
-        Err(format!("{field}: the programs read {found}, but it is {expected}"))
+        Err(format!(
+            "{field}: the programs read {found}, but it is {expected}"
+        ))
     }
 }
