@@ -5,8 +5,10 @@
 
 mod archive;
 mod artifacts;
+mod bench;
 mod cache;
 mod cpio;
+mod demo;
 mod guest;
 mod kernels;
 mod lint;
@@ -34,8 +36,12 @@ enum Command {
     Setup,
     /// Check format, lints, documentation, and that no file names this machine
     Lint,
+    /// Watch sockpick at work in a guest: two nginx services, a restart, and who got each request
+    Demo(demo::Args),
     /// Run the tests: on this machine, then the scenarios in a guest for every kernel
     Test(test::Args),
+    /// Measure in guests what watching costs, next to bpftrace; write docs/overhead.md
+    Bench(bench::Args),
     /// Boot a kernel in QEMU, run a command in it as root, return its exit status
     Vm(vm::Args),
 }
@@ -44,7 +50,9 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Setup => setup::run().map(|()| ExitCode::SUCCESS),
         Command::Lint => Ok(lint::run()),
+        Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Vm(args) => vm::run(&args),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,0 +1,239 @@
+//! The plan of attachment for what each kernel of the matrix offers: pure, so that it
+//! is tested anywhere.
+
+use std::collections::BTreeMap;
+
+use sockpick::{
+    kernel::features::{Features, Function, Registers},
+    probes::plan::{Decision, Hook, Mechanism, plan},
+};
+use sockpick_ebpf::abi::ArgLoc;
+
+const L10: &str = "net hashinfo skb doff saddr sport daddr hnum dif sdif";
+const L9: &str = "net skb doff saddr sport daddr hnum dif sdif";
+const STEER: &str = "net protocol skb doff saddr sport daddr hnum dif ehashfn";
+
+/// x86_64 `struct pt_regs`.
+const REGISTERS: Registers = Registers {
+    arguments: [112, 104, 96, 88, 72, 64],
+    stack_pointer: 152,
+    result: 80,
+};
+
+fn function(parameters: &str) -> Function {
+    Function {
+        symbol: None,
+        parameters: Some(parameters.split(' ').map(ToOwned::to_owned).collect()),
+    }
+}
+
+/// What every kernel of the matrix has, with the given lookup.
+fn features(lookup: &str, reuseport: &str) -> Features {
+    let plain = [
+        ("__inet_lookup_listener", lookup),
+        ("inet6_lookup_listener", lookup),
+        ("bpf_run_sk_reuseport", reuseport),
+        ("tcp_conn_request", "rsk_ops af_ops sk skb"),
+        ("inet_csk_listen_start", "sk"),
+        ("inet_unhash", "sk"),
+        ("inet_csk_accept", "sk arg"),
+    ];
+    let functions = plain.map(|(name, parameters)| {
+        let symbol = Some(name.to_owned());
+        (
+            name,
+            Function {
+                symbol,
+                ..function(parameters)
+            },
+        )
+    });
+    Features {
+        functions: BTreeMap::from(functions),
+        registers: REGISTERS,
+        kprobes: true,
+        kernel_btf: true,
+        ..Features::default()
+    }
+}
+
+fn linux_5_10() -> Features {
+    let mut features = features(L10, "reuse sk prog skb hash");
+    for name in ["inet_lhash2_lookup", "inet6_lhash2_lookup"] {
+        let symbol = Some(format!("{name}.isra.0"));
+        features.functions.insert(
+            name,
+            Function {
+                symbol,
+                parameters: None,
+            },
+        );
+    }
+    features.fentry_max_args = Some(6);
+    features
+}
+
+fn linux_6_12() -> Features {
+    let mut features = features(L10, "reuse sk prog skb migrating_sk hash");
+    for (name, parameters) in [
+        ("inet_lookup_run_sk_lookup", STEER),
+        ("inet6_lookup_run_sk_lookup", STEER),
+        (
+            "inet_lhash2_lookup",
+            "net ilb2 skb doff saddr sport daddr hnum dif sdif",
+        ),
+        (
+            "inet6_lhash2_lookup",
+            "net ilb2 skb doff saddr sport daddr hnum dif sdif",
+        ),
+    ] {
+        let symbol = Some(name.to_owned());
+        features.functions.insert(
+            name,
+            Function {
+                symbol,
+                ..function(parameters)
+            },
+        );
+    }
+    features
+}
+
+fn linux_7() -> Features {
+    let mut features = linux_6_12();
+    for name in ["__inet_lookup_listener", "inet6_lookup_listener"] {
+        let symbol = Some(name.to_owned());
+        features.functions.insert(
+            name,
+            Function {
+                symbol,
+                ..function(L9)
+            },
+        );
+    }
+    features
+}
+
+fn mechanism(features: &Features, wanted: Option<Mechanism>, hook: Hook) -> Option<Mechanism> {
+    match plan(features, wanted).decision(hook) {
+        Some(Decision::Attach { mechanism, .. }) => Some(*mechanism),
+        _ => None,
+    }
+}
+
+#[test]
+fn before_6_6_lookups_take_kprobes_and_the_rest_fentry() {
+    let features = linux_5_10();
+    for (hook, expected) in [
+        (Hook::Lookup4, Some(Mechanism::Kprobe)),
+        (Hook::Lookup6, Some(Mechanism::Kprobe)),
+        (Hook::Walk4, Some(Mechanism::Kprobe)),
+        (Hook::Steer4, None),
+        (Hook::GroupProgram, Some(Mechanism::Fentry)),
+        (Hook::Request, Some(Mechanism::Fentry)),
+        (Hook::Accept, Some(Mechanism::Fentry)),
+    ] {
+        assert_eq!(mechanism(&features, None, hook), expected, "{hook}");
+    }
+    let symbol = match plan(&features, None).decision(Hook::Walk4) {
+        Some(Decision::Attach { symbol, .. }) => symbol.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(symbol, "inet_lhash2_lookup.isra.0");
+    assert_eq!(
+        mechanism(&features, Some(Mechanism::Fentry), Hook::Lookup4),
+        None
+    );
+}
+
+#[test]
+fn from_6_6_everything_takes_fentry_and_the_walk_is_left_alone() {
+    for features in [linux_6_12(), linux_7()] {
+        for hook in [
+            Hook::Lookup4,
+            Hook::Lookup6,
+            Hook::Steer4,
+            Hook::Request,
+            Hook::Unhash,
+        ] {
+            assert_eq!(
+                mechanism(&features, None, hook),
+                Some(Mechanism::Fentry),
+                "{hook}"
+            );
+        }
+        let plan = plan(&features, None);
+        assert!(matches!(
+            plan.decision(Hook::Walk4),
+            Some(Decision::NotNeeded(_))
+        ));
+    }
+}
+
+#[test]
+fn arguments_are_found_by_name() {
+    let places = |features: &Features, wanted| plan(features, wanted).args(features).lookup4;
+    let ten = places(&linux_6_12(), None);
+    assert_eq!(
+        (ten.net, ten.skb, ten.dif),
+        (ArgLoc(0), ArgLoc(16), ArgLoc(64))
+    );
+    assert_eq!((ten.sdif, ten.ret), (ArgLoc(72), ArgLoc(80)));
+    let nine = places(&linux_7(), None);
+    assert_eq!(
+        (nine.skb, nine.dif, nine.ret),
+        (ArgLoc(8), ArgLoc(56), ArgLoc(72))
+    );
+    // In registers up to the sixth, then above the return address.
+    let ten = places(&linux_6_12(), Some(Mechanism::Kprobe));
+    assert_eq!(
+        (ten.net, ten.skb, ten.ret),
+        (ArgLoc(112), ArgLoc(96), ArgLoc(80))
+    );
+    let stack = |offset| ArgLoc(ArgLoc::STACK | offset);
+    assert_eq!((ten.dif, ten.sdif), (stack(24), stack(32)));
+    let nine = places(&linux_7(), Some(Mechanism::Kprobe));
+    assert_eq!(
+        (nine.skb, nine.dif, nine.sdif),
+        (ArgLoc(104), stack(16), stack(24))
+    );
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let mut features = linux_6_12();
+    features.kprobes = false;
+    features.functions.remove("inet_csk_accept");
+    let plan = plan(&features, None);
+    match plan.decision(Hook::Accept) {
+        Some(Decision::Missing(why)) => assert!(why.contains("no such function"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(
+        mechanism(&features, Some(Mechanism::Kprobe), Hook::Lookup4),
+        None
+    );
+    assert!(Hook::Accept.loss().is_some() && Hook::Lookup4.loss().is_none());
+}
+
+#[test]
+fn a_renamed_function_is_not_hooked_where_its_arguments_are_read() {
+    let mut features = linux_6_12();
+    let changed = Function {
+        symbol: Some("tcp_conn_request.constprop.0".into()),
+        ..function("rsk_ops af_ops sk skb")
+    };
+    features.functions.insert("tcp_conn_request", changed);
+    assert_eq!(mechanism(&features, None, Hook::Request), None);
+}
+
+#[test]
+fn a_program_inside_the_lookup_needs_the_lookups_own_kprobe() {
+    let mut features = linux_6_12();
+    features
+        .fentry_refused
+        .insert("bpf_run_sk_reuseport", "refused".into());
+    assert_eq!(mechanism(&features, None, Hook::GroupProgram), None);
+    let kprobe = Some(Mechanism::Kprobe);
+    assert_eq!(mechanism(&features, kprobe, Hook::GroupProgram), kprobe);
+}

@@ -1,0 +1,104 @@
+# Measures in a guest whose nanoseconds are instructions. The bench appends what to measure,
+# and sets CONNECTIONS (asked of the load) and COUNTED (what it makes of them).
+
+fail() {
+    echo "BENCH-ERROR $*"
+    cat /tmp/messages
+    exit 1
+}
+
+# Instructions that the one processor executed since boot, idling left out.
+busy() {
+    set -- $(grep '^cpu0 ' /proc/schedstat)
+    echo "$8"
+}
+
+# Those of one process, with what interrupted it.
+ran() {
+    set -- $(cat "/proc/$1/schedstat")
+    echo "$1"
+}
+
+# Far longer than any flush interval. Costs nothing: idle time passes at once and is not counted.
+settle() {
+    sleep 2
+}
+
+# start OUTPUT COMMAND...: until it has attached.
+start() {
+    output=$1
+    shift
+    : >/tmp/messages
+    "$@" >"$output" 2>/tmp/messages &
+    tool=$!
+    tries=0
+    until grep -q -E '^(sockpick: tracing|Attaching)' /tmp/messages "$output"; do
+        [ $((tries += 1)) -lt 60 ] && kill -0 "$tool" || fail "$* did not start"
+        sleep 1
+    done
+    settle
+}
+
+stop() {
+    kill -INT "$tool"
+    wait "$tool" || fail "it ended with status $?"
+}
+
+# load NAME [PID]: one sample.
+load() {
+    settle
+    busy0=$(busy) ran0=0 ran1=0
+    [ $# -lt 2 ] || ran0=$(ran "$2")
+    told=$(sockpick-scenarios --load "$CONNECTIONS") || fail "the load of $1 failed: $told"
+    settle
+    busy1=$(busy)
+    [ $# -lt 2 ] || ran1=$(ran "$2")
+    echo "SAMPLE $1 $((busy1 - busy0)) $((ran1 - ran0)) ${told##*=}"
+}
+
+# A first load has all start-up effects: owners looked up, pages and caches filled.
+WARM=500
+WARM_COUNTED=1000
+warm_up() {
+    sockpick-scenarios --load $WARM >/dev/null || fail "the load failed"
+}
+
+baseline() {
+    warm_up
+    load baseline
+}
+
+# measure NAME LINES OUTPUT COMMAND...: LINES is what a connection must leave in the output.
+measure() {
+    name=$1 lines=$2
+    shift 2
+    start "$@"
+    warm_up
+    load "$name" "$tool"
+    stop
+    [ "$output" = /dev/null ] && return
+    wanted=$((lines * (WARM_COUNTED + COUNTED)))
+    found=$(grep -c . "$output") || [ "$wanted" -eq 0 ] || fail "$name said nothing"
+    [ "$found" -ge "$wanted" ] || fail "$name said $found lines about $wanted connections"
+    rm "$output"
+}
+
+# idle NAME COMMAND...: a minute with nothing to do.
+idle() {
+    name=$1
+    shift
+    start /tmp/output "$@"
+    ran0=$(ran "$tool")
+    sleep 60
+    ran1=$(ran "$tool")
+    stop
+    echo "IDLE $name $((ran1 - ran0))"
+}
+
+[ -r /proc/schedstat ] || fail "this kernel has no /proc/schedstat (CONFIG_SCHEDSTATS)"
+: >/tmp/messages
+echo "RELEASE $(uname -r)"
+BACKENDS=$(sockpick doctor -o json | sed -n 's/.*"backends":\[\([^]]*\)\].*/\1/p' | tr -d '"' | tr , ' ')
+[ -n "$BACKENDS" ] || fail "sockpick cannot trace on this kernel"
+# The first batch after boot costs twice as much.
+warm_up

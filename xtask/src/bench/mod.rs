@@ -1,0 +1,86 @@
+//! `cargo xtask bench`: what watching costs, in instructions per connection.
+//!
+//! The guests count instructions instead of time, so the figures are the same on any machine and
+//! in any run, however busy the machine is.
+
+mod report;
+mod samples;
+mod variants;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::artifacts::{self, Build};
+use crate::process::need_program;
+use crate::rootfs::GuestFile;
+use crate::setup;
+
+/// One kernel where every hook takes fentry, and one where the lookups need kprobes.
+const KERNELS: [&str; 2] = ["6.12", "6.1"];
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only this kernel (repeatable); leaves docs/overhead.md as it is
+    #[arg(long = "kernel", value_name = "VERSION")]
+    kernels: Vec<String>,
+    /// Connections of one sample
+    #[arg(long, value_name = "N", default_value_t = 4000, value_parser = clap::value_parser!(u32).range(1000..=100_000))]
+    connections: u32,
+    /// Samples of everything
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Time for all samples on one kernel
+    #[arg(long, value_name = "SECS", default_value_t = 1800)]
+    timeout: u64,
+    /// Do not build first; measure what was built last
+    #[arg(long)]
+    no_build: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    setup::run()?;
+    let build = if args.no_build {
+        Build::Nothing
+    } else {
+        Build::All
+    };
+    let mut files = artifacts::collect(build)?;
+    files.push(GuestFile::new(
+        need_program("bpftrace")?,
+        "/usr/bin/bpftrace",
+    ));
+    let is_complete = args.kernels.is_empty();
+    let kernels = if is_complete {
+        KERNELS.map(ToOwned::to_owned).to_vec()
+    } else {
+        args.kernels.clone()
+    };
+    let timeout = Duration::from_secs(args.timeout);
+    let mut columns = Vec::new();
+    // One at a time: nobody waits for these figures, and others may need the other processor.
+    for kernel in &kernels {
+        let column = samples::measure(kernel, &files, args.connections, args.rounds, timeout)?;
+        print!("{}", report::on_screen(&column));
+        columns.push(column);
+    }
+    if is_complete {
+        report::publish(&columns)?;
+    }
+    Ok(verdict(&columns))
+}
+
+/// sockpick says far more than the bpftrace scripts, and must cost less than the cheaper one.
+fn verdict(columns: &[samples::Column]) -> ExitCode {
+    let failures: Vec<String> = columns.iter().flat_map(report::failures).collect();
+    for failure in &failures {
+        println!("FAIL {failure}");
+    }
+    if failures.is_empty() {
+        println!("sockpick costs less than the cheaper bpftrace script everywhere");
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

@@ -1,0 +1,168 @@
+//! What is measured.
+
+use std::fmt::Write as _;
+
+/// One way to watch the connections.
+pub(super) struct Variant {
+    /// In the guest's lines.
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    command: &'static str,
+    /// Only where the kernel allows this backend.
+    backend: Option<&'static str>,
+    output: &'static str,
+    /// Lines of output that each connection must leave.
+    lines: u32,
+}
+
+const FILE: &str = "/tmp/output";
+
+pub(super) const JSON: &str = "json";
+pub(super) const TABLE: &str = "table";
+pub(super) const BPFTRACE: [&str; 2] = ["bpftrace-listener", "bpftrace-connection"];
+
+/// Prints just the listener.
+pub(super) const LISTENER_SCRIPT: &str =
+    r#"kretprobe:__inet_lookup_listener { printf("%llx\n", retval); }"#;
+
+/// Prints client, destination and listener. The destination is on the stack.
+pub(super) const CONNECTION_SCRIPT: &str = r#"kprobe:__inet_lookup_listener {
+  @call[tid] = (arg4, arg5, sarg0, sarg1);
+}
+kretprobe:__inet_lookup_listener {
+  $call = @call[tid];
+  $port = (($call.1 & 0xff) << 8) | ($call.1 >> 8);
+  printf("%s:%d > %s:%d %llx\n", ntop(2, (uint32)$call.0), $port,
+    ntop(2, (uint32)$call.2), $call.3 & 0xffff, retval);
+  delete(@call[tid]);
+}"#;
+
+const fn sockpick(name: &'static str, about: &'static str, command: &'static str) -> Variant {
+    Variant {
+        name,
+        about,
+        command,
+        backend: None,
+        output: FILE,
+        lines: 1,
+    }
+}
+
+const fn bpftrace(name: &'static str, about: &'static str) -> Variant {
+    // The command is put together from the script.
+    sockpick(name, about, "")
+}
+
+pub(super) const VARIANTS: [Variant; 9] = [
+    sockpick(JSON, "`sockpick trace -o json`", "sockpick trace -o json"),
+    sockpick(TABLE, "`sockpick trace`", "sockpick trace"),
+    Variant {
+        output: "/dev/null",
+        ..sockpick(
+            "null",
+            "`sockpick trace -o json`, into /dev/null",
+            "sockpick trace -o json",
+        )
+    },
+    Variant {
+        backend: Some("fentry"),
+        ..sockpick(
+            "fentry",
+            "`sockpick trace -o json --backend fentry`",
+            "sockpick trace -o json --backend fentry",
+        )
+    },
+    Variant {
+        backend: Some("kprobe"),
+        ..sockpick(
+            "kprobe",
+            "`sockpick trace -o json --backend kprobe`",
+            "sockpick trace -o json --backend kprobe",
+        )
+    },
+    Variant {
+        lines: 0,
+        ..sockpick(
+            "user-filter",
+            "… that shows nothing: `--listener 9.9.9.9:9`",
+            "sockpick trace -o json --listener 9.9.9.9:9",
+        )
+    },
+    Variant {
+        lines: 0,
+        ..sockpick(
+            "kernel-filter",
+            "… that records nothing: `--port 9`",
+            "sockpick trace -o json --port 9",
+        )
+    },
+    bpftrace(BPFTRACE[0], "bpftrace, listener only"),
+    bpftrace(BPFTRACE[1], "bpftrace, client, destination and listener"),
+];
+
+impl Variant {
+    /// As a line of the guest's shell.
+    fn line(&self) -> String {
+        let script = match self.name {
+            name if name == BPFTRACE[0] => Some(LISTENER_SCRIPT),
+            name if name == BPFTRACE[1] => Some(CONNECTION_SCRIPT),
+            _ => None,
+        };
+        let command = match script {
+            Some(script) => format!("bpftrace -e '{script}'"),
+            None => self.command.to_owned(),
+        };
+        let measure = format!(
+            "measure {} {} {} {command}",
+            self.name, self.lines, self.output
+        );
+        match self.backend {
+            Some(backend) => format!("case $BACKENDS in *{backend}*) {measure} ;; esac"),
+            None => measure,
+        }
+    }
+}
+
+/// The guest's script: every variant in every round, so that a drift would show.
+pub(super) fn script(connections: u32, rounds: u32) -> String {
+    let mut script = format!(
+        "CONNECTIONS={connections}\nCOUNTED={}\n{}",
+        counted(connections),
+        include_str!("guest.sh")
+    );
+    for _ in 0..rounds {
+        script.push_str("baseline\n");
+        for variant in &VARIANTS {
+            let _ = writeln!(script, "{}", variant.line());
+        }
+        script.push_str("baseline\n");
+    }
+    script.push_str("idle json sockpick trace -o json\n");
+    script
+}
+
+/// The load warms up with half as many, or 500 if that is more, and the guest counts those too.
+pub(super) fn counted(connections: u32) -> u32 {
+    connections + (connections / 2).max(500)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CONNECTION_SCRIPT, LISTENER_SCRIPT, VARIANTS, script};
+
+    #[test]
+    fn the_scripts_survive_the_shells_quotes() {
+        assert!(!LISTENER_SCRIPT.contains('\''));
+        assert!(!CONNECTION_SCRIPT.contains('\''));
+    }
+
+    #[test]
+    fn every_round_has_every_variant() {
+        let script = script(4000, 3);
+        assert!(script.starts_with("CONNECTIONS=4000\nCOUNTED=6000\n"));
+        for variant in &VARIANTS {
+            let call = format!("measure {} ", variant.name);
+            assert_eq!(script.matches(&call).count(), 3, "{call}");
+        }
+    }
+}
