@@ -50,7 +50,6 @@ const NO_GROUP: Group = Group {
 /// Ends the lookup in the slot with the socket it got (null: none) and writes its event.
 #[inline(always)]
 pub(crate) fn finish(slot: &mut Inflight, stats: &mut Stats, sk: KernelPtr, steered_by: u8) {
-    let steered_by = steering(slot, steered_by);
     slot.state = state::IDLE;
     slot.done_skb = slot.skb;
     slot.done_sk = sk.0;
@@ -64,6 +63,9 @@ pub(crate) fn finish(slot: &mut Inflight, stats: &mut Stats, sk: KernelPtr, stee
         group = group_of(slot, sk, listener.as_deref_mut());
     }
     let listener = listener.map(count);
+    // After the search for the member, so that the verifier walks that once for all
+    // that may have steered the packet.
+    let steered_by = steering(slot, steered_by);
     slot.forget_facts();
     let Some(mut entry) = EVENTS.reserve::<SynRecord>(0) else {
         stats.lost_ring += 1;

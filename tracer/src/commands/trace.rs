@@ -40,15 +40,7 @@ use session::Session;
 const DEBUG_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(super) fn run(args: &TraceArgs) -> Result<()> {
-    let level = if args.probes.debug_programs {
-        log::LevelFilter::Debug
-    } else {
-        log::LevelFilter::Warn
-    };
-    env_logger::Builder::new()
-        .filter_level(level)
-        .parse_default_env()
-        .init();
+    start_log(args.probes.debug_programs);
     allowed(args.probes.btf.is_some())?;
     let wishes = wishes(args);
     let mut kernel = Kernel::examine(wishes.btf.as_ref())?;
@@ -57,6 +49,16 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(trace(args, &mut kernel, &wishes))
+}
+
+/// Warnings, what `RUST_LOG` asks for, and what the programs say if asked to.
+fn start_log(programs: bool) {
+    let mut log = env_logger::Builder::new();
+    log.filter_level(log::LevelFilter::Warn);
+    if programs {
+        log.filter_module("sockpick_ebpf", log::LevelFilter::Debug);
+    }
+    log.parse_default_env().init();
 }
 
 /// The first thing that stands in the way, if any.

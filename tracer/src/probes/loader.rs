@@ -95,27 +95,24 @@ impl Kernel {
     pub fn examine(btf: Option<&PathBuf>) -> Result<Self> {
         let functions: Vec<&'static str> = HOOKS.iter().map(|hook| hook.function()).collect();
         let names: Vec<&str> = STRUCTS.iter().chain(&functions).copied().collect();
-        let parse = |path: &PathBuf| -> Result<Btf> {
+        let parse = |path: &PathBuf, failure: fn(String) -> Failure| -> Result<Btf> {
             let bytes = fs::read(path).map_err(|error| {
-                Failure::environment(format!(
+                failure(format!(
                     "cannot read BTF from {}: {error}. Without it sockpick does not know this \
                      kernel's structures; see sockpick doctor.",
                     path.display()
                 ))
             })?;
             Btf::parse(bytes, &names).map_err(|error| {
-                Failure::environment(format!(
-                    "{} is no BTF for sockpick: {error:#}",
-                    path.display()
-                ))
-                .into()
+                let path = path.display();
+                failure(format!("{path} is no BTF file of a kernel: {error:#}")).into()
             })
         };
         let own = match PathBuf::from(KERNEL_BTF) {
-            path if path.exists() => Some(parse(&path)?),
+            path if path.exists() => Some(parse(&path, Failure::environment)?),
             _ => None,
         };
-        let given = btf.map(parse).transpose()?;
+        let given = btf.map(|path| parse(path, Failure::usage)).transpose()?;
         let Some(source) = given.as_ref().or(own.as_ref()) else {
             return Err(Failure::environment(format!(
                 "this kernel has no type information ({KERNEL_BTF}). Use a kernel built with \

@@ -119,7 +119,7 @@ impl Differences {
 fn differences(cx: &Context, want: &Want, event: &Event) -> Vec<String> {
     let mut all = Differences(Vec::new());
     all.check("schema", 1, event.schema);
-    all.check("backend", cx.backend.as_str(), event.backend.as_str());
+    all.check("backend", cx.event_backend(), event.backend.as_str());
     all.check("match", want.matched, &event.matched);
     all.check("via", want.via, &event.via);
     all.check("ifindex", want.interface.0, event.ifindex);

@@ -3,10 +3,13 @@
 use std::fmt;
 use std::path::PathBuf;
 
+/// Sockpick's own choice for each hook, where that is neither all fentry nor all kprobe.
+pub(crate) const AUTO: &str = "auto";
+
 /// One run of one scenario.
 #[derive(Debug)]
 pub(crate) struct Context {
-    /// `fentry` or `kprobe`
+    /// `fentry`, `kprobe` or [`AUTO`]
     pub(crate) backend: String,
     /// The sockpick binary.
     pub(crate) sockpick: PathBuf,
@@ -47,6 +50,16 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 impl Context {
+    /// What events of this run call their backend: that of the lookups, which take
+    /// kprobes wherever the choice is mixed.
+    pub(crate) fn event_backend(&self) -> &str {
+        if self.backend == AUTO {
+            "kprobe"
+        } else {
+            &self.backend
+        }
+    }
+
     /// Skips a scenario that is about sockpick alone when sockpick is not run.
     pub(crate) fn need_sockpick(&self) -> anyhow::Result<()> {
         if self.ground_truth {

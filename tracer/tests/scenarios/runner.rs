@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::cases::{self, Scenario};
-use crate::context::{Context, Failure, Skip};
+use crate::context::{AUTO, Context, Failure, Skip};
 use crate::kernel;
 use crate::options::{All, One};
 
@@ -142,6 +142,11 @@ fn backends(doctor: &Value, asked: &All, tally: &mut Tally) -> Result<Vec<String
             let why = format!("sockpick does not offer it on {}", kernel::release()?);
             tally.note(backend, "backend", &Outcome::Failed(why), Duration::ZERO);
         }
+    }
+    // Where not every hook takes fentry, what users get is a mixture of its own.
+    let wanted = asked.backend.as_deref().is_none_or(|only| only == AUTO);
+    if wanted && !offered.contains(&"fentry") {
+        run.push(AUTO.to_owned());
     }
     Ok(run)
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::context::{Context, Failure};
+use crate::context::{AUTO, Context, Failure};
 use crate::event::{self, Event, Line, Lost};
 use crate::netns::Netns;
 
@@ -52,7 +52,10 @@ impl Context {
     /// `sockpick trace` with this run's backend, in the namespace the test started in.
     pub(crate) fn trace_command(&self, filters: &[&str]) -> Command {
         let mut command = Command::new(&self.sockpick);
-        command.args(["trace", "-o", "json", "--backend", &self.backend]);
+        command.args(["trace", "-o", "json"]);
+        if self.backend != AUTO {
+            command.args(["--backend", &self.backend]);
+        }
         command.args(filters).stdin(Stdio::null());
         command
     }

@@ -16,6 +16,14 @@ impl fmt::Display for Story<'_> {
         writeln!(f, "  A listens on 6.6.6.6:80 reuseport, and answers 200")?;
         writeln!(f, "  B listens on *:80       reuseport, and answers 403")?;
         writeln!(f, "A client at 203.0.113.7 asks for http://6.6.6.6/.")?;
+        writeln!(
+            f,
+            "Beside each answer, what sockpick said of the SYN. OWNER is the process that last accepted from"
+        )?;
+        writeln!(
+            f,
+            "the listener before that, or one that holds it; +2: two more hold it."
+        )?;
         let mut lines = judged.lines.iter();
         for (index, step) in record.steps.iter().enumerate() {
             writeln!(f, "\n{}. {}: {}", index + 1, step.title, outcome(step))?;

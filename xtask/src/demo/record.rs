@@ -35,7 +35,7 @@ pub(super) struct Service {
     pub(super) name: String,
     /// Where it listens, as in its configuration.
     pub(super) listens: String,
-    /// Its master and workers.
+    /// The process that called `listen()`, and the master and workers that inherited from it.
     pub(super) pids: Vec<u64>,
 }
 

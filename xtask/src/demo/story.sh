@@ -53,7 +53,7 @@ http {
 CONF
 }
 
-# The processes of a service, its master first; nothing when it does not run.
+# Master and workers of a service; nothing when it does not run.
 processes() {
     [ -s "$FOLDER/$1.pid" ] || return 0
     master=$(cat "$FOLDER/$1.pid")
@@ -64,8 +64,11 @@ works() {
     [ "$(processes "$1" | wc -w)" -eq 3 ]
 }
 
+# The process that is started opens the listeners, leaves them to the master and ends.
 start() {
-    nginx -e "$FOLDER/$1.error" -c "$FOLDER/$1.conf" || fail "nginx $1 does not start"
+    nginx -e "$FOLDER/$1.error" -c "$FOLDER/$1.conf" &
+    echo $! >"$FOLDER/$1.starter"
+    wait $! || fail "nginx $1 does not start"
     eventually works "$1" || fail "nginx $1 has no workers:" "$FOLDER/$1.error"
 }
 
@@ -101,24 +104,20 @@ step() {
     done
     for name in A B; do
         if works "$name"; then
-            echo "@service $name $(cat "$FOLDER/$name.listen") $(processes "$name")"
+            starter=$(cat "$FOLDER/$name.starter")
+            echo "@service $name $(cat "$FOLDER/$name.listen") $starter $(processes "$name")"
         fi
     done
     ip netns exec client sh "$FOLDER/requests" "$port" "$REQUESTS"
     port=$((port + 100))
 }
 
-watching() {
-    grep -q 'tracing by' "$FOLDER/table.messages" && grep -q 'tracing by' "$FOLDER/json.messages"
-}
-
-# Two of them: the table as a person sees it, and the same as JSON to compare.
+# watch OUTPUT: sockpick as a user runs it, until it says that it traces.
 watch() {
-    sockpick trace --port 80 >"$FOLDER/table" 2>"$FOLDER/table.messages" &
-    table=$!
-    sockpick trace --port 80 -o json >"$FOLDER/json" 2>"$FOLDER/json.messages" &
-    json=$!
-    eventually watching || fail "sockpick does not trace:" "$FOLDER/table.messages"
+    sockpick trace --port 80 -o "$1" >"$FOLDER/$1" 2>"$FOLDER/$1.messages" &
+    eval "$1=$!"
+    eventually grep -q 'tracing by' "$FOLDER/$1.messages" ||
+        fail "sockpick does not trace:" "$FOLDER/$1.messages"
 }
 
 report() {
@@ -136,17 +135,19 @@ configure A 6.6.6.6:80 200
 configure B '*:80' 403
 start B
 start A
-watch
+# The table as a person sees it, and the same as JSON to compare.
+watch table
+watch json
 step 'Both are up'
 stop B
 start B
 step 'B was restarted' \
-    'Before Linux 5.0 this is where it went wrong: the listener started last came first in a list' \
-    'by port alone, so 6.6.6.6 was served by B from now on. Since then the packet'\''s address decides.'
+    'Before Linux 5.0 this is where it went wrong: listeners stood in one list by port, the last' \
+    'started in front, and from here on B got the requests for 6.6.6.6. Now the address decides.'
 stop A
 step 'A restarts, and has no listener for the moment' \
-    'On every kernel the wildcard takes what the specific listener leaves. Nothing is down, nothing' \
-    'is refused, no log of A mentions it: the clients are told 403 by the wrong service.'
+    'On every kernel the wildcard listener takes what the specific one leaves. No connection is' \
+    'refused and no log of A mentions it: clients of A are told 403 by B.'
 start A
 step 'A is back'
 report

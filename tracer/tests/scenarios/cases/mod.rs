@@ -83,7 +83,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         within(180, "twenty_thousand", volume::twenty_thousand),
         within(120, "smallest_buffer", volume::smallest_buffer),
         case("passive", volume::passive),
-        case("filters", session::filters),
+        within(180, "filters", session::filters),
         case("count_and_duration", session::count_and_duration),
         case("closed_pipe", session::closed_pipe),
         case("sigterm", session::sigterm),
