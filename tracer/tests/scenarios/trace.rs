@@ -15,8 +15,8 @@ use crate::event::{self, Event, Line, Lost};
 use crate::netns::Netns;
 
 /// Emulated guests are slow.
-const READY: Duration = Duration::from_secs(30);
-const END: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_secs(90);
+const END: Duration = Duration::from_secs(60);
 
 /// A running `sockpick trace -o json`; killed when dropped.
 pub(crate) struct Trace {

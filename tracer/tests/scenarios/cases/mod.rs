@@ -45,7 +45,7 @@ const fn within(seconds: u64, name: &'static str, run: fn(&Context) -> Result<()
 }
 
 const fn case(name: &'static str, run: fn(&Context) -> Result<()>) -> Scenario {
-    within(60, name, run)
+    within(90, name, run)
 }
 
 /// All of them.
@@ -83,7 +83,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         within(180, "twenty_thousand", volume::twenty_thousand),
         within(120, "smallest_buffer", volume::smallest_buffer),
         case("passive", volume::passive),
-        within(180, "filters", session::filters),
+        within(240, "filters", session::filters),
         case("count_and_duration", session::count_and_duration),
         case("closed_pipe", session::closed_pipe),
         case("sigterm", session::sigterm),

@@ -78,7 +78,7 @@ pub(crate) fn filters(cx: &Context) -> Result<()> {
     let ours = [here.inode, named.inode];
     // Several sessions at a time: quicker, and they must not disturb each other.
     let mut problems = Vec::new();
-    for some in cases(&name, named.inode, alpha.pid()).chunks(5) {
+    for some in cases(&name, named.inode, alpha.pid()).chunks(4) {
         let mut sessions = Vec::new();
         for (words, _) in some {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
