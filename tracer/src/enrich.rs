@@ -1,6 +1,6 @@
 //! Adds to a record what the kernel did not say: names, owners, wall-clock time.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use sockpick_ebpf::abi::{self, SynRecord};
 
@@ -34,6 +34,7 @@ pub struct Enricher {
 
 /// What is remembered of a listener between SYNs.
 struct Known {
+    inode: u64,
     owners: Arc<[Owner]>,
     owners_at: u64,
     /// Nobody was found in /proc; `owners` is whoever called `listen()`.
@@ -66,6 +67,32 @@ impl Enricher {
     pub fn begin_batch(&mut self) {
         self.wall_offset = wall_offset();
         self.namespaces.refresh();
+    }
+
+    /// A listener appeared: the next scan of /proc looks for its owners, too.
+    pub fn expect(&mut self, inode: u64) {
+        self.processes.expect(inode);
+    }
+
+    /// Looks once more for owners that were not found when a SYN came.
+    pub fn settle(&mut self) {
+        let guessed = |known: &&mut Known| known.guessed && known.inode != 0;
+        let inodes: Vec<u64> = self
+            .listeners
+            .values_mut()
+            .filter(guessed)
+            .map(|k| k.inode)
+            .collect();
+        if inodes.is_empty() {
+            return;
+        }
+        self.processes.prepare(inodes.into_iter());
+        for known in self.listeners.values_mut().filter(guessed) {
+            let owners = self.processes.owners(known.inode, OWNERS_AGE);
+            if !owners.is_empty() {
+                known.owners = owners;
+            }
+        }
     }
 
     /// The event of one SYN.
@@ -152,6 +179,7 @@ impl Enricher {
         }
         let processes = &mut self.processes;
         let known = self.listeners.entry(raw.stamp).or_insert_with(|| Known {
+            inode: raw.inode,
             owners: Arc::from([]),
             owners_at: 0,
             guessed: true,
@@ -185,7 +213,9 @@ impl Enricher {
         if let Some(Process { pid, comm }) = &known.acceptor
             && known.owners.iter().all(|owner| owner.pid != *pid)
         {
-            known.owners = processes.add(raw.inode, *pid, comm, &known.owners);
+            // A guess is worth less than who was seen.
+            let owners = if known.guessed { &[] } else { &*known.owners };
+            known.owners = processes.add(raw.inode, *pid, comm, owners);
         }
         known
     }
@@ -215,7 +245,8 @@ impl Enricher {
 
 /// Who called `listen()`, in place of owners that /proc does not show (any more).
 fn listen_caller(raw: &abi::Listener) -> Arc<[Owner]> {
-    if raw.listen_pid == 0 {
+    // A daemon's first process may have ended since.
+    if raw.listen_pid == 0 || !Path::new(&format!("/proc/{}", raw.listen_pid)).exists() {
         return Arc::from([]);
     }
     Arc::from([Owner {

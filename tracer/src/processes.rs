@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,6 +23,8 @@ const PAUSE_FACTOR: u32 = 9;
 #[derive(Default)]
 pub struct Processes {
     owners: HashMap<u64, Arc<[Owner]>>,
+    /// Sockets that the next scan is to look for.
+    expected: HashSet<u64>,
     /// When the last scan ended, and how long it took.
     scanned: Option<(Instant, Duration)>,
 }
@@ -67,9 +69,18 @@ impl Processes {
         owners
     }
 
+    /// Has the next scan look for the owners of this socket, so that one scan serves
+    /// all listeners that a service opens at once.
+    pub fn expect(&mut self, inode: u64) {
+        if self.expected.len() < MOST_KEPT {
+            self.expected.insert(inode);
+        }
+    }
+
     /// Forgets a socket that was closed: its inode number may be used again.
     pub fn forget(&mut self, inode: u64) {
         self.owners.remove(&inode);
+        self.expected.remove(&inode);
     }
 
     /// Scans for the sockets given, so that the first SYNs need not wait for it.
@@ -104,7 +115,10 @@ impl Processes {
                 let FDTarget::Socket(inode) = fd.target else {
                     continue;
                 };
-                if inode != new && !self.owners.contains_key(&inode) {
+                let wanted = inode == new
+                    || self.owners.contains_key(&inode)
+                    || self.expected.contains(&inode);
+                if !wanted {
                     continue;
                 }
                 let owners = found.entry(inode).or_default();
@@ -117,6 +131,7 @@ impl Processes {
         for (inode, owners) in found {
             self.owners.insert(inode, owners.into());
         }
+        self.expected.clear();
         // That nobody holds it (a kernel's socket) is worth remembering, too.
         self.owners.entry(new).or_insert_with(|| Arc::from([]));
         self.scanned = Some((Instant::now(), started.elapsed()));

@@ -13,7 +13,7 @@ const L10: &str = "net hashinfo skb doff saddr sport daddr hnum dif sdif";
 const L9: &str = "net skb doff saddr sport daddr hnum dif sdif";
 const STEER: &str = "net protocol skb doff saddr sport daddr hnum dif ehashfn";
 
-/// x86_64 `struct pt_regs`.
+/// `struct pt_regs` of `x86_64`.
 const REGISTERS: Registers = Registers {
     arguments: [112, 104, 96, 88, 72, 64],
     stack_pointer: 152,
@@ -214,6 +214,7 @@ fn what_is_missing_is_said() {
         None
     );
     assert!(Hook::Accept.loss().is_some() && Hook::Lookup4.loss().is_none());
+    assert!(Hook::Lookup6.loss().is_some(), "a kernel may have no IPv6");
 }
 
 #[test]

@@ -83,23 +83,30 @@ fn examine(args: &DoctorArgs) -> Report {
         for mechanism in [Mechanism::Fentry, Mechanism::Kprobe] {
             match attach(&mut kernel, args, Some(mechanism)) {
                 Ok(_) => report.backends.push(mechanism),
-                Err(error) => {
-                    report.findings.push(Finding {
-                        subject: if mechanism == Mechanism::Fentry {
-                            "fentry"
-                        } else {
-                            "kprobe"
-                        },
-                        ok: true,
-                        found: format!("{error:#}"),
-                        remedy: None,
-                    });
-                }
+                Err(error) => report.findings.push(Finding {
+                    subject: if mechanism == Mechanism::Fentry {
+                        "all fentry"
+                    } else {
+                        "all kprobe"
+                    },
+                    ok: true,
+                    found: format!("not possible: {}", without_reference(&error)),
+                    remedy: None,
+                }),
             }
         }
         match attach(&mut kernel, args, args.backend) {
             Ok(finding) => report.findings.push(finding),
-            Err(error) => report.problem = Some(format!("tracing is not possible: {error:#}")),
+            Err(error) => {
+                let why = without_reference(&error);
+                report.findings.push(Finding {
+                    subject: "attaching",
+                    ok: false,
+                    found: why.clone(),
+                    remedy: None,
+                });
+                report.problem = Some(format!("tracing is not possible: {why}"));
+            }
         }
     }
     let used = plan(&kernel.features, args.backend);
@@ -138,6 +145,13 @@ fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Mechanism>) ->
     })
 }
 
+/// The error, without its advice to run this command.
+fn without_reference(error: &anyhow::Error) -> String {
+    format!("{error:#}")
+        .replace(" See sockpick doctor.", "")
+        .replace(" (sockpick doctor tells the lockdown mode)", "")
+}
+
 fn word(plan: &Plan, hook: Hook) -> String {
     match plan.decision(hook) {
         Some(Decision::Attach { mechanism, symbol }) if symbol == hook.function() => {
@@ -160,7 +174,12 @@ fn table(out: &mut impl io::Write, report: &Report) -> io::Result<()> {
     }
     if !report.hooks.is_empty() {
         writeln!(out)?;
-        writeln!(out, "{:28} MECHANISM", "HOOK")?;
+        let doubt = if report.problem.is_some() {
+            " (if it were not for the above)"
+        } else {
+            ""
+        };
+        writeln!(out, "{:28} MECHANISM{doubt}", "HOOK")?;
     }
     for hook in &report.hooks {
         writeln!(out, "{:28} {}", hook.function, hook.used)?;

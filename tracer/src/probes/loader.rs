@@ -140,14 +140,13 @@ impl Programs {
         // Each round either attaches everything or learns of one more refusal.
         for _ in 0..=2 * HOOKS.len() {
             let plan = plan(&kernel.features, wishes.backend);
-            for hook in [Hook::Lookup4, Hook::Lookup6] {
-                if let Some(Decision::Missing(why)) = plan.decision(hook) {
-                    return Err(Failure::environment(format!(
-                        "cannot hook {hook}, without which there is nothing to tell: {why}. \
-                         See sockpick doctor."
-                    ))
-                    .into());
-                }
+            if let Some(Decision::Missing(why)) = plan.decision(Hook::Lookup4) {
+                return Err(Failure::environment(format!(
+                    "cannot hook {}, without which there is nothing to tell: {why}. \
+                     See sockpick doctor.",
+                    Hook::Lookup4
+                ))
+                .into());
             }
             let mut programs = Self::load(kernel, wishes, plan)?;
             match programs.attach_all()? {
@@ -187,7 +186,7 @@ impl Programs {
             .map_err(|error| refused("maps", &error))?;
         debug!("the maps are made");
         let mut programs = Self { ebpf, plan };
-        programs.set_control(NOBODY)?;
+        programs.record_nothing()?;
         programs.fill_filters(&wishes.filters)?;
         Ok(programs)
     }
@@ -289,6 +288,14 @@ impl Programs {
         self.set_control(netns)
     }
 
+    /// Records nothing until told otherwise.
+    ///
+    /// # Errors
+    /// If the kernel refuses the change.
+    pub fn record_nothing(&mut self) -> Result<()> {
+        self.set_control(NOBODY)
+    }
+
     /// Records what passes the filters, in all namespaces.
     ///
     /// # Errors
@@ -298,13 +305,9 @@ impl Programs {
     }
 
     fn set_control(&mut self, only_netns: u32) -> Result<()> {
-        let walk_known = matches!(
-            self.plan.decision(Hook::Walk4),
-            Some(Decision::Attach { .. })
-        ) && matches!(
-            self.plan.decision(Hook::Walk6),
-            Some(Decision::Attach { .. })
-        );
+        let attached = |hook| matches!(self.plan.decision(hook), Some(Decision::Attach { .. }));
+        let walk_known =
+            attached(Hook::Walk4) && (attached(Hook::Walk6) || !attached(Hook::Lookup6));
         let control = Shared(Control {
             only_netns,
             walk_known: u32::from(walk_known),
@@ -538,8 +541,8 @@ fn is_verifiers(error: &ProgramError) -> bool {
 fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
     let cause = match errno(error) {
         Some(libc::EPERM | libc::EACCES) => {
-            "permission denied. Run as root; if you do, the kernel is locked down \
-             (lockdown=confidentiality) or a security module forbids it; see sockpick doctor"
+            "permission denied. Run as root; if you do, lockdown or another security module \
+             forbids it (sockpick doctor tells the lockdown mode)"
                 .to_owned()
         }
         _ => error.to_string(),

@@ -71,12 +71,13 @@ impl Hook {
         }
     }
 
-    /// What a session goes without when this hook is missing; `None` for the
-    /// lookups, without which there is nothing to tell.
+    /// What a session goes without when this hook is missing; `None` for the IPv4
+    /// lookup, without which there is nothing to tell.
     #[must_use]
     pub fn loss(self) -> Option<&'static str> {
         Some(match self {
-            Self::Lookup4 | Self::Lookup6 => return None,
+            Self::Lookup4 => return None,
+            Self::Lookup6 => "IPv6 SYNs are not seen",
             Self::Walk4 | Self::Walk6 | Self::Steer4 | Self::Steer6 => {
                 "a socket chosen by an sk_lookup program is told as `lookup`"
             }

@@ -16,7 +16,7 @@ use crate::netns::Netns;
 
 /// Emulated guests are slow.
 const READY: Duration = Duration::from_secs(90);
-const END: Duration = Duration::from_secs(60);
+const END: Duration = Duration::from_mins(1);
 
 /// A running `sockpick trace -o json`; killed when dropped.
 pub(crate) struct Trace {

@@ -1,7 +1,10 @@
 //! One tracing session: takes batches from the source to the sink, and keeps account
 //! of every SYN that the kernel counted.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Instant,
+};
 
 use anyhow::{Context as _, Result};
 use aya_log::EbpfLogger;
@@ -59,13 +62,15 @@ struct Tally {
     queue: Option<Queue>,
     /// SYNs shown.
     shown: u64,
+    /// Kernel time of the last one.
+    last_ns: u64,
 }
 
 impl<'a> Session<'a> {
     /// Begins to record.
     pub(super) fn begin(
         mut programs: Programs,
-        source: Source,
+        mut source: Source,
         enricher: Enricher,
         sink: Box<dyn Sink>,
         args: &'a TraceArgs,
@@ -75,6 +80,8 @@ impl<'a> Session<'a> {
             .debug_programs
             .then(|| programs.debug_log())
             .transpose()?;
+        // What the self-check left is not this session's.
+        source.drain(|_| {});
         let baseline = programs.stats()?;
         programs.record()?;
         Ok(Self {
@@ -151,6 +158,7 @@ impl<'a> Session<'a> {
         self.book.report(Stage::Kernel, missed)?;
         self.book.sink.flush().context("cannot write the output")?;
         let listeners = self.programs.listeners()?;
+        self.book.enricher.settle();
         Ok(self.book.summary(&stats, &listeners, seconds))
     }
 
@@ -193,7 +201,10 @@ impl Book<'_> {
     fn take(&mut self, record: &Record) -> Result<()> {
         match record {
             Record::Syn(record) => self.syn(record),
-            Record::Listen(_) => Ok(()),
+            Record::Listen(record) => {
+                self.enricher.expect(record.listener.inode);
+                Ok(())
+            }
             Record::Close(record) => {
                 self.closing.push(*record);
                 Ok(())
@@ -220,10 +231,12 @@ impl Book<'_> {
                     group: None,
                     queue: None,
                     shown: 0,
+                    last_ns: 0,
                 });
             tally.group = event.reuseport;
             tally.queue = Some(listener.queue);
             tally.shown += 1;
+            tally.last_ns = record.ktime_ns;
         }
         self.shown += 1;
         self.sink
@@ -267,7 +280,7 @@ impl Book<'_> {
         // The kernel's counters are exact whatever was lost, but know nothing of a
         // filter that asks about events.
         let by_event = !self.filter.matched.is_empty();
-        let lines = self
+        let mut lines: Vec<ListenerLine> = self
             .tallies
             .iter()
             .map(|(stamp, tally)| ListenerLine {
@@ -285,6 +298,7 @@ impl Book<'_> {
                 closed: tally.listener.closed != 0,
             })
             .collect();
+        lines.extend(self.idle_members());
         let mut notes = Vec::new();
         if stats.listeners_full > 0 {
             notes.push("More listeners than sockpick keeps: some have no lasting id.".to_owned());
@@ -308,6 +322,43 @@ impl Book<'_> {
             listeners: lines,
             notes,
         }
+    }
+
+    /// Members of the groups seen that got no SYN: without them a group would look
+    /// better balanced than it is.
+    fn idle_members(&self) -> Vec<ListenerLine> {
+        let mut groups: HashMap<u32, (&Tally, BTreeSet<u16>)> = HashMap::new();
+        for tally in self
+            .tallies
+            .values()
+            .filter(|tally| tally.listener.closed == 0)
+        {
+            if let Some(group) = tally.group {
+                let (last, seen) = groups
+                    .entry(group.group)
+                    .or_insert_with(|| (tally, BTreeSet::new()));
+                seen.extend(group.member);
+                if tally.last_ns > last.last_ns {
+                    *last = tally;
+                }
+            }
+        }
+        let idle = |(number, (last, seen)): (u32, (&Tally, BTreeSet<u16>))| {
+            let size = last.group.map_or(0, |group| group.size);
+            let line = ListenerLine {
+                netns: last.listener.netns,
+                endpoint: endpoint(&last.listener),
+                group: Some(number),
+                ..ListenerLine::default()
+            };
+            (0..size)
+                .filter(move |member| !seen.contains(member))
+                .map(move |member| ListenerLine {
+                    member: Some(member),
+                    ..line.clone()
+                })
+        };
+        groups.into_iter().flat_map(idle).collect()
     }
 
     fn owner(&self, stamp: u64, listener: &Listener) -> String {
