@@ -82,10 +82,10 @@ programs! {
     kretprobe accept_r(RetProbeContext) => accept::exit;
 }
 
-/// GPL, because the tracing helpers are offered to GPL programs only.
+/// The kernel offers its tracing helpers to GPL-compatible programs only.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
-static LICENSE: [u8; 4] = *b"GPL\0";
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 #[cfg(target_arch = "bpf")]
 #[panic_handler]

@@ -11,7 +11,8 @@ use crate::{
     failure::Failure,
     kernel::preflight::{self, Finding},
     probes::{
-        loader::{Filters, Kernel, Programs, Wishes},
+        loader::{Kernel, Programs, Wishes},
+        maps::Filters,
         plan::{Decision, HOOKS, Hook, Mechanism, Plan, plan},
         selfcheck,
     },

@@ -26,7 +26,8 @@ use crate::{
     kernel::preflight,
     listeners, namespaces,
     probes::{
-        loader::{Filters, Kernel, Programs, Wishes},
+        loader::{Kernel, Programs, Wishes},
+        maps::Filters,
         plan::{Decision, Mechanism, Plan},
         selfcheck,
     },
