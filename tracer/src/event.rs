@@ -39,7 +39,7 @@ pub struct Event {
     pub via: Via,
     /// The chosen listening socket; `null` when there was none.
     pub listener: Option<Listener>,
-    /// The reuseport group it was chosen from.
+    /// The reuseport group it belongs to, which it was chosen from unless it was steered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reuseport: Option<Reuseport>,
     /// How the result was observed.

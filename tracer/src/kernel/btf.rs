@@ -83,25 +83,27 @@ impl Btf {
             structs: HashMap::new(),
             functions: HashMap::new(),
         };
-        let header = btf.word(4)?;
-        let types = header + btf.word(8)?;
-        let types_end = types + btf.word(12)?;
-        btf.strings = (header + btf.word(16)?) as usize;
-        btf.strings_end = btf.strings + btf.word(20)? as usize;
+        let size = |at| btf.word(at).map(|word| word as usize);
+        let (header, types, strings) = (size(4)?, size(8)?, size(16)?);
+        let types = header + types;
+        let types_end = types + size(12)?;
+        let strings_end = header + strings + size(20)?;
+        btf.strings = header + strings;
+        btf.strings_end = strings_end;
         ensure!(
-            btf.strings_end <= btf.data.len() && types_end as usize <= btf.data.len(),
+            btf.strings_end <= btf.data.len() && types_end <= btf.data.len(),
             "the file is cut short"
         );
         btf.index(types, types_end, names)?;
         Ok(btf)
     }
 
-    fn index(&mut self, start: u32, end: u32, names: &[&str]) -> Result<()> {
+    fn index(&mut self, start: usize, end: usize, names: &[&str]) -> Result<()> {
         let mut at = start;
         while at < end {
             let id = self.types.len() as u32;
-            self.types.push(at);
-            let header = self.header(at as usize)?;
+            self.types.push(at as u32);
+            let header = self.header(at)?;
             if matches!(header.kind, KIND_STRUCT | KIND_FUNC) {
                 let name = self.string(header.name)?;
                 if names.iter().any(|wanted| wanted.as_bytes() == name) {
@@ -113,7 +115,7 @@ impl Btf {
                     }
                 }
             }
-            at = header.body as u32 + body_size(header.kind, header.vlen)?;
+            at = header.body + body_size(header.kind, header.vlen)? as usize;
         }
         Ok(())
     }
@@ -159,7 +161,7 @@ impl Btf {
                 .find(id, name.as_bytes(), 0)?
                 .with_context(|| format!("struct {structure} has no member {path}"))?;
             id = next;
-            bits += offset;
+            bits = offset.saturating_add(bits);
             bitfield = size;
         }
         let mask = (bitfield > 0 && bitfield + bits % 8 <= 8)
@@ -203,7 +205,7 @@ impl Btf {
             if member.is_empty()
                 && let Some((kind, inner, size)) = self.find(kind, name, depth + 1)?
             {
-                return Ok(Some((kind, offset + inner, size)));
+                return Ok(Some((kind, offset.saturating_add(inner), size)));
             }
         }
         Ok(None)
@@ -278,4 +280,97 @@ fn body_size(kind: u32, vlen: usize) -> Result<u32> {
         KIND_PTR | 7..=KIND_FUNC | KIND_FLOAT | KIND_TYPE_TAG => 0,
         other => bail!("a kind of type (number {other}) that this version does not know"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `struct outer { u32 first; struct { u16 inner; }; u8 low:4, flag:1; }` and
+    /// `u32 work(u32 alpha, u32 beta)`.
+    fn example() -> Vec<u8> {
+        let strings = b"\0u32\0outer\0first\0inner\0low\0flag\0work\0alpha\0beta\0u16\0u8\0";
+        let name = |wanted: &str| -> u32 {
+            let found = strings.windows(wanted.len() + 2).position(|part| {
+                part[0] == 0
+                    && &part[1..=wanted.len()] == wanted.as_bytes()
+                    && part[wanted.len() + 1] == 0
+            });
+            found.map_or(0, |at| at as u32 + 1)
+        };
+        let info = |kind: u32, vlen: u32, flag: u32| kind << 24 | vlen | flag << 31;
+        let types: Vec<u32> = [
+            // 1 u32, 2 u16, 3 u8
+            vec![name("u32"), info(KIND_INT, 0, 0), 4, 32],
+            vec![name("u16"), info(KIND_INT, 0, 0), 2, 16],
+            vec![name("u8"), info(KIND_INT, 0, 0), 1, 8],
+            // 4 the unnamed structure, 5 outer
+            vec![0, info(KIND_STRUCT, 1, 0), 4, name("inner"), 2, 0],
+            vec![name("outer"), info(KIND_STRUCT, 4, 1), 12],
+            vec![name("first"), 1, 0, 0, 4, 32],
+            vec![name("low"), 3, 64 | 4 << 24, name("flag"), 3, 68 | 1 << 24],
+            // 6 the prototype, 7 work
+            vec![
+                0,
+                info(KIND_FUNC_PROTO, 2, 0),
+                1,
+                name("alpha"),
+                1,
+                name("beta"),
+                1,
+            ],
+            vec![name("work"), info(KIND_FUNC, 1, 0), 6],
+        ]
+        .concat();
+        let length = types.len() as u32 * 4;
+        let mut bytes = vec![0x9f, 0xeb, 1, 0];
+        for word in [24, 0, length, length, strings.len() as u32] {
+            bytes.extend(u32::to_le_bytes(word));
+        }
+        bytes.extend(types.iter().flat_map(|word| word.to_le_bytes()));
+        bytes.extend(strings);
+        bytes
+    }
+
+    #[test]
+    fn members_and_parameters_are_found() -> Result<()> {
+        let btf = Btf::parse(example(), &["outer", "work"])?;
+        let plain = |offset, size| Member {
+            offset,
+            size,
+            mask: None,
+        };
+        assert_eq!(btf.member("outer", "first")?, plain(0, 4));
+        assert_eq!(btf.member("outer", "inner")?, plain(4, 2));
+        let flag = Member {
+            offset: 8,
+            size: 1,
+            mask: Some(0x10),
+        };
+        assert_eq!(btf.member("outer", "flag")?, flag);
+        let names = btf.parameters("work")?;
+        assert_eq!(names, Some(vec!["alpha".into(), "beta".into()]));
+        assert_eq!(btf.parameters("rest")?, None);
+        assert!(btf.member("outer", "nothing").is_err() && btf.member("none", "first").is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn damaged_files_are_errors_not_panics() {
+        let whole = example();
+        for length in 0..whole.len() {
+            assert!(
+                Btf::parse(whole[..length].to_vec(), &["outer"]).is_err(),
+                "{length}"
+            );
+        }
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0xff;
+            if let Ok(btf) = Btf::parse(damaged, &["outer", "work"]) {
+                // What it says does not matter, only that it says something.
+                let _ = (btf.member("outer", "flag"), btf.parameters("work"));
+            }
+        }
+    }
 }

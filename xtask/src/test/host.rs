@@ -17,7 +17,8 @@ pub(super) fn run() -> Result<Counts> {
     let mut log =
         File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     let mut child = cargo()?
-        .args(["test", "--workspace", "--no-fail-fast"])
+        // Released like what the guests run: one build serves both.
+        .args(["test", "--workspace", "--release", "--no-fail-fast"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
