@@ -1,16 +1,21 @@
 //! One line a SYN, for people: aligned for IPv4 at 120 columns.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::Sink;
-use crate::event::{Event, Item, Listener, Lost, Match, Netns, Reuseport, Stage, Time, Via};
+use crate::event::{
+    Endpoint, Event, Item, Listener, ListenerId, Lost, Match, Netns, Owner, Reuseport, Stage, Time,
+    Via,
+};
 
 /// The columns; the last, OWNER, is as wide as it must be.
 const COLUMNS: [Column; 6] = [
@@ -25,6 +30,50 @@ const COLUMNS: [Column; 6] = [
 const MATCH: usize = 3;
 /// Blanks between columns.
 const GAP: usize = 2;
+
+/// Most right halves of lines that are kept; past that they are made anew.
+const MOST_KEPT: usize = 1024;
+const SPACES: &str = "                                                                ";
+const SECOND: i64 = 1_000_000_000;
+
+/// A text and how many columns it takes.
+#[derive(Clone, Debug, Default)]
+struct Cell {
+    text: String,
+    wide: usize,
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        let wide = text.chars().count();
+        Self { text, wide }
+    }
+}
+
+/// What the right half of a line is made from. Most SYNs have one that was seen before,
+/// and formatting it costs more than all the rest of a line.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Choice {
+    listener: Option<ListenerId>,
+    matched: Match,
+    via: Via,
+    member: Option<(u16, Option<u16>)>,
+    acceptor: Option<u32>,
+    netns: u32,
+    /// Addresses of shared values, which [`Made`] keeps alive.
+    shared: [usize; 4],
+}
+
+/// The right half of a line: from LISTENER on.
+#[derive(Debug)]
+struct Made {
+    cells: [Cell; 4],
+    style: Style,
+    /// Keeps the addresses in the key from being used again.
+    _owners: Option<Arc<[Owner]>>,
+    _texts: [Option<Arc<str>>; 2],
+    _netns: Arc<Netns>,
+}
 
 /// A column's title and its width: at first, and once something wider has come.
 struct Column {
@@ -51,12 +100,16 @@ impl Column {
 #[derive(Debug)]
 pub struct Table<W: Write> {
     out: BufWriter<W>,
-    line: String,
-    widths: [usize; COLUMNS.len()],
+    line: Line,
     headed: bool,
     color: bool,
     own_netns: u32,
     zone: TimeZone,
+    made: HashMap<Choice, Made>,
+    /// The whole second last shown, and how.
+    second: (i64, String),
+    /// Room for the left half of a line.
+    left: [Cell; 2],
 }
 
 impl<W: Write> Table<W> {
@@ -65,12 +118,19 @@ impl<W: Write> Table<W> {
     pub fn new(out: W, color: bool, own_netns: u32) -> Self {
         Self {
             out: BufWriter::new(out),
-            line: String::new(),
-            widths: COLUMNS.map(|column| column.width),
+            line: Line {
+                text: String::new(),
+                widths: COLUMNS.map(|column| column.width),
+                at: 0,
+                start: 0,
+            },
             headed: false,
             color,
             own_netns,
             zone: TimeZone::system(),
+            made: HashMap::new(),
+            second: (i64::MIN, String::new()),
+            left: [Cell::default(), Cell::default()],
         }
     }
 
@@ -78,6 +138,7 @@ impl<W: Write> Table<W> {
     #[must_use]
     pub fn in_zone(mut self, zone: TimeZone) -> Self {
         self.zone = zone;
+        self.second.0 = i64::MIN;
         self
     }
 
@@ -86,48 +147,84 @@ impl<W: Write> Table<W> {
             return Ok(());
         }
         self.headed = true;
-        self.row(
-            &COLUMNS.map(|column| Cow::Borrowed(column.title)),
-            Style::new(),
-        )
+        let cells = COLUMNS.map(|column| Cell::from(column.title.to_owned()));
+        self.start_line();
+        for (index, cell) in cells.iter().enumerate() {
+            self.line.cell(index, cell, None);
+        }
+        self.end_line()
     }
 
     fn syn(&mut self, event: &Event) -> io::Result<()> {
-        let (chosen, style) = chosen(event);
-        let cells = [
-            self.time(event.time),
-            format!("{} → {}", event.client, event.destination),
-            event.listener.as_ref().map_or_else(dash, bound),
-            chosen,
-            event.reuseport.as_ref().map_or_else(dash, member),
-            self.owner(event),
-        ];
-        self.row(&cells.map(Cow::Owned), style)
+        self.left(event);
+        let choice = choice(event);
+        if !self.made.contains_key(&choice) {
+            if self.made.len() >= MOST_KEPT {
+                self.made.clear();
+            }
+            let made = self.make(event);
+            self.made.insert(choice.clone(), made);
+        }
+        self.start_line();
+        for (index, cell) in self.left.iter().enumerate() {
+            self.line.cell(index, cell, None);
+        }
+        if let Some(made) = self.made.get(&choice) {
+            let style = self.color.then_some(made.style);
+            for (index, cell) in (self.left.len()..).zip(&made.cells) {
+                self.line
+                    .cell(index, cell, style.filter(|_| index == MATCH));
+            }
+        }
+        self.end_line()
     }
 
-    fn row(&mut self, cells: &[Cow<'_, str>; COLUMNS.len()], style: Style) -> io::Result<()> {
-        self.line.clear();
-        let (mut at, mut start) = (0, 0);
-        for (index, cell) in cells.iter().enumerate() {
-            if index > 0 {
-                let blanks = start.max(at + GAP) - at;
-                self.line.extend(std::iter::repeat_n(' ', blanks));
-                at += blanks;
-            }
-            if index == MATCH && self.color {
-                let _ = write!(self.line, "{style}{cell}{style:#}");
-            } else {
-                self.line.push_str(cell);
-            }
-            let wide = cell.chars().count();
-            at += wide;
-            if wide <= COLUMNS[index].widest {
-                self.widths[index] = wide.max(self.widths[index]);
-            }
-            start += self.widths[index] + GAP;
+    /// TIME and CLIENT → DESTINATION, which no two lines share.
+    fn left(&mut self, event: &Event) {
+        self.remember_second(event.time);
+        let [time, way] = &mut self.left;
+        time.text.clear();
+        time.text.push_str(&self.second.1);
+        let millisecond = event.time.0.rem_euclid(SECOND) / 1_000_000;
+        time.text.push('.');
+        push_number(&mut time.text, millisecond as u16, 3);
+        time.wide = time.text.len();
+        way.text.clear();
+        push_endpoint(&mut way.text, &event.client);
+        way.text.push_str(" → ");
+        push_endpoint(&mut way.text, &event.destination);
+        // The arrow has three bytes.
+        way.wide = way.text.len() - 2;
+    }
+
+    fn make(&self, event: &Event) -> Made {
+        let (chosen, style) = chosen(event);
+        let listener = event.listener.as_ref();
+        Made {
+            cells: [
+                listener.map_or_else(dash, bound).into(),
+                chosen.into(),
+                event.reuseport.as_ref().map_or_else(dash, member).into(),
+                self.owner(event).into(),
+            ],
+            style,
+            _owners: listener.map(|listener| listener.owners.clone()),
+            _texts: [
+                listener.and_then(|listener| listener.device.clone()),
+                listener.and_then(|listener| Some(listener.accepted_by.as_ref()?.comm.clone())),
+            ],
+            _netns: event.netns.clone(),
         }
-        self.line.push('\n');
-        self.out.write_all(self.line.as_bytes())
+    }
+
+    fn start_line(&mut self) {
+        self.line.text.clear();
+        (self.line.at, self.line.start) = (0, 0);
+    }
+
+    fn end_line(&mut self) -> io::Result<()> {
+        self.line.text.push('\n');
+        self.out.write_all(self.line.text.as_bytes())
     }
 
     fn lost(&mut self, lost: &Lost) -> io::Result<()> {
@@ -145,18 +242,25 @@ impl<W: Write> Table<W> {
         )
     }
 
-    fn time(&self, time: Time) -> String {
-        Timestamp::from_nanosecond(time.0.into()).map_or_else(
+    /// Formats the whole second, unless it is the last one again.
+    fn remember_second(&mut self, time: Time) {
+        let second = time.0.div_euclid(SECOND);
+        if self.second.0 == second {
+            return;
+        }
+        let text = Timestamp::from_second(second).map_or_else(
             |_| dash(),
             |time| {
                 let time = time.to_zoned(self.zone.clone()).time();
-                let (hour, minute, second) = (time.hour(), time.minute(), time.second());
                 format!(
-                    "{hour:02}:{minute:02}:{second:02}.{:03}",
-                    time.millisecond()
+                    "{:02}:{:02}:{:02}",
+                    time.hour(),
+                    time.minute(),
+                    time.second()
                 )
             },
-        )
+        );
+        self.second = (second, text);
     }
 
     fn owner(&self, event: &Event) -> String {
@@ -182,6 +286,90 @@ impl<W: Write> Sink for Table<W> {
         self.head()?;
         self.out.flush()
     }
+}
+
+/// The line that is being put together.
+#[derive(Debug)]
+struct Line {
+    text: String,
+    widths: [usize; COLUMNS.len()],
+    /// Columns written so far, and where the next one should begin.
+    at: usize,
+    start: usize,
+}
+
+impl Line {
+    fn cell(&mut self, index: usize, cell: &Cell, style: Option<Style>) {
+        if index > 0 {
+            let mut blanks = self.start.max(self.at + GAP) - self.at;
+            self.at += blanks;
+            while blanks > 0 {
+                let some = blanks.min(SPACES.len());
+                self.text.push_str(&SPACES[..some]);
+                blanks -= some;
+            }
+        }
+        match style {
+            Some(style) => {
+                let _ = write!(self.text, "{style}{}{style:#}", cell.text);
+            }
+            None => self.text.push_str(&cell.text),
+        }
+        self.at += cell.wide;
+        if cell.wide <= COLUMNS[index].widest {
+            self.widths[index] = cell.wide.max(self.widths[index]);
+        }
+        self.start += self.widths[index] + GAP;
+    }
+}
+
+fn choice(event: &Event) -> Choice {
+    let listener = event.listener.as_ref();
+    let acceptor = listener.and_then(|listener| listener.accepted_by.as_ref());
+    let text = |text: Option<&Arc<str>>| text.map_or(0, |text| Arc::as_ptr(text).addr());
+    Choice {
+        listener: listener.map(|listener| listener.id),
+        matched: event.matched,
+        via: event.via,
+        member: event.reuseport.map(|group| (group.size, group.member)),
+        acceptor: acceptor.map(|process| process.pid),
+        netns: event.netns.inode,
+        shared: [
+            listener.map_or(0, |listener| Arc::as_ptr(&listener.owners).addr()),
+            text(listener.and_then(|listener| listener.device.as_ref())),
+            text(acceptor.map(|process| &process.comm)),
+            Arc::as_ptr(&event.netns).addr(),
+        ],
+    }
+}
+
+/// As `Endpoint` displays itself; IPv4 without the formatting machinery.
+fn push_endpoint(out: &mut String, endpoint: &Endpoint) {
+    let IpAddr::V4(address) = endpoint.address else {
+        let _ = write!(out, "{endpoint}");
+        return;
+    };
+    for (index, octet) in address.octets().into_iter().enumerate() {
+        if index > 0 {
+            out.push('.');
+        }
+        push_number(out, octet.into(), 1);
+    }
+    out.push(':');
+    push_number(out, endpoint.port, 1);
+}
+
+/// A number with at least so many digits.
+fn push_number(out: &mut String, number: u16, least: usize) {
+    let mut digits = [b'0'; 5];
+    let mut rest = number;
+    let mut first = digits.len();
+    while rest > 0 || digits.len() - first < least {
+        first -= 1;
+        digits[first] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    out.extend(digits[first..].iter().map(|&digit| char::from(digit)));
 }
 
 fn dash() -> String {

@@ -15,8 +15,11 @@ busy() {
 
 # Those of one process, with what interrupted it.
 ran() {
-    set -- $(cat "/proc/$1/schedstat")
-    echo "$1"
+    sum=0
+    for thread in "/proc/$1/task"/*; do
+        read -r own _ <"$thread/schedstat" && sum=$((sum + own))
+    done
+    echo "$sum"
 }
 
 # Far longer than any flush interval. Costs nothing: idle time passes at once and is not counted.

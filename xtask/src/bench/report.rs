@@ -84,6 +84,9 @@ fn title(column: &Column) -> String {
 }
 
 fn idle(column: &Column) -> String {
+    if column.idle == 0 {
+        return "Without connections, nothing wakes `sockpick trace`.".to_owned();
+    }
     format!(
         "Without connections, `sockpick trace` executes {} instructions a minute.",
         grouped(rounded(column.idle, STEP))
