@@ -299,6 +299,7 @@ mod tests {
             found.map_or(0, |at| at as u32 + 1)
         };
         let info = |kind: u32, vlen: u32, flag: u32| kind << 24 | vlen | flag << 31;
+        let bits = |offset: u32, size: u32| offset + (size << 24);
         let types: Vec<u32> = [
             // 1 u32, 2 u16, 3 u8
             vec![name("u32"), info(KIND_INT, 0, 0), 4, 32],
@@ -308,7 +309,7 @@ mod tests {
             vec![0, info(KIND_STRUCT, 1, 0), 4, name("inner"), 2, 0],
             vec![name("outer"), info(KIND_STRUCT, 4, 1), 12],
             vec![name("first"), 1, 0, 0, 4, 32],
-            vec![name("low"), 3, 64 | 4 << 24, name("flag"), 3, 68 | 1 << 24],
+            vec![name("low"), 3, bits(64, 4), name("flag"), 3, bits(68, 1)],
             // 6 the prototype, 7 work
             vec![
                 0,

@@ -185,7 +185,7 @@ impl<W: Write> Table<W> {
         let [time, way] = &mut self.left;
         time.text.clear();
         time.text.push_str(&self.second.1);
-        let millisecond = event.time.0.rem_euclid(SECOND) / 1_000_000;
+        let millisecond = event.time.0.rem_euclid(SECOND).unsigned_abs() / 1_000_000;
         time.text.push('.');
         push_number(&mut time.text, millisecond as u16, 3);
         time.wide = time.text.len();
