@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,44 +10,18 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+mod line;
+
+use line::{COLUMNS, Cell, Line, MATCH, push_endpoint, push_number};
+
 use super::Sink;
 use crate::event::{
-    Endpoint, Event, Item, Listener, ListenerId, Lost, Match, Netns, Owner, Reuseport, Stage, Time,
-    Via,
+    Event, Item, Listener, ListenerId, Lost, Match, Netns, Owner, Reuseport, Stage, Time, Via,
 };
-
-/// The columns; the last, OWNER, is as wide as it must be.
-const COLUMNS: [Column; 6] = [
-    Column::new("TIME", 12, 12),
-    Column::new("CLIENT → DESTINATION", 37, 45),
-    Column::new("LISTENER", 15, 21),
-    Column::new("MATCH VIA", 23, 25),
-    Column::new("MEMBER", 6, 9),
-    Column::new("OWNER", 0, 0),
-];
-/// Position of the column that is coloured.
-const MATCH: usize = 3;
-/// Blanks between columns.
-const GAP: usize = 2;
 
 /// Most right halves of lines that are kept; past that they are made anew.
 const MOST_KEPT: usize = 1024;
-const SPACES: &str = "                                                                ";
 const SECOND: i64 = 1_000_000_000;
-
-/// A text and how many columns it takes.
-#[derive(Clone, Debug, Default)]
-struct Cell {
-    text: String,
-    wide: usize,
-}
-
-impl From<String> for Cell {
-    fn from(text: String) -> Self {
-        let wide = text.chars().count();
-        Self { text, wide }
-    }
-}
 
 /// What the right half of a line is made from. Most SYNs have one that was seen before,
 /// and formatting it costs more than all the rest of a line.
@@ -73,23 +46,6 @@ struct Made {
     _owners: Option<Arc<[Owner]>>,
     _texts: [Option<Arc<str>>; 2],
     _netns: Arc<Netns>,
-}
-
-/// A column's title and its width: at first, and once something wider has come.
-struct Column {
-    title: &'static str,
-    width: usize,
-    widest: usize,
-}
-
-impl Column {
-    const fn new(title: &'static str, width: usize, widest: usize) -> Self {
-        Self {
-            title,
-            width,
-            widest,
-        }
-    }
 }
 
 /// Writes each SYN as a line of a table.
@@ -118,12 +74,7 @@ impl<W: Write> Table<W> {
     pub fn new(out: W, color: bool, own_netns: u32) -> Self {
         Self {
             out: BufWriter::new(out),
-            line: Line {
-                text: String::new(),
-                widths: COLUMNS.map(|column| column.width),
-                at: 0,
-                start: 0,
-            },
+            line: Line::new(),
             headed: false,
             color,
             own_netns,
@@ -148,7 +99,7 @@ impl<W: Write> Table<W> {
         }
         self.headed = true;
         let cells = COLUMNS.map(|column| Cell::from(column.title.to_owned()));
-        self.start_line();
+        self.line.begin();
         for (index, cell) in cells.iter().enumerate() {
             self.line.cell(index, cell, None);
         }
@@ -165,7 +116,7 @@ impl<W: Write> Table<W> {
             let made = self.make(event);
             self.made.insert(choice.clone(), made);
         }
-        self.start_line();
+        self.line.begin();
         for (index, cell) in self.left.iter().enumerate() {
             self.line.cell(index, cell, None);
         }
@@ -215,11 +166,6 @@ impl<W: Write> Table<W> {
             ],
             _netns: event.netns.clone(),
         }
-    }
-
-    fn start_line(&mut self) {
-        self.line.text.clear();
-        (self.line.at, self.line.start) = (0, 0);
     }
 
     fn end_line(&mut self) -> io::Result<()> {
@@ -288,41 +234,6 @@ impl<W: Write> Sink for Table<W> {
     }
 }
 
-/// The line that is being put together.
-#[derive(Debug)]
-struct Line {
-    text: String,
-    widths: [usize; COLUMNS.len()],
-    /// Columns written so far, and where the next one should begin.
-    at: usize,
-    start: usize,
-}
-
-impl Line {
-    fn cell(&mut self, index: usize, cell: &Cell, style: Option<Style>) {
-        if index > 0 {
-            let mut blanks = self.start.max(self.at + GAP) - self.at;
-            self.at += blanks;
-            while blanks > 0 {
-                let some = blanks.min(SPACES.len());
-                self.text.push_str(&SPACES[..some]);
-                blanks -= some;
-            }
-        }
-        match style {
-            Some(style) => {
-                let _ = write!(self.text, "{style}{}{style:#}", cell.text);
-            }
-            None => self.text.push_str(&cell.text),
-        }
-        self.at += cell.wide;
-        if cell.wide <= COLUMNS[index].widest {
-            self.widths[index] = cell.wide.max(self.widths[index]);
-        }
-        self.start += self.widths[index] + GAP;
-    }
-}
-
 fn choice(event: &Event) -> Choice {
     let listener = event.listener.as_ref();
     let acceptor = listener.and_then(|listener| listener.accepted_by.as_ref());
@@ -341,35 +252,6 @@ fn choice(event: &Event) -> Choice {
             Arc::as_ptr(&event.netns).addr(),
         ],
     }
-}
-
-/// As `Endpoint` displays itself; IPv4 without the formatting machinery.
-fn push_endpoint(out: &mut String, endpoint: &Endpoint) {
-    let IpAddr::V4(address) = endpoint.address else {
-        let _ = write!(out, "{endpoint}");
-        return;
-    };
-    for (index, octet) in address.octets().into_iter().enumerate() {
-        if index > 0 {
-            out.push('.');
-        }
-        push_number(out, octet.into(), 1);
-    }
-    out.push(':');
-    push_number(out, endpoint.port, 1);
-}
-
-/// A number with at least so many digits.
-fn push_number(out: &mut String, number: u16, least: usize) {
-    let mut digits = [b'0'; 5];
-    let mut rest = number;
-    let mut first = digits.len();
-    while rest > 0 || digits.len() - first < least {
-        first -= 1;
-        digits[first] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    out.extend(digits[first..].iter().map(|&digit| char::from(digit)));
 }
 
 fn dash() -> String {

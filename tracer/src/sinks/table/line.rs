@@ -1,0 +1,133 @@
+//! One line of the table: cells, columns, alignment.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use anstyle::Style;
+
+use crate::event::Endpoint;
+
+/// The columns; the last, OWNER, is as wide as it must be.
+pub(super) const COLUMNS: [Column; 6] = [
+    Column::new("TIME", 12, 12),
+    Column::new("CLIENT → DESTINATION", 37, 45),
+    Column::new("LISTENER", 15, 21),
+    Column::new("MATCH VIA", 23, 25),
+    Column::new("MEMBER", 6, 9),
+    Column::new("OWNER", 0, 0),
+];
+/// Position of the column that is coloured.
+pub(super) const MATCH: usize = 3;
+/// Blanks between columns.
+const GAP: usize = 2;
+
+const SPACES: &str = "                                                                ";
+
+/// A text and how many columns it takes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cell {
+    pub(super) text: String,
+    pub(super) wide: usize,
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        let wide = text.chars().count();
+        Self { text, wide }
+    }
+}
+
+/// A column's title and its width: at first, and once something wider has come.
+pub(super) struct Column {
+    pub(super) title: &'static str,
+    width: usize,
+    widest: usize,
+}
+
+impl Column {
+    const fn new(title: &'static str, width: usize, widest: usize) -> Self {
+        Self {
+            title,
+            width,
+            widest,
+        }
+    }
+}
+
+/// The line that is being put together.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) text: String,
+    widths: [usize; COLUMNS.len()],
+    /// Columns written so far, and where the next one should begin.
+    at: usize,
+    start: usize,
+}
+
+impl Line {
+    pub(super) fn new() -> Self {
+        Self {
+            text: String::new(),
+            widths: COLUMNS.map(|column| column.width),
+            at: 0,
+            start: 0,
+        }
+    }
+
+    pub(super) fn begin(&mut self) {
+        self.text.clear();
+        (self.at, self.start) = (0, 0);
+    }
+
+    pub(super) fn cell(&mut self, index: usize, cell: &Cell, style: Option<Style>) {
+        if index > 0 {
+            let mut blanks = self.start.max(self.at + GAP) - self.at;
+            self.at += blanks;
+            while blanks > 0 {
+                let some = blanks.min(SPACES.len());
+                self.text.push_str(&SPACES[..some]);
+                blanks -= some;
+            }
+        }
+        match style {
+            Some(style) => {
+                let _ = write!(self.text, "{style}{}{style:#}", cell.text);
+            }
+            None => self.text.push_str(&cell.text),
+        }
+        self.at += cell.wide;
+        if cell.wide <= COLUMNS[index].widest {
+            self.widths[index] = cell.wide.max(self.widths[index]);
+        }
+        self.start += self.widths[index] + GAP;
+    }
+}
+
+/// As `Endpoint` displays itself; IPv4 without the formatting machinery.
+pub(super) fn push_endpoint(out: &mut String, endpoint: &Endpoint) {
+    let IpAddr::V4(address) = endpoint.address else {
+        let _ = write!(out, "{endpoint}");
+        return;
+    };
+    for (index, octet) in address.octets().into_iter().enumerate() {
+        if index > 0 {
+            out.push('.');
+        }
+        push_number(out, octet.into(), 1);
+    }
+    out.push(':');
+    push_number(out, endpoint.port, 1);
+}
+
+/// A number with at least so many digits.
+pub(super) fn push_number(out: &mut String, number: u16, least: usize) {
+    let mut digits = [b'0'; 5];
+    let mut rest = number;
+    let mut first = digits.len();
+    while rest > 0 || digits.len() - first < least {
+        first -= 1;
+        digits[first] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    out.extend(digits[first..].iter().map(|&digit| char::from(digit)));
+}
