@@ -85,10 +85,15 @@ impl Processes {
 
     /// Scans for the sockets given, so that the first SYNs need not wait for it.
     pub fn prepare(&mut self, inodes: impl Iterator<Item = u64>) {
+        let mut any = false;
         for inode in inodes.filter(|&inode| inode != 0).take(MOST_KEPT) {
             self.owners.entry(inode).or_insert_with(|| Arc::from([]));
+            any = true;
         }
-        self.scan(0);
+        // A scan for nothing would only put off the first that is needed.
+        if any {
+            self.scan(0);
+        }
     }
 
     fn may_scan(&self) -> bool {

@@ -1,6 +1,7 @@
-//! The listening sockets that are there, from `sock_diag`, per namespace.
+//! The listening sockets that are there, per namespace: from `sock_diag`, or from
+//! `/proc/net/tcp` where the kernel has no `inet_diag`.
 
-use std::net::IpAddr;
+use std::{fs::File, net::IpAddr};
 
 use anyhow::{Context as _, Result, bail};
 use netlink_packet_core::{
@@ -12,6 +13,10 @@ use netlink_packet_sock_diag::{
     inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
+use procfs::{
+    FromReadSI as _,
+    net::{TcpNetEntries, TcpState},
+};
 
 use crate::namespaces;
 
@@ -66,6 +71,35 @@ pub fn inventory() -> Inventory {
 }
 
 fn of_this_namespace() -> Result<Vec<Listening>> {
+    by_sock_diag().or_else(|error| by_proc().with_context(|| format!("{error:#}")))
+}
+
+/// What `/proc` says of the namespace of this thread. The kernel gives no cookies here.
+fn by_proc() -> Result<Vec<Listening>> {
+    let mut listeners = Vec::new();
+    for name in ["tcp", "tcp6"] {
+        let path = format!("/proc/thread-self/net/{name}");
+        // A kernel without IPv6 has no tcp6.
+        let Ok(file) = File::open(&path) else {
+            continue;
+        };
+        let entries = TcpNetEntries::from_read(file, procfs::current_system_info())
+            .with_context(|| format!("cannot read {path}"))?;
+        let listening = entries
+            .0
+            .into_iter()
+            .filter(|entry| entry.state == TcpState::Listen);
+        listeners.extend(listening.map(|entry| Listening {
+            netns: 0,
+            address: entry.local_address.ip(),
+            port: entry.local_address.port(),
+            inode: entry.inode,
+        }));
+    }
+    Ok(listeners)
+}
+
+fn by_sock_diag() -> Result<Vec<Listening>> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG).context("cannot open a sock_diag socket")?;
     socket
         .bind_auto()
