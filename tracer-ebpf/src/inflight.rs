@@ -5,7 +5,7 @@
 //! because a nested or preempted lookup must never lend its facts to another.
 
 use aya_ebpf::{macros::map, maps::PerCpuArray};
-use sockpick_ebpf::abi::{Stats, maps};
+use sockpick_ebpf::abi::Stats;
 
 /// State of [`Inflight`].
 pub(crate) mod state {
@@ -81,7 +81,6 @@ static INFLIGHT: PerCpuArray<Inflight> = PerCpuArray::with_max_entries(1, 0);
 
 #[map(name = "STATS")]
 static STATS: PerCpuArray<Stats> = PerCpuArray::with_max_entries(1, 0);
-const _: &str = maps::STATS;
 
 /// This CPU's slot.
 #[inline(always)]

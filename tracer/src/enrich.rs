@@ -6,8 +6,8 @@ use sockpick_ebpf::abi::{self, SynRecord};
 
 use crate::{
     event::{
-        Backend, Endpoint, Event, Listener, ListenerId, Netns, Owner, Process, Queue, Reuseport,
-        SCHEMA, Time,
+        Backend, Endpoint, Event, Listener, ListenerId, Owner, Process, Queue, Reuseport, SCHEMA,
+        Time,
     },
     judge,
     namespaces::Namespaces,
@@ -125,11 +125,6 @@ impl Enricher {
     #[must_use]
     pub fn time(&self, ktime_ns: u64) -> Time {
         Time(self.wall_offset.saturating_add_unsigned(ktime_ns))
-    }
-
-    /// The namespace with this inode number.
-    pub fn netns(&mut self, inode: u32) -> Arc<Netns> {
-        self.namespaces.describe(inode, 0)
     }
 
     /// A listener went: nothing of it needs to be remembered.

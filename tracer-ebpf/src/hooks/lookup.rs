@@ -2,7 +2,7 @@
 
 use aya_ebpf::EbpfContext;
 use aya_log_ebpf::debug;
-use sockpick_ebpf::abi::{LookupArgs, Stats, steer};
+use sockpick_ebpf::abi::{Stats, steer};
 
 use crate::{
     emit,
@@ -34,7 +34,6 @@ macro_rules! place {
         }
     };
 }
-const _: fn(LookupArgs) = |_| ();
 
 /// fexit: arguments and result at once.
 #[inline(always)]

@@ -177,12 +177,6 @@ impl Btf {
         })
     }
 
-    /// Whether the structure is there at all.
-    #[must_use]
-    pub fn has_struct(&self, name: &str) -> bool {
-        self.structs.contains_key(name.as_bytes())
-    }
-
     /// Type, bit offset and bit-field size of a member.
     fn find(&self, id: u32, name: &[u8], depth: u32) -> Result<Option<(u32, u32, u32)>> {
         ensure!(depth < 16, "structures nested too deeply");
