@@ -1,6 +1,6 @@
 //! Adds to a record what the kernel did not say: names, owners, wall-clock time.
 
-use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use sockpick_ebpf::abi::{self, SynRecord};
 
@@ -37,7 +37,7 @@ struct Known {
     inode: u64,
     owners: Arc<[Owner]>,
     owners_at: u64,
-    /// Nobody was found in /proc; `owners` is whoever called `listen()`.
+    /// No scan of /proc found anybody; `owners` is whoever called `listen()`.
     guessed: bool,
     acceptor: Option<Process>,
     acceptor_comm: [u8; 16],
@@ -202,15 +202,13 @@ impl Enricher {
                 known.guessed = false;
                 known.owners = owners;
             } else if known.owners.is_empty() {
-                known.owners = listen_caller(raw);
+                known.owners = listen_caller(processes, raw);
             }
         }
         if let Some(Process { pid, comm }) = &known.acceptor
             && known.owners.iter().all(|owner| owner.pid != *pid)
         {
-            // A guess is worth less than who was seen.
-            let owners = if known.guessed { &[] } else { &*known.owners };
-            known.owners = processes.add(raw.inode, *pid, comm, owners);
+            known.owners = processes.add(raw.inode, *pid, comm, &known.owners);
         }
         known
     }
@@ -238,19 +236,13 @@ impl Enricher {
     }
 }
 
-/// Who called `listen()`, in place of owners that /proc does not show (any more).
-fn listen_caller(raw: &abi::Listener) -> Arc<[Owner]> {
-    // A daemon's first process may have ended since.
-    if raw.listen_pid == 0 || !Path::new(&format!("/proc/{}", raw.listen_pid)).exists() {
-        return Arc::from([]);
-    }
-    Arc::from([Owner {
-        pid: raw.listen_pid,
-        comm: comm(&raw.listen_comm),
-        exe: None,
-        unit: None,
-        container: None,
-    }])
+/// Who called `listen()` and holds the socket still, in place of owners that a scan of
+/// /proc has not found (yet).
+fn listen_caller(processes: &Processes, raw: &abi::Listener) -> Arc<[Owner]> {
+    processes
+        .holder(raw.inode, raw.listen_pid)
+        .into_iter()
+        .collect()
 }
 
 /// A `comm` as text, up to its first zero.
