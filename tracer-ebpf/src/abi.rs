@@ -419,4 +419,8 @@ const _: () = {
     assert!(core::mem::offset_of!(SynRecord, listener) == 112);
     assert!(core::mem::offset_of!(ListenerRecord, listener) == 24);
     assert!(core::mem::offset_of!(Listener, syns) == 112);
+    // The programs move addresses as words.
+    assert!(core::mem::offset_of!(Listener, addr).is_multiple_of(8));
+    assert!(core::mem::offset_of!(SynRecord, client).is_multiple_of(8));
+    assert!(core::mem::offset_of!(SynRecord, destination).is_multiple_of(8));
 };

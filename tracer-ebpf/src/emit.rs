@@ -12,9 +12,9 @@ use sockpick_ebpf::abi::{
 };
 
 use crate::{
-    fields::{KernelPtr, config, field},
+    fields::{KernelPtr, config, field, words},
     filter,
-    inflight::{Inflight, state},
+    inflight::Inflight,
     listeners,
 };
 
@@ -50,10 +50,7 @@ const NO_GROUP: Group = Group {
 /// Ends the lookup in the slot with the socket it got (null: none) and writes its event.
 #[inline(always)]
 pub(crate) fn finish(slot: &mut Inflight, stats: &mut Stats, sk: KernelPtr, steered_by: u8) {
-    slot.state = state::IDLE;
-    slot.done_skb = slot.skb;
-    slot.done_sk = sk.0;
-    slot.done_seq = slot.seq;
+    slot.done(sk);
     let mut group = NO_GROUP;
     let mut listener = None;
     if sk.is_null() {
@@ -213,7 +210,7 @@ fn opaque(value: u64) -> u64 {
 #[inline(always)]
 fn fill(
     record: &mut SynRecord,
-    slot: &Inflight,
+    slot: &mut Inflight,
     sk: KernelPtr,
     steered_by: u8,
     group: Group,
@@ -228,8 +225,8 @@ fn fill(
     record.ifindex = slot.ifindex;
     record.sdif = slot.sdif;
     record.prog_id = group.prog_id;
-    record.client = slot.client;
-    record.destination = slot.destination;
+    copy_address(&mut slot.client, &mut record.client);
+    copy_address(&mut slot.destination, &mut record.destination);
     record.client_port_be = slot.client_port_be;
     record.destination_port_be = slot.destination_port_be;
     record.group_size = group.size;
@@ -246,7 +243,7 @@ fn fill(
         if listener.cookie == 0 && config!(off.sk_cookie) != ABSENT {
             listener.cookie = field!(sk, sk_cookie => u64);
         }
-        record.listener = *listener;
+        copy(listener, &mut record.listener);
     } else {
         record.has_listener = 0;
         record.bound_dev_if = 0;
@@ -254,6 +251,23 @@ fn fill(
         record.queue_limit = 0;
         record.listener = Listener::default();
     }
+}
+
+/// Copies word by word: an assignment becomes a call of `memmove`, which on this
+/// target goes byte by byte.
+#[inline(always)]
+fn copy(from: &Listener, to: &mut Listener) {
+    // SAFETY: both are live and aligned; map value and reserved space do not overlap.
+    unsafe { core::ptr::copy_nonoverlapping(from, to, 1) };
+}
+
+#[inline(always)]
+fn copy_address(from: &mut [u8; 16], to: &mut [u8; 16]) {
+    let (from, to) = (words(from), words(to));
+    // Not as a whole, which becomes a `memmove` again.
+    let (first, second) = (from[0], from[1]);
+    to[0] = first;
+    to[1] = second;
 }
 
 /// `CLOCK_MONOTONIC` in nanoseconds.
@@ -284,7 +298,7 @@ pub(crate) fn listener_record(what: u32, sk: KernelPtr, listener: &Listener, sta
     record.cpu = cpu();
     record.ktime_ns = now();
     record.sock = sk.0;
-    record.listener = *listener;
+    copy(listener, &mut record.listener);
     entry.submit(wake_flags());
 }
 

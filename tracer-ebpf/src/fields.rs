@@ -1,6 +1,8 @@
 //! The only place that reads kernel memory: typed pointers, fields at offsets
 //! given at load time, and the arguments of the traced function.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{EbpfContext, helpers::generated::bpf_probe_read_kernel};
 use sockpick_ebpf::abi::{ABSENT, ArgLoc, Config};
 
@@ -8,7 +10,7 @@ use sockpick_ebpf::abi::{ABSENT, ArgLoc, Config};
 /// through [`config!`], so that the compiler cannot fold the zeros in.
 #[unsafe(no_mangle)]
 // SAFETY: `Config` holds integers only, for which zero is a valid value.
-pub(crate) static CONFIG: Config = unsafe { core::mem::MaybeUninit::zeroed().assume_init() };
+pub(crate) static CONFIG: Config = unsafe { MaybeUninit::zeroed().assume_init() };
 
 /// Reads one field of [`CONFIG`].
 macro_rules! config {
@@ -50,7 +52,7 @@ impl KernelPtr {
 
     /// The value at `offset`.
     #[inline(always)]
-    pub(crate) fn read<T: Copy + Default>(self, offset: u16) -> T {
+    pub(crate) fn read<T: Copy>(self, offset: u16) -> T {
         self.at(offset.into()).load()
     }
 
@@ -65,10 +67,12 @@ impl KernelPtr {
 
     /// The value at the address itself; zeros if it cannot be read.
     #[inline(always)]
-    pub(crate) fn load<T: Copy + Default>(self) -> T {
-        let mut value = T::default();
+    pub(crate) fn load<T: Copy>(self) -> T {
+        let mut value = MaybeUninit::<T>::uninit();
         self.copy_to(&mut value);
-        value
+        // SAFETY: the helper wrote every byte, zeros on a fault; `T` is a plain integer
+        // type or an array of one.
+        unsafe { value.assume_init() }
     }
 
     /// Copies `size_of::<T>()` bytes from the address to `out`; zeros on a fault.
@@ -91,6 +95,21 @@ impl KernelPtr {
     pub(crate) fn follow(self, offset: u16) -> Self {
         Self(self.read::<u64>(offset))
     }
+}
+
+/// An address of 16 bytes in a structure that keeps it eight-byte aligned, taken as two
+/// words: bytes would be moved by `memmove` and `memset`, one at a time on this target.
+#[inline(always)]
+pub(crate) fn words(address: &mut [u8; 16]) -> &mut [u64; 2] {
+    // SAFETY: same size, any value is valid, and the fields that this is used for are
+    // aligned, which `abi.rs` and `inflight.rs` assert and the verifier checks.
+    unsafe { &mut *core::ptr::from_mut(address).cast() }
+}
+
+/// `::ffff:a.b.c.d` as [`words`], on this little-endian target.
+#[inline(always)]
+pub(crate) fn mapped(ipv4: [u8; 4]) -> [u64; 2] {
+    [0, u64::from(u32::from_le_bytes(ipv4)) << 32 | 0xffff_0000]
 }
 
 /// An argument or the result of the traced function.

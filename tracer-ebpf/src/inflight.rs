@@ -7,6 +7,8 @@
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 use sockpick_ebpf::abi::Stats;
 
+use crate::fields::KernelPtr;
+
 /// State of [`Inflight`].
 pub(crate) mod state {
     /// No lookup is under way.
@@ -15,6 +17,8 @@ pub(crate) mod state {
     pub(crate) const RECEIVE: u32 = 1;
     /// A netfilter rule looks a SYN up.
     pub(crate) const NETFILTER: u32 = 2;
+    /// A SYN in the TCP receive path that the filter left out is being looked up.
+    pub(crate) const FILTERED: u32 = 3;
 }
 
 /// The packet, and what the hooks inside the lookup said about it.
@@ -22,7 +26,7 @@ pub(crate) mod state {
 pub(crate) struct Inflight {
     /// Address of the packet's `sk_buff` while `state` is not idle.
     pub(crate) skb: u64,
-    /// Address of the last packet whose event was written, until
+    /// Address of the last packet whose lookup ended, written or left out, until
     /// `tcp_conn_request` took it for processing.
     pub(crate) done_skb: u64,
     /// The socket that event named.
@@ -57,6 +61,15 @@ pub(crate) struct Inflight {
 }
 
 impl Inflight {
+    /// Ends the lookup: `tcp_conn_request` need not look at this packet again.
+    #[inline(always)]
+    pub(crate) fn done(&mut self, sk: KernelPtr) {
+        self.state = state::IDLE;
+        self.done_skb = self.skb;
+        self.done_sk = sk.0;
+        self.done_seq = self.seq;
+    }
+
     /// Forgets what hooks inside earlier lookups said.
     #[inline(always)]
     pub(crate) fn forget_facts(&mut self) {
@@ -99,3 +112,8 @@ pub(crate) fn stats() -> Option<&'static mut Stats> {
     // can at worst be short by that one.
     Some(unsafe { &mut *stats })
 }
+
+const _: () = {
+    assert!(core::mem::offset_of!(Inflight, client).is_multiple_of(8));
+    assert!(core::mem::offset_of!(Inflight, destination).is_multiple_of(8));
+};

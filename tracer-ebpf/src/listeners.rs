@@ -9,7 +9,7 @@ use sockpick_ebpf::abi::{ABSENT, Listener, MAX_LISTENERS, Stats};
 
 use crate::{
     emit::{cpu, now},
-    fields::{KernelPtr, config, field},
+    fields::{KernelPtr, config, field, mapped, words},
 };
 
 /// `BPF_NOEXIST`: the first of two CPUs that meet a listener names it.
@@ -94,18 +94,11 @@ fn read(sk: KernelPtr) -> Option<&'static mut Listener> {
     new.family = field!(sk, sk_family => u16);
     new.bound_dev_if = field!(sk, sk_bound_dev_if => u32);
     if new.family == AF_INET {
-        new.addr = mapped(field!(sk, sk_rcv_saddr => [u8; 4]));
+        *words(&mut new.addr) = mapped(field!(sk, sk_rcv_saddr => [u8; 4]));
     } else {
         new.addr = sk.read_if_there(config!(off.sk_v6_rcv_saddr));
         let bits = field!(sk, sk_ipv6only => u8);
         new.v6only = u8::from(u16::from(bits) & config!(off.sk_ipv6only_mask) != 0);
     }
     Some(new)
-}
-
-/// `::ffff:a.b.c.d`
-#[inline(always)]
-pub(crate) fn mapped(ipv4: [u8; 4]) -> [u8; 16] {
-    let [a, b, c, d] = ipv4;
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
 }

@@ -6,10 +6,9 @@ use sockpick_ebpf::abi::{Stats, steer};
 
 use crate::{
     emit,
-    fields::{KernelPtr, arg, config, field},
+    fields::{KernelPtr, arg, config, field, mapped, words},
     filter,
     inflight::{Inflight, inflight, state, stats},
-    listeners::mapped,
 };
 
 /// IPv4: `__inet_lookup_listener`.
@@ -92,7 +91,9 @@ fn start<const FAMILY: u16, C: EbpfContext>(ctx: &C, slot: &mut Inflight, stats:
 #[inline(always)]
 fn end<C: EbpfContext>(ctx: &C, slot: &mut Inflight, stats: &mut Stats, ret: u64) {
     let sk = KernelPtr(ret);
-    if slot.state == state::NETFILTER {
+    if slot.state == state::FILTERED {
+        slot.done(sk);
+    } else if slot.state == state::NETFILTER {
         slot.state = state::IDLE;
         slot.nf_skb = slot.skb;
         slot.nf_sk = sk.0;
@@ -159,6 +160,7 @@ pub(crate) fn begin(
     slot.netns_cookie = net.read_if_there(config!(off.net_cookie));
     if !filter::passes(slot) {
         stats.filtered += 1;
+        slot.state = state::FILTERED;
         return;
     }
     stats.syns += 1;
@@ -174,8 +176,8 @@ fn read_addresses(slot: &mut Inflight, ip: KernelPtr, family: u16) -> bool {
         if header[1] != IPPROTO_TCP {
             return false;
         }
-        slot.client = mapped([header[4], header[5], header[6], header[7]]);
-        slot.destination = mapped(ip.at(16).load());
+        *words(&mut slot.client) = mapped([header[4], header[5], header[6], header[7]]);
+        *words(&mut slot.destination) = mapped([header[8], header[9], header[10], header[11]]);
     } else {
         // No protocol check: extension headers may stand before TCP.
         ip.at(8).copy_to(&mut slot.client);
