@@ -1,6 +1,8 @@
 //! What a record means: how the socket fits the packet, and what chose it. Pure.
 #![forbid(unsafe_code)]
 
+pub mod rules;
+
 use std::net::{IpAddr, Ipv6Addr};
 
 use sockpick_ebpf::abi::{Listener, SynRecord, group_prog, steer};

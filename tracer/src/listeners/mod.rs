@@ -10,7 +10,7 @@ use netlink_packet_core::{
 use netlink_packet_sock_diag::{
     SockDiagMessage,
     constants::{AF_INET, AF_INET6, IPPROTO_TCP},
-    inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
+    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, nlas::Nla},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 use procfs::{
@@ -18,25 +18,35 @@ use procfs::{
     net::{TcpNetEntries, TcpState},
 };
 
-use crate::namespaces;
+use crate::{
+    event::{Family, Queue},
+    judge::rules::{self, Bound},
+    namespaces,
+};
 
 /// A listening socket as `sock_diag` tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listening {
-    /// Inode number of its namespace.
-    pub netns: u32,
-    /// Bound address.
-    pub address: IpAddr,
-    /// Bound port, host order.
-    pub port: u16,
+    /// Where it is bound.
+    pub bound: Bound,
     /// Inode number of the socket; 0 for a kernel socket.
     pub inode: u64,
+    /// Cookie; 0 where only `/proc` was there to ask.
+    pub cookie: u64,
+    /// Owner of the socket, as seen from its namespace.
+    pub uid: u32,
+    /// Its accept queue.
+    pub queue: Queue,
+    /// Whether device, `v6only`, cookie and queue are known: `/proc` tells none of them.
+    pub complete: bool,
 }
 
 /// What was found, and what could not be asked.
 #[derive(Debug, Default)]
 pub struct Inventory {
-    /// Listening TCP sockets of every namespace.
+    /// Listening TCP sockets of every namespace; within a namespace and a family in the
+    /// order of the dump, which is that of the kernel's chains (`inet_diag_dump_icsk`,
+    /// net/ipv4/inet_diag.c).
     pub listeners: Vec<Listening>,
     /// Namespaces that were asked.
     pub namespaces: usize,
@@ -53,9 +63,9 @@ pub fn inventory() -> Inventory {
         match namespaces::within(&found.path, found.inode, of_this_namespace) {
             Ok(listeners) => {
                 inventory.namespaces += 1;
-                let here = listeners.into_iter().map(|listener| Listening {
-                    netns: found.inode,
-                    ..listener
+                let here = listeners.into_iter().map(|mut listener| {
+                    listener.bound.netns = found.inode;
+                    listener
                 });
                 inventory.listeners.extend(here);
             }
@@ -90,10 +100,15 @@ fn by_proc() -> Result<Vec<Listening>> {
             .into_iter()
             .filter(|entry| entry.state == TcpState::Listen);
         listeners.extend(listening.map(|entry| Listening {
-            netns: 0,
-            address: entry.local_address.ip(),
-            port: entry.local_address.port(),
+            bound: bound(entry.local_address.ip(), entry.local_address.port()),
             inode: entry.inode,
+            cookie: 0,
+            uid: entry.uid,
+            queue: Queue {
+                length: entry.rx_queue,
+                limit: 0,
+            },
+            complete: false,
         }));
     }
     Ok(listeners)
@@ -128,12 +143,7 @@ fn dump(socket: &Socket, family: u8, listeners: &mut Vec<Listening>) -> Result<(
                 .context("sock_diag gave an answer that cannot be read")?;
             match message.payload {
                 NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                    listeners.push(Listening {
-                        netns: 0,
-                        address: response.header.socket_id.source_address,
-                        port: response.header.socket_id.source_port,
-                        inode: response.header.inode.into(),
-                    });
+                    listeners.push(listening(&response));
                 }
                 NetlinkPayload::Done(_) => return Ok(()),
                 NetlinkPayload::Error(error) => {
@@ -147,6 +157,44 @@ fn dump(socket: &Socket, family: u8, listeners: &mut Vec<Listening>) -> Result<(
             }
             at += length.next_multiple_of(4);
         }
+    }
+}
+
+fn listening(response: &InetResponse) -> Listening {
+    let header = &response.header;
+    let id = &header.socket_id;
+    let v6only = |nla: &Nla| matches!(nla, Nla::SkV6Only(true));
+    Listening {
+        bound: Bound {
+            device: id.interface_id,
+            v6only: response.nlas.iter().any(v6only),
+            ..bound(id.source_address, id.source_port)
+        },
+        inode: header.inode.into(),
+        cookie: u64::from_ne_bytes(id.cookie),
+        uid: header.uid,
+        // For a listener these are the accept queue and its limit (`inet_sk_diag_fill`).
+        queue: Queue {
+            length: header.recv_queue,
+            limit: header.send_queue,
+        },
+        complete: true,
+    }
+}
+
+/// In a namespace yet to be named.
+fn bound(address: IpAddr, port: u16) -> Bound {
+    Bound {
+        netns: 0,
+        address: rules::mapped(address),
+        port,
+        family: if address.is_ipv4() {
+            Family::Ipv4
+        } else {
+            Family::Ipv6
+        },
+        device: 0,
+        v6only: false,
     }
 }
 

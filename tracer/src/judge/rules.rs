@@ -1,0 +1,169 @@
+//! How Linux ranks listening sockets for a SYN: who fits, who is more specific, and the
+//! score the kernel gives. Pure.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::event::Family;
+
+/// A listening socket, as far as the lookup cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Bound {
+    /// Inode number of its namespace.
+    pub netns: u32,
+    /// Bound address; that of an `AF_INET` socket in v4-mapped form.
+    pub address: Ipv6Addr,
+    /// Port, host order.
+    pub port: u16,
+    /// Its family.
+    pub family: Family,
+    /// Interface it is bound to; 0 for none.
+    pub device: u32,
+    /// Takes no IPv4.
+    pub v6only: bool,
+}
+
+/// A SYN, as far as the lookup cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Packet {
+    /// Inode number of its namespace.
+    pub netns: u32,
+    /// Destination address, in the packet's family.
+    pub destination: IpAddr,
+    /// Destination port, host order.
+    pub port: u16,
+    /// Interface the lookup matches against: the VRF, for a packet that came through one.
+    pub dif: u32,
+    /// The interface enslaved to that VRF, 0 without one.
+    pub sdif: u32,
+    /// `net.ipv4.tcp_l3mdev_accept`: unbound listeners take packets of every VRF.
+    pub l3mdev_accept: bool,
+}
+
+/// Why a socket does not fit a packet; the first rule that it fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unfit {
+    /// It is in another namespace.
+    Netns,
+    /// Another port.
+    Port,
+    /// The packet's family is not taken: an IPv4 socket for an IPv6 packet, or the other
+    /// way round with `IPV6_V6ONLY`.
+    Family,
+    /// Bound to another address.
+    Address,
+    /// Bound to a device that the packet did not come through.
+    Device,
+    /// Not bound to a device, but the packet came through a VRF.
+    VrfScope,
+}
+
+/// How specifically a socket fits a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fit {
+    /// Bound to the packet's destination, not to any address.
+    pub address: bool,
+    /// Bound to the packet's device.
+    pub device: bool,
+    /// A socket of the packet's own family: not an IPv6 socket for an IPv4 packet.
+    pub native: bool,
+}
+
+impl Fit {
+    /// Whether this is the more specific one: the address counts first; then device and
+    /// family, which do not weigh against each other.
+    #[must_use]
+    pub fn beats(self, other: Self) -> bool {
+        if self.address != other.address {
+            return self.address;
+        }
+        let no_worse = self.device >= other.device && self.native >= other.native;
+        no_worse && self != other
+    }
+
+    /// The score of kernels that look the address up first, without the point for
+    /// `SO_INCOMING_CPU` (`compute_score`, net/ipv4/inet_hashtables.c and
+    /// net/ipv6/inet6_hashtables.c; the point for the device since 8d6c414cd2fb, 5.16).
+    #[must_use]
+    pub fn score(self, packet: &Packet) -> u32 {
+        let family = packet.destination.is_ipv4() && self.native;
+        1 + u32::from(self.device) + u32::from(family)
+    }
+}
+
+impl Bound {
+    /// Bound to any address of its family.
+    #[must_use]
+    pub fn is_wildcard(&self) -> bool {
+        self.address.is_unspecified() || self.address == ANY_MAPPED
+    }
+
+    /// The address in the family its owner gave it.
+    #[must_use]
+    pub fn shown_address(&self) -> IpAddr {
+        match self.family {
+            Family::Ipv4 => self.address.to_canonical(),
+            Family::Ipv6 => self.address.into(),
+        }
+    }
+
+    /// How the socket fits the packet.
+    ///
+    /// # Errors
+    /// The first rule that it fails.
+    pub fn fit(&self, packet: &Packet) -> Result<Fit, Unfit> {
+        if self.netns != packet.netns {
+            return Err(Unfit::Netns);
+        }
+        if self.port != packet.port {
+            return Err(Unfit::Port);
+        }
+        let ipv4 = packet.destination.is_ipv4();
+        let v4_socket = self.family == Family::Ipv4;
+        if ipv4 && self.v6only || !ipv4 && v4_socket {
+            return Err(Unfit::Family);
+        }
+        let address = self.address == mapped(packet.destination);
+        let any = self.address.is_unspecified() || ipv4 && self.address == ANY_MAPPED;
+        if !address && !any {
+            return Err(Unfit::Address);
+        }
+        if self.device == 0 {
+            // `inet_sk_bound_dev_eq`, include/net/inet_sock.h
+            if packet.sdif != 0 && !packet.l3mdev_accept {
+                return Err(Unfit::VrfScope);
+            }
+        } else if self.device != packet.dif && self.device != packet.sdif {
+            return Err(Unfit::Device);
+        }
+        Ok(Fit {
+            address,
+            device: self.device != 0,
+            native: !ipv4 || v4_socket,
+        })
+    }
+}
+
+/// `::ffff:0.0.0.0`: any IPv4 address.
+pub const ANY_MAPPED: Ipv6Addr = Ipv6Addr::from_bits(0xffff_0000_0000);
+
+/// An address in the form that [`Bound::address`] has.
+#[must_use]
+pub fn mapped(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    }
+}
+
+/// How this kernel looks a listener up (docs/verdicts.md, "Which kernel does what").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Algorithm {
+    /// Up to 4.15: one chain per port; the first reuseport socket that raises the score wins.
+    PortOnly,
+    /// 4.16 to 4.20: the chain per port while its bucket holds at most ten sockets, past that
+    /// the packet's address first (61b7c691c731).
+    Hybrid,
+    /// From 5.0: the packet's address first, then any (d9fbc7f6431f, 0ee58dad5b06).
+    AddressFirst,
+}
