@@ -144,6 +144,8 @@ pub struct Offsets {
     pub sk_ipv6only: u16,
     /// Mask of `skc_ipv6only` in that byte
     pub sk_ipv6only_mask: u16,
+    /// `sock.__sk_common.skc_incoming_cpu`
+    pub sk_incoming_cpu: u16,
     /// `sock.sk_reuseport_cb`
     pub sk_reuseport_cb: u16,
     /// `sock.sk_ack_backlog`: length of the accept queue
@@ -174,8 +176,6 @@ pub struct Offsets {
     pub prog_aux: u16,
     /// `bpf_prog_aux.id`
     pub aux_id: u16,
-    /// Keeps the structure a multiple of four bytes.
-    pub reserved: u16,
 }
 
 /// Load-time constants: read-only data to the verifier.
@@ -297,8 +297,8 @@ pub struct Listener {
     pub listen_pid: u32,
     /// Process (tgid) that last took a connection from it; 0 if none was seen.
     pub accept_pid: u32,
-    /// Keeps the fields before the counter a multiple of eight bytes.
-    pub reserved: u32,
+    /// `SO_INCOMING_CPU` when first seen; -1 for none.
+    pub incoming_cpu: i32,
     /// `comm` of the process that called `listen()`.
     pub listen_comm: [u8; 16],
     /// `comm` of the process that last accepted.

@@ -45,6 +45,11 @@ impl Processes {
             .map_or_else(|| Arc::from([]), Clone::clone)
     }
 
+    /// Processes that were found to hold the socket, without looking again.
+    pub fn known(&self, inode: u64) -> Option<Arc<[Owner]>> {
+        self.owners.get(&inode).cloned()
+    }
+
     /// Adds a process that was seen to accept from the socket, so it holds it, to the
     /// owners: a worker that was forked since the last scan.
     pub fn add(&mut self, inode: u64, pid: u32, comm: &str, owners: &[Owner]) -> Arc<[Owner]> {

@@ -79,8 +79,13 @@ impl Texts {
             ifname,
             matched,
             via,
+            verdict,
+            reason,
             listener,
             reuseport,
+            steered_by,
+            expected,
+            candidates,
             backend,
         } = event;
         put(out, "{\"schema\":", schema)?;
@@ -94,6 +99,8 @@ impl Texts {
         put_some(out, ",\"ifname\":", ifname.as_ref())?;
         put(out, ",\"match\":", matched)?;
         put(out, ",\"via\":", via)?;
+        put(out, ",\"verdict\":", verdict)?;
+        put_some(out, ",\"reason\":", reason.as_ref())?;
         match listener {
             Some(listener) => self.listener(out, listener)?,
             None => raw(out, ",\"listener\":", b"null"),
@@ -101,6 +108,9 @@ impl Texts {
         if let Some(reuseport) = reuseport {
             group(out, reuseport)?;
         }
+        put_some(out, ",\"steered_by\":", steered_by.as_ref())?;
+        put_some(out, ",\"expected\":", expected.as_ref())?;
+        put_some(out, ",\"candidates\":", candidates.as_ref())?;
         put(out, ",\"backend\":", backend)?;
         out.push(b'}');
         Ok(())

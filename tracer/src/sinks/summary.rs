@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
-use super::table::{printable, stage_word};
-use crate::event::{Queue, Stage};
+use super::table::{alert::word, printable, stage_word};
+use crate::event::{Queue, Reason, Stage, Verdict};
 
 /// Columns that no line goes beyond, as far as it can be broken or cut.
 const WIDTH: usize = 120;
@@ -17,6 +17,8 @@ pub struct Summary {
     pub seconds: f64,
     /// The sums.
     pub totals: Totals,
+    /// SYNs by verdict and cause.
+    pub verdicts: Vec<((Verdict, Option<Reason>), u64)>,
     /// The listeners, in any order.
     pub listeners: Vec<ListenerLine>,
     /// Remarks, a sentence each.
@@ -134,6 +136,7 @@ impl Summary {
                 "{refused} ({share}) refused: no listener, so the client gets a reset"
             )?;
         }
+        self.verdicts(f)?;
         for &(stage, lost) in totals.lost.iter().filter(|(_, lost)| *lost > 0) {
             let why = match stage {
                 Stage::Kernel => "a probe was missed",
@@ -142,6 +145,32 @@ impl Summary {
             };
             let stage = stage_word(stage);
             writeln!(f, "{} lost: {stage} ({why})", syns(lost.into()))?;
+        }
+        Ok(())
+    }
+
+    /// A line for each verdict other than `ok`, with its causes.
+    fn verdicts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut last = None;
+        for &((verdict, reason), count) in &self.verdicts {
+            let Some(reason) = reason else { continue };
+            let name = match verdict {
+                Verdict::Ok => "ok",
+                Verdict::Misdirected => "misdirected",
+                Verdict::Uncovered => "uncovered",
+                Verdict::Steered => "steered",
+                Verdict::Refused => "refused",
+            };
+            match last {
+                Some(before) if before == verdict => write!(f, ", ")?,
+                Some(_) => write!(f, "\n{name}: ")?,
+                None => write!(f, "{name}: ")?,
+            }
+            write!(f, "{} {count}", word(reason))?;
+            last = Some(verdict);
+        }
+        if last.is_some() {
+            writeln!(f)?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+pub(super) mod alert;
 mod line;
 
 use line::{COLUMNS, Cell, Line, MATCH, push_endpoint, push_number};
@@ -127,7 +128,22 @@ impl<W: Write> Table<W> {
                     .cell(index, cell, style.filter(|_| index == MATCH));
             }
         }
-        self.end_line()
+        self.end_line()?;
+        if event.verdict.is_alert() {
+            self.alert(event)?;
+        }
+        Ok(())
+    }
+
+    /// A second line below an alert's own.
+    fn alert(&mut self, event: &Event) -> io::Result<()> {
+        let style = if self.color {
+            AnsiColor::Red.on_default().bold()
+        } else {
+            Style::new()
+        };
+        let text = alert::text(event, &self.zone);
+        writeln!(self.out, "{style}{text}{style:#}")
     }
 
     /// TIME and CLIENT → DESTINATION, which no two lines share.
@@ -260,10 +276,13 @@ fn dash() -> String {
 
 /// Where a listener is bound, as `ss` writes it: `*%eth0:80`, `[::]:80`.
 fn bound(listener: &Listener) -> String {
-    let device = listener.device.as_deref().map(printable);
+    place(listener.address, listener.port, listener.device.as_deref())
+}
+
+fn place(address: IpAddr, port: u16, device: Option<&str>) -> String {
+    let device = device.map(printable);
     let (mark, device) = device.map_or(("", Cow::Borrowed("")), |device| ("%", device));
-    let port = listener.port;
-    match listener.address {
+    match address {
         IpAddr::V4(any) if any.is_unspecified() => format!("*{mark}{device}:{port}"),
         IpAddr::V4(address) => format!("{address}{mark}{device}:{port}"),
         IpAddr::V6(address) => format!("[{address}]{mark}{device}:{port}"),

@@ -2,7 +2,7 @@
 //! of every SYN that the kernel counted.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Instant,
 };
 
@@ -12,11 +12,12 @@ use sockpick_ebpf::abi::{Listener, ListenerRecord, Stats, SynRecord};
 
 use super::filter;
 use crate::{
+    assess::Assessor,
     cli::{TraceArgs, UserFilterArgs},
     decode::Record,
     enrich::{Enricher, comm},
-    event::{Endpoint, Item, Lost, Queue, Reuseport, SCHEMA, Stage},
-    judge,
+    event::{Endpoint, Item, Lost, Queue, Reason, Reuseport, SCHEMA, Stage, Verdict},
+    judge, listeners,
     probes::loader::Programs,
     sinks::{
         Sink,
@@ -36,12 +37,15 @@ pub(super) struct Session<'a> {
     log: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Counters when recording began.
     baseline: Stats,
+    /// Listener records lost when the listeners were last taken stock of.
+    resynced: u64,
     started: Instant,
 }
 
 /// What happens to records, apart from the probes.
 struct Book<'a> {
     enricher: Enricher,
+    assessor: Assessor,
     sink: Box<dyn Sink>,
     filter: &'a UserFilterArgs,
     limit: Option<u64>,
@@ -52,6 +56,8 @@ struct Book<'a> {
     malformed: u64,
     reported: HashMap<Stage, u64>,
     tallies: HashMap<u64, Tally>,
+    /// SYNs by verdict and cause, whatever the filters in user space leave out.
+    verdicts: BTreeMap<(Verdict, Option<Reason>), u64>,
     closing: Vec<ListenerRecord>,
 }
 
@@ -72,6 +78,7 @@ impl<'a> Session<'a> {
         mut programs: Programs,
         mut source: Source,
         enricher: Enricher,
+        assessor: Assessor,
         sink: Box<dyn Sink>,
         args: &'a TraceArgs,
     ) -> Result<Self> {
@@ -80,26 +87,35 @@ impl<'a> Session<'a> {
             .debug_programs
             .then(|| programs.debug_log())
             .transpose()?;
-        // What the self-check left is not this session's.
-        source.drain(|_| {});
+        let mut book = Book {
+            enricher,
+            assessor,
+            sink,
+            filter: &args.user_filter,
+            limit: args.count,
+            shown: 0,
+            filtered: 0,
+            not_shown: 0,
+            malformed: 0,
+            reported: HashMap::new(),
+            tallies: HashMap::new(),
+            verdicts: BTreeMap::new(),
+            closing: Vec::new(),
+        };
+        // The self-check's SYNs are not this session's; but listeners that came or went
+        // since the inventory are.
+        source.drain(|record| {
+            if let Ok(record) = record {
+                book.listener(&record);
+            }
+        });
         let baseline = programs.stats()?;
         programs.record()?;
         Ok(Self {
             programs,
             source,
-            book: Book {
-                enricher,
-                sink,
-                filter: &args.user_filter,
-                limit: args.count,
-                shown: 0,
-                filtered: 0,
-                not_shown: 0,
-                malformed: 0,
-                reported: HashMap::new(),
-                tallies: HashMap::new(),
-                closing: Vec::new(),
-            },
+            book,
+            resynced: baseline.lost_listener_records,
             log,
             baseline,
             started: Instant::now(),
@@ -137,6 +153,7 @@ impl<'a> Session<'a> {
         result?;
         self.sweep()?;
         let stats = self.stats()?;
+        self.resync(stats.lost_listener_records);
         let unread = self.book.malformed;
         self.book.report(Stage::Queue, stats.lost_ring + unread)?;
         self.book.report(Stage::Kernel, stats.lost_return)?;
@@ -176,6 +193,16 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// Takes stock of the listeners anew if records of them were lost.
+    fn resync(&mut self, lost: u64) {
+        if lost == self.resynced {
+            return;
+        }
+        self.resynced = lost;
+        let now_ns = self.book.enricher.now_ns();
+        self.book.assessor.resync(&listeners::inventory(), now_ns);
+    }
+
     /// Removes listeners from the kernel's map that closed a while ago.
     fn sweep(&mut self) -> Result<()> {
         let Some(newest) = self.book.closing.last().map(|record| record.ktime_ns) else {
@@ -201,13 +228,24 @@ impl Book<'_> {
     fn take(&mut self, record: &Record) -> Result<()> {
         match record {
             Record::Syn(record) => self.syn(record),
-            Record::Listen(record) => {
-                self.enricher.expect(record.listener.inode);
+            Record::Listen(_) | Record::Close(_) => {
+                self.listener(record);
                 Ok(())
             }
+        }
+    }
+
+    /// A listener came or went.
+    fn listener(&mut self, record: &Record) {
+        match record {
+            Record::Syn(_) => {}
+            Record::Listen(record) => {
+                self.enricher.expect(record.listener.inode);
+                self.assessor.opened(record);
+            }
             Record::Close(record) => {
+                self.assessor.closed(record, &self.enricher);
                 self.closing.push(*record);
-                Ok(())
             }
         }
     }
@@ -217,7 +255,12 @@ impl Book<'_> {
             self.not_shown += 1;
             return Ok(());
         }
-        let event = self.enricher.event(record);
+        let mut event = self.enricher.event(record);
+        self.assessor.assess(record, &mut event, &mut self.enricher);
+        *self
+            .verdicts
+            .entry((event.verdict, event.reason))
+            .or_default() += 1;
         if !filter::passes(self.filter, &event) {
             self.filtered += 1;
             return Ok(());
@@ -279,7 +322,9 @@ impl Book<'_> {
         }
         // The kernel's counters are exact whatever was lost, but know nothing of a
         // filter that asks about events.
-        let by_event = !self.filter.matched.is_empty();
+        let by_event = !self.filter.matched.is_empty()
+            || !self.filter.verdict.is_empty()
+            || self.filter.only_alerts;
         let mut lines: Vec<ListenerLine> = self
             .tallies
             .iter()
@@ -303,6 +348,13 @@ impl Book<'_> {
         if stats.listeners_full > 0 {
             notes.push("More listeners than sockpick keeps: some have no lasting id.".to_owned());
         }
+        if self.assessor.forgotten() > 0 {
+            notes.push(format!(
+                "{} closed listeners were forgotten before their time: too many closed within \
+                 the hold time, so some uncovered SYNs may have passed as ok.",
+                self.assessor.forgotten()
+            ));
+        }
         if self.malformed > 0 {
             notes.push(format!(
                 "{} records could not be read; they are counted as lost in the queue.",
@@ -319,6 +371,7 @@ impl Book<'_> {
                 refused: stats.refused,
                 lost: self.reported.into_iter().collect(),
             },
+            verdicts: self.verdicts.into_iter().collect(),
             listeners: lines,
             notes,
         }
