@@ -1,7 +1,7 @@
 //! Adds to a record what the kernel did not say: names, owners, wall-clock time.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -34,12 +34,20 @@ pub struct Enricher {
     namespaces: Namespaces,
     processes: Processes,
     listeners: HashMap<u64, Known>,
-    groups: HashMap<(u64, u32, u16), u32>,
+    groups: HashMap<(u64, u32, u16), Group>,
     /// Of the namespace asked for last.
     steering: HashMap<u32, (Instant, Arc<[Program]>)>,
     next_group: u32,
     /// Wall-clock time minus `CLOCK_MONOTONIC`, in nanoseconds.
     wall_offset: i64,
+}
+
+/// A reuseport group, kept under the address that the kernel has it at.
+struct Group {
+    number: u32,
+    /// Members seen that have not closed: when the last is gone, the address may be
+    /// another group's.
+    members: HashSet<u64>,
 }
 
 /// What is remembered of a listener between SYNs.
@@ -239,6 +247,12 @@ impl Enricher {
         nanoseconds(nix::time::ClockId::CLOCK_MONOTONIC).unsigned_abs()
     }
 
+    /// A listener left the table; a lookup on another CPU may still end with it.
+    pub fn closed(&mut self, listener: &abi::Listener) {
+        self.groups
+            .retain(|_, group| !group.members.remove(&listener.stamp) || !group.members.is_empty());
+    }
+
     /// A listener went: nothing of it needs to be remembered.
     pub fn forget(&mut self, listener: &abi::Listener) {
         self.listeners.remove(&listener.stamp);
@@ -336,13 +350,19 @@ impl Enricher {
         }
         let key = (record.group, record.listener.netns, record.listener.port);
         let next = &mut self.next_group;
-        let group = *self.groups.entry(key).or_insert_with(|| {
+        let group = self.groups.entry(key).or_insert_with(|| {
             let number = *next;
             *next += 1;
-            number
+            Group {
+                number,
+                members: HashSet::new(),
+            }
         });
+        if record.listener.closed == 0 {
+            group.members.insert(record.listener.stamp);
+        }
         Some(Reuseport {
-            group,
+            group: group.number,
             size: record.group_size,
             member: (record.member != u16::MAX).then_some(record.member),
             program_id: (record.prog_id != 0).then_some(record.prog_id),

@@ -4,7 +4,10 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
-use super::table::{alert::word, printable, stage_word};
+use super::{
+    printable,
+    table::{alert::word, stage_word},
+};
 use crate::event::{Queue, Reason, Stage, Verdict};
 
 /// Columns that no line goes beyond, as far as it can be broken or cut.

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use anstyle::{AnsiColor, Style};
@@ -15,7 +14,7 @@ mod line;
 
 use line::{COLUMNS, Cell, Line, MATCH, push_endpoint, push_number};
 
-use super::Sink;
+use super::{Sink, bound, printable};
 use crate::event::{
     Event, Item, Listener, ListenerId, Lost, Match, Netns, Owner, Reuseport, Stage, Time, Via,
 };
@@ -274,21 +273,6 @@ fn dash() -> String {
     "-".to_owned()
 }
 
-/// Where a listener is bound, as `ss` writes it: `*%eth0:80`, `[::]:80`.
-fn bound(listener: &Listener) -> String {
-    place(listener.address, listener.port, listener.device.as_deref())
-}
-
-fn place(address: IpAddr, port: u16, device: Option<&str>) -> String {
-    let device = device.map(printable);
-    let (mark, device) = device.map_or(("", Cow::Borrowed("")), |device| ("%", device));
-    match address {
-        IpAddr::V4(any) if any.is_unspecified() => format!("*{mark}{device}:{port}"),
-        IpAddr::V4(address) => format!("{address}{mark}{device}:{port}"),
-        IpAddr::V6(address) => format!("[{address}]{mark}{device}:{port}"),
-    }
-}
-
 /// The words for match and via, and their colour.
 fn chosen(event: &Event) -> (String, Style) {
     let (fit, style) = match (event.matched, &event.listener) {
@@ -341,15 +325,6 @@ fn namespace(netns: &Netns) -> Cow<'_, str> {
     match &netns.name {
         Some(name) => printable(name),
         None => Cow::Owned(netns.inode.to_string()),
-    }
-}
-
-/// A text that a process chose, without what would steer the terminal.
-pub(super) fn printable(text: &str) -> Cow<'_, str> {
-    if text.contains(char::is_control) {
-        Cow::Owned(text.replace(char::is_control, "\u{fffd}"))
-    } else {
-        Cow::Borrowed(text)
     }
 }
 

@@ -16,11 +16,11 @@ use crate::{
     cli::{TraceArgs, UserFilterArgs},
     decode::Record,
     enrich::{Enricher, comm},
-    event::{Endpoint, Item, Lost, Queue, Reason, Reuseport, SCHEMA, Stage, Verdict},
-    judge, listeners,
+    event::{Item, Lost, Queue, Reason, Reuseport, SCHEMA, Stage, Verdict},
+    listeners,
     probes::loader::Programs,
     sinks::{
-        Sink,
+        Sink, bound,
         summary::{ListenerLine, Summary, Totals},
     },
     source::Source,
@@ -66,6 +66,10 @@ struct Tally {
     listener: Listener,
     group: Option<Reuseport>,
     queue: Option<Queue>,
+    /// Who held it when it closed.
+    owner: Option<String>,
+    /// Where it is bound, as it is to be shown.
+    endpoint: String,
     /// SYNs shown.
     shown: u64,
     /// Kernel time of the last one.
@@ -245,6 +249,7 @@ impl Book<'_> {
             }
             Record::Close(record) => {
                 self.assessor.closed(record, &self.enricher);
+                self.enricher.closed(&record.listener);
                 self.closing.push(*record);
             }
         }
@@ -273,6 +278,8 @@ impl Book<'_> {
                     listener: record.listener,
                     group: None,
                     queue: None,
+                    owner: None,
+                    endpoint: bound(listener),
                     shown: 0,
                     last_ns: 0,
                 });
@@ -307,10 +314,12 @@ impl Book<'_> {
 
     /// A listener closed, and no SYN can reach it any more.
     fn gone(&mut self, last: &Listener) {
+        let owner = self.owner(last.stamp, last);
         self.enricher.forget(last);
         if let Some(tally) = self.tallies.get_mut(&last.stamp) {
             tally.listener = *last;
             tally.listener.closed = 1;
+            tally.owner = Some(owner);
         }
     }
 
@@ -330,7 +339,7 @@ impl Book<'_> {
             .iter()
             .map(|(stamp, tally)| ListenerLine {
                 netns: tally.listener.netns,
-                endpoint: endpoint(&tally.listener),
+                endpoint: tally.endpoint.clone(),
                 group: tally.group.map(|group| group.group),
                 member: tally.group.and_then(|group| group.member),
                 syns: if by_event {
@@ -339,7 +348,10 @@ impl Book<'_> {
                     tally.listener.syns
                 },
                 queue: tally.queue,
-                owner: self.owner(*stamp, &tally.listener),
+                owner: tally
+                    .owner
+                    .clone()
+                    .unwrap_or_else(|| self.owner(*stamp, &tally.listener)),
                 closed: tally.listener.closed != 0,
             })
             .collect();
@@ -400,7 +412,7 @@ impl Book<'_> {
             let size = last.group.map_or(0, |group| group.size);
             let line = ListenerLine {
                 netns: last.listener.netns,
-                endpoint: endpoint(&last.listener),
+                endpoint: last.endpoint.clone(),
                 group: Some(number),
                 ..ListenerLine::default()
             };
@@ -429,18 +441,5 @@ impl Book<'_> {
             }
             _ => String::new(),
         }
-    }
-}
-
-fn endpoint(listener: &Listener) -> String {
-    let address = judge::bound_address(listener);
-    if address.is_unspecified() && address.is_ipv4() {
-        format!("*:{}", listener.port)
-    } else {
-        Endpoint {
-            address,
-            port: listener.port,
-        }
-        .to_string()
     }
 }

@@ -4,8 +4,11 @@ use std::fmt::Write as _;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{holder, place, printable};
-use crate::event::{Event, Other, Owner, Reason, Time, Verdict};
+use super::holder;
+use crate::{
+    event::{Event, Other, Owner, Reason, Time, Verdict},
+    sinks::{place, printable},
+};
 
 /// What is said of a misdirected or uncovered SYN.
 pub(super) fn text(event: &Event, zone: &TimeZone) -> String {
@@ -88,7 +91,7 @@ fn sentence(reason: Reason) -> &'static str {
     match reason {
         Reason::RestartGap => "closed, not back",
         Reason::LegacyOrder => "stands later in the port's chain",
-        Reason::DevOrder => "bound to the device, but the order of start decides",
+        Reason::DevOrder => "order of start decides",
         Reason::DevMismatch => "bound to another device",
         Reason::VrfScope => "not bound to the packet's VRF",
         Reason::DualStack => "IPv4 listener gone",
