@@ -375,6 +375,10 @@ pub struct ListenerRecord {
     pub ktime_ns: u64,
     /// Address of the `struct sock`: its key in `LISTENERS`.
     pub sock: u64,
+    /// Connections waiting in its accept queue.
+    pub queue_len: u32,
+    /// Keeps `listener` eight-byte aligned.
+    pub reserved: u32,
     /// The listener.
     pub listener: Listener,
 }
@@ -414,10 +418,10 @@ pub struct Stats {
 const _: () = {
     assert!(size_of::<Listener>() == 120);
     assert!(size_of::<SynRecord>() == 232);
-    assert!(size_of::<ListenerRecord>() == 144);
+    assert!(size_of::<ListenerRecord>() == 152);
     assert!(size_of::<Config>().is_multiple_of(4));
     assert!(core::mem::offset_of!(SynRecord, listener) == 112);
-    assert!(core::mem::offset_of!(ListenerRecord, listener) == 24);
+    assert!(core::mem::offset_of!(ListenerRecord, listener) == 32);
     assert!(core::mem::offset_of!(Listener, syns) == 112);
     // The programs move addresses as words.
     assert!(core::mem::offset_of!(Listener, addr).is_multiple_of(8));

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use sockpick::event::{
-    Backend, Endpoint, Event, Expected, Family, Item, Listener, ListenerId, Lost, Match, Netns,
-    Other, Owner, Process, Queue, Reason, Reuseport, SCHEMA, Stage, Time, Verdict, Via,
+    Backend, Endpoint, Event, Expected, Family, GroupAddress, GroupHealth, Item, Listener,
+    ListenerId, Lost, Match, MemberHealth, Netns, Other, Owner, Process, Queue, Reason, Reuseport,
+    SCHEMA, Stage, Time, Verdict, Via,
 };
 use sockpick::sinks::{Sink, json::Json, summary, table::Table};
 
@@ -308,6 +309,7 @@ fn summary_of_a_session() {
             line("*:80", Some(1), None, 0),
             other,
         ],
+        health: vec![health()],
         notes: vec![
             "short.".to_owned(),
             "one that goes on ".repeat(10) + "and then ends.",
@@ -319,6 +321,37 @@ fn summary_of_a_session() {
         "{text}"
     );
     insta::assert_snapshot!(text);
+}
+
+fn health() -> GroupHealth {
+    let member = |syns, unbalanced, short_lived| MemberHealth {
+        id: Some(ListenerId(0x1f_0000_002a)),
+        inode: None,
+        syns,
+        fair: 500.0,
+        unbalanced,
+        short_lived,
+        opened_ns: None,
+        closed_ns: None,
+        destroyed: 0,
+    };
+    GroupHealth {
+        schema: SCHEMA,
+        health: "reuseport",
+        netns: OWN_NETNS,
+        listener: GroupAddress {
+            address: [0; 4].into(),
+            port: 80,
+            device: 0,
+        },
+        syns: 1005,
+        destroyed: 3,
+        members: vec![
+            member(600, true, false),
+            member(400, false, false),
+            member(5, false, true),
+        ],
+    }
 }
 
 #[test]

@@ -9,8 +9,9 @@ use jsonschema::Validator;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sockpick::event::{
-    Backend, Endpoint, Event, Expected, Family, Item, Listener, ListenerId, Lost, Match, Netns,
-    Other, Owner, Process, Program, Queue, Reason, Reuseport, SCHEMA, Stage, Time, Verdict, Via,
+    Backend, Endpoint, Event, Expected, Family, GroupAddress, GroupHealth, Item, Listener,
+    ListenerId, Lost, Match, MemberHealth, Netns, Other, Owner, Process, Program, Queue, Reason,
+    Reuseport, SCHEMA, Stage, Time, Verdict, Via,
 };
 use sockpick::sinks::{Sink, json::Json};
 
@@ -206,6 +207,38 @@ fn every_word_is_in_the_schema() {
 }
 
 #[test]
+fn a_health_record_is_in_the_schema() {
+    let member = MemberHealth {
+        id: Some(ListenerId(0x1f_0000_002a)),
+        inode: Some(48_213),
+        syns: 700,
+        fair: 600.0,
+        unbalanced: true,
+        short_lived: false,
+        opened_ns: None,
+        closed_ns: None,
+        destroyed: 0,
+    };
+    let health = GroupHealth {
+        schema: SCHEMA,
+        health: "reuseport",
+        netns: 4_026_531_840,
+        listener: GroupAddress {
+            address: [0; 4].into(),
+            port: 80,
+            device: 0,
+        },
+        syns: 1200,
+        destroyed: 0,
+        members: vec![member],
+    };
+    let line = lines(&[Item::Health(health)]);
+    assert!(DOCUMENTATION.contains(line.trim_end()), "{line}");
+    let line = serde_json::from_str(&line).expect("JSON");
+    validator().validate(&line).expect("valid");
+}
+
+#[test]
 fn what_a_later_version_adds_is_let_through() {
     let mut line = value(Item::Syn(example()));
     line["added"] = json!({ "later": 1 });
@@ -268,7 +301,10 @@ fn the_documentation_is_complete() {
         DOCUMENTATION.contains(&format!("```json\n{example}\n```\n")),
         "{example}"
     );
-    for (path, words) in ["event", "lost"].iter().flat_map(|part| fields(part, "")) {
+    for (path, words) in ["event", "lost", "health"]
+        .iter()
+        .flat_map(|part| fields(part, ""))
+    {
         let row = format!("\n| `{path}` | ");
         assert!(DOCUMENTATION.contains(&row), "{path}");
         for word in words {

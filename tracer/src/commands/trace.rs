@@ -1,5 +1,6 @@
 //! `sockpick trace`: sets the session up, runs it, and sums it up.
 
+mod book;
 mod filter;
 mod session;
 
@@ -121,7 +122,15 @@ async fn trace(
     enricher.prepare(inventory.listeners.iter().map(|listener| listener.inode));
     assessor.present(&inventory);
     let source = Source::new(ring, args.probes.flush_interval)?;
-    let mut session = Session::begin(programs, source, enricher, assessor, sink(args), args)?;
+    let mut session = Session::begin(
+        programs,
+        source,
+        enricher,
+        assessor,
+        &inventory,
+        sink(args),
+        args,
+    )?;
     announce(&session.programs().plan, &inventory, mechanism);
     let gone = reader_gone();
     tokio::pin!(gone);

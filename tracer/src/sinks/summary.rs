@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use super::{
-    printable,
+    place, printable,
     table::{alert::word, stage_word},
 };
-use crate::event::{Queue, Reason, Stage, Verdict};
+use crate::event::{GroupHealth, Queue, Reason, Stage, Verdict};
 
 /// Columns that no line goes beyond, as far as it can be broken or cut.
 const WIDTH: usize = 120;
@@ -24,6 +24,8 @@ pub struct Summary {
     pub verdicts: Vec<((Verdict, Option<Reason>), u64)>,
     /// The listeners, in any order.
     pub listeners: Vec<ListenerLine>,
+    /// How the groups fared.
+    pub health: Vec<GroupHealth>,
     /// Remarks, a sentence each.
     pub notes: Vec<String>,
 }
@@ -85,6 +87,9 @@ impl fmt::Display for Summary {
             let known = self.known();
             self.table(f, known)?;
             self.sums(f, known)?;
+        }
+        for group in &self.health {
+            healthy(group).iter().try_for_each(|note| wrap(f, note))?;
         }
         self.notes.iter().try_for_each(|note| wrap(f, note))
     }
@@ -308,6 +313,41 @@ fn write_rows(f: &mut fmt::Formatter<'_>, rows: &[Row]) -> fmt::Result {
         writeln!(f, "{}", text.trim_end())?;
     }
     Ok(())
+}
+
+/// What is not as it should be in a group, a sentence each.
+fn healthy(group: &GroupHealth) -> Vec<String> {
+    let place = place(group.listener.address, group.listener.port, None);
+    let mut said = Vec::new();
+    for member in group.members.iter().filter(|member| member.unbalanced) {
+        let name = member
+            .id
+            .map_or_else(|| "that was given none".to_owned(), |id| id.to_string());
+        said.push(format!(
+            "{place}: member {name} was given {} SYNs, its fair share is {:.0}: more than four \
+             standard deviations off, so not by chance.",
+            member.syns, member.fair
+        ));
+    }
+    let short = || group.members.iter().filter(|member| member.short_lived);
+    let (count, taken) = (
+        short().count(),
+        short().map(|member| member.syns).sum::<u64>(),
+    );
+    if count > 0 {
+        said.push(format!(
+            "{place}: {count} members came and went within ten seconds, and took {} with them.",
+            syns(taken.into())
+        ));
+    }
+    if group.destroyed > 0 {
+        said.push(format!(
+            "{place}: {} connections waited for accept() when their listener closed; the kernel \
+             resets them, unless net.ipv4.tcp_migrate_req is set.",
+            group.destroyed
+        ));
+    }
+    said
 }
 
 fn cut(text: &str, width: usize) -> String {

@@ -240,6 +240,8 @@ impl<W: Write> Sink for Table<W> {
         match item {
             Item::Syn(event) => self.syn(event),
             Item::Lost(lost) => self.lost(lost),
+            // The summary tells people.
+            Item::Health(_) => Ok(()),
         }
     }
 
