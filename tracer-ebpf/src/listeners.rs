@@ -37,6 +37,11 @@ pub(crate) fn known(sk: KernelPtr) -> Option<&'static mut Listener> {
 #[inline(always)]
 pub(crate) fn of(sk: KernelPtr, stats: &mut Stats) -> Option<&'static mut Listener> {
     if let Some(entry) = known(sk) {
+        // A new socket may have the address of one that closed, and be met before its
+        // listen() returns.
+        if entry.closed != 0 && entry.inode != inode(sk) {
+            return replace(sk, stats);
+        }
         return Some(entry);
     }
     let new = read(sk)?;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -207,13 +208,7 @@ impl Enricher {
             .filter(|owners| !owners.is_empty())
             .unwrap_or_else(|| match raw.listen_pid {
                 0 => Arc::from([]),
-                pid => Arc::from([Owner {
-                    pid,
-                    comm: comm(&raw.listen_comm),
-                    exe: None,
-                    unit: None,
-                    container: None,
-                }]),
+                _ => Arc::from([as_listened(raw)]),
             })
     }
 
@@ -370,13 +365,29 @@ impl Enricher {
     }
 }
 
-/// Who called `listen()` and holds the socket still, in place of owners that a scan of
-/// /proc has not found (yet).
+/// Who called `listen()`, in place of owners that a scan of /proc has not found (yet):
+/// if it holds the socket, or has ended since. One that lives and does not hold it has
+/// handed it on.
 fn listen_caller(processes: &Processes, raw: &abi::Listener) -> Arc<[Owner]> {
-    processes
-        .holder(raw.inode, raw.listen_pid)
-        .into_iter()
-        .collect()
+    if let Some(owner) = processes.holder(raw.inode, raw.listen_pid) {
+        return Arc::from([owner]);
+    }
+    let ended = !Path::new(&format!("/proc/{}", raw.listen_pid)).exists();
+    if raw.listen_pid == 0 || !ended {
+        return Arc::from([]);
+    }
+    Arc::from([as_listened(raw)])
+}
+
+/// The process that called `listen()`, as far as the kernel told.
+fn as_listened(raw: &abi::Listener) -> Owner {
+    Owner {
+        pid: raw.listen_pid,
+        comm: comm(&raw.listen_comm),
+        exe: None,
+        unit: None,
+        container: None,
+    }
 }
 
 /// A `comm` as text, up to its first zero.

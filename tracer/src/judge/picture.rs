@@ -19,6 +19,9 @@ use crate::event::Owner;
 /// [`Picture::forgotten`] counts.
 const MOST_GONE: usize = 16_384;
 
+/// How many ids of closed sockets are kept, so that none is taken for an open one.
+const CLOSED_IDS: usize = 1024;
+
 /// What names a socket between its opening and its closing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Name {
@@ -75,6 +78,7 @@ pub struct Picture {
     places: HashMap<Key, Vec<Place>>,
     names: HashMap<Name, Bound>,
     closings: VecDeque<(u64, Key)>,
+    closed_ids: VecDeque<u64>,
     hold_ns: u64,
     forgotten: u64,
 }
@@ -87,6 +91,7 @@ impl Picture {
             places: HashMap::new(),
             names: HashMap::new(),
             closings: VecDeque::new(),
+            closed_ids: VecDeque::new(),
             hold_ns,
             forgotten: 0,
         }
@@ -120,12 +125,8 @@ impl Picture {
         if known == Some(&bound) {
             return;
         }
-        let at = self.places.get(&key(&bound)).into_iter().flatten();
-        let closed = at
-            .filter_map(|place| place.gone.as_ref())
-            .any(|gone| gone.socket.id == socket.id);
         // A lookup on another CPU may end with it while it closes.
-        if !closed {
+        if !self.closed_ids.contains(&socket.id) {
             self.opened(bound, socket);
         }
     }
@@ -135,6 +136,10 @@ impl Picture {
         let name = name(bound, &socket);
         // Where it was bound when it was last looked at.
         let bound = self.names.get(&name).copied().unwrap_or(*bound);
+        if self.closed_ids.len() >= CLOSED_IDS {
+            self.closed_ids.pop_front();
+        }
+        self.closed_ids.push_back(socket.id);
         let opened_ns = self.remove(name, &bound).map(|live| live.opened_ns);
         let place = self.place(bound);
         place.gone = Some(Gone {

@@ -6,8 +6,10 @@ use std::hash::Hash;
 
 use anyhow::Result;
 
+use crate::alerts;
 use crate::context::{Context, Failure};
 use crate::event::{Event, Listener};
+use crate::ledger::{WantVerdict, is_alert};
 use crate::trace::Recorded;
 use crate::want::{AcceptedBy, Want, WantGroup, WantListener, Wants};
 
@@ -84,14 +86,24 @@ fn pair<'a>(
             .partition(|event| during.contains(&event.ktime_ns));
         match mine.as_slice() {
             [event] => pairs.push((want, *event)),
-            mine => missing.push(format!(
-                "{} -> {} ({:?}): {} events in its time, {} at other times, instead of one",
-                attempt.client,
-                attempt.destination,
-                attempt.outcome,
-                mine.len(),
-                others.len()
-            )),
+            mine => {
+                if want
+                    .verdict
+                    .any_of
+                    .iter()
+                    .all(|(verdict, _)| is_alert(verdict))
+                {
+                    alerts::missed();
+                }
+                missing.push(format!(
+                    "{} -> {} ({:?}): {} events in its time, {} at other times, instead of one",
+                    attempt.client,
+                    attempt.destination,
+                    attempt.outcome,
+                    mine.len(),
+                    others.len()
+                ));
+            }
         }
         *all = others;
     }
@@ -122,6 +134,7 @@ fn differences(cx: &Context, want: &Want, event: &Event) -> Vec<String> {
     all.check("backend", cx.event_backend(), event.backend.as_str());
     all.check("match", want.matched, &event.matched);
     all.check("via", want.via, &event.via);
+    verdict_of(&mut all, &want.verdict, event);
     all.check("ifindex", want.interface.0, event.ifindex);
     let name = event.ifname.as_deref();
     // The name is known wherever sockpick knows a process of that namespace.
@@ -150,6 +163,46 @@ fn differences(cx: &Context, want: &Want, event: &Event) -> Vec<String> {
         }
     }
     all.0
+}
+
+/// Verdict, reason, and who is expected.
+fn verdict_of(all: &mut Differences, want: &WantVerdict, event: &Event) {
+    alerts::count(want, &event.verdict);
+    let reason = event.reason.as_deref();
+    let fits = |(verdict, because): &(&str, Option<&str>)| {
+        *verdict == event.verdict && (because.is_none() || *because == reason)
+    };
+    if !want.any_of.iter().any(fits) {
+        let said = (&event.verdict, reason);
+        all.0.push(format!(
+            "verdict is one of {:?}, said {said:?}",
+            want.any_of
+        ));
+    }
+    if (event.verdict == "ok") != reason.is_none() {
+        all.0
+            .push(format!("{} has the reason {reason:?}", event.verdict));
+    }
+    if event.reason.as_deref() == Some("bpf_sk_lookup") && event.listener.is_some() {
+        let programs = event.steered_by.as_deref().unwrap_or_default();
+        if programs.is_empty() || programs.iter().any(|program| program.id == 0) {
+            all.0.push(format!("steered by {programs:?}"));
+        }
+    }
+    if !is_alert(&event.verdict) {
+        return;
+    }
+    let service = event.expected.as_ref().and_then(|e| e.service.as_deref());
+    all.check("expected.service", want.service, service);
+    let listener = event.expected.as_ref().and_then(|e| e.listener.as_ref());
+    let inode = listener.and_then(|listener| listener.inode);
+    let named = inode.is_some_and(|inode| want.expected.contains(&inode));
+    if !named && !(want.expected.is_empty() && listener.is_none()) {
+        all.0.push(format!(
+            "expected listener is one of {:?}, said {inode:?}",
+            want.expected
+        ));
+    }
 }
 
 /// RFC 3339 in UTC with nanoseconds.

@@ -60,6 +60,10 @@ pub(crate) struct Event {
     #[serde(rename = "match")]
     pub(crate) matched: String,
     pub(crate) via: String,
+    pub(crate) verdict: String,
+    pub(crate) reason: Option<String>,
+    pub(crate) expected: Option<Expected>,
+    pub(crate) steered_by: Option<Vec<Program>>,
     pub(crate) listener: Option<Listener>,
     pub(crate) reuseport: Option<Reuseport>,
     pub(crate) backend: String,
@@ -99,6 +103,25 @@ pub(crate) struct Listener {
     pub(crate) queue: Queue,
     pub(crate) owners: Vec<Owner>,
     pub(crate) accepted_by: Option<Process>,
+}
+
+/// Who should have had it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Expected {
+    pub(crate) service: Option<String>,
+    pub(crate) listener: Option<Other>,
+}
+
+/// A listener that did not get it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Other {
+    pub(crate) inode: Option<u64>,
+}
+
+/// A program that steered.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Program {
+    pub(crate) id: u32,
 }
 
 /// Its accept queue.

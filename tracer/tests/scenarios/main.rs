@@ -7,6 +7,7 @@
 
 #![cfg(target_os = "linux")]
 
+mod alerts;
 mod attempt;
 mod bpf;
 mod btf;
@@ -16,6 +17,7 @@ mod compare;
 mod context;
 mod event;
 mod kernel;
+mod ledger;
 mod listen;
 mod load;
 mod netns;

@@ -15,6 +15,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use crate::alerts::Alerts;
 use crate::cases::{self, Scenario};
 use crate::context::{AUTO, Context, Failure, Skip};
 use crate::kernel;
@@ -73,6 +74,7 @@ pub(crate) fn all(asked: &All) -> Result<ExitCode> {
     // Whatever a scenario leaves running becomes our child, so that we can end it.
     prctl::set_child_subreaper(true)?;
     let mut tally = Tally::default();
+    let mut alerts = Alerts::default();
     let doctor = if asked.ground_truth {
         None
     } else {
@@ -82,10 +84,11 @@ pub(crate) fn all(asked: &All) -> Result<ExitCode> {
         None => vec!["none".to_owned()],
         Some(doctor) => backends(doctor, asked, &mut tally)?,
     };
-    for backend in &backends {
-        for scenario in &scenarios {
+    for (at, backend) in backends.iter().enumerate() {
+        for scenario in scenarios.iter().filter(|one| at == 0 || !one.once) {
             let start = Instant::now();
-            let outcome = run_one(scenario, backend, asked.ground_truth)?;
+            let (outcome, counted) = run_one(scenario, backend, asked.ground_truth)?;
+            alerts.add(counted);
             tally.note(backend, scenario.name, &outcome, start.elapsed());
         }
     }
@@ -93,6 +96,7 @@ pub(crate) fn all(asked: &All) -> Result<ExitCode> {
         let report = json!({"kernel": kernel::release()?, "hooks": doctor["hooks"]});
         println!("REPORT {report}");
     }
+    println!("{alerts}");
     let Tally {
         passed,
         failed,
@@ -152,7 +156,7 @@ fn backends(doctor: &Value, asked: &All, tally: &mut Tally) -> Result<Vec<String
 }
 
 /// Runs one scenario in a process of its own.
-fn run_one(scenario: &Scenario, backend: &str, ground_truth: bool) -> Result<Outcome> {
+fn run_one(scenario: &Scenario, backend: &str, ground_truth: bool) -> Result<(Outcome, Alerts)> {
     let said = std::env::temp_dir().join(format!("scenario-{}", std::process::id()));
     let file = File::create(&said).context("cannot write a temporary file")?;
     let mut command = Command::new(std::env::current_exe()?);
@@ -177,7 +181,8 @@ fn run_one(scenario: &Scenario, backend: &str, ground_truth: bool) -> Result<Out
     let text = std::fs::read(&said)?;
     std::fs::remove_file(&said)?;
     let text = String::from_utf8_lossy(&text).into_owned();
-    Ok(match status {
+    let counted = text.lines().find_map(Alerts::parse).unwrap_or_default();
+    let outcome = match status {
         Ok(status) if status.success() => Outcome::Passed,
         Ok(status) if status.code() == Some(SKIPPED.into()) => {
             Outcome::Skipped(text.lines().last().unwrap_or_default().to_owned())
@@ -188,7 +193,8 @@ fn run_one(scenario: &Scenario, backend: &str, ground_truth: bool) -> Result<Out
             "not done within {} s\n{text}",
             scenario.limit.as_secs()
         )),
-    })
+    };
+    Ok((outcome, counted))
 }
 
 /// Ends what a scenario left behind: our children now, because their parents are gone.
@@ -223,7 +229,9 @@ pub(crate) fn one(asked: &One) -> ExitCode {
     // Before 5.11 maps and programs count as locked memory, everybody's together. Later
     // kernels do not care, so neither does a failure.
     let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
-    let Err(error) = (scenario.run)(&cx) else {
+    let result = (scenario.run)(&cx);
+    println!("{}", Alerts::counted());
+    let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
     if let Some(skip) = error.downcast_ref::<Skip>() {

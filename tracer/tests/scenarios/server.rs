@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result, bail};
 use socket2::Socket;
 
+use crate::kernel::monotonic_ns;
 use crate::listen::{Hello, Listen, Opened};
 use crate::netns::Netns;
 use crate::serve::Accepting;
@@ -21,6 +22,8 @@ pub(crate) struct Server {
     pub(crate) hello: Hello,
     /// Namespace it listens in.
     pub(crate) netns: u64,
+    /// `CLOCK_MONOTONIC` before and after it began to listen.
+    pub(crate) started: (u64, u64),
     runs: Runs,
 }
 
@@ -48,6 +51,7 @@ impl Server {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(arguments(&listen)).args(more);
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let before = monotonic_ns()?;
         let mut child = command.spawn().context("cannot start a server")?;
         let mut output = BufReader::new(child.stdout.take().context("no pipe")?);
         let mut line = String::new();
@@ -58,6 +62,7 @@ impl Server {
             listen,
             hello,
             netns: Netns::current()?.inode,
+            started: (before, monotonic_ns()?),
             runs: Runs::Process(child, output),
         })
     }
@@ -65,7 +70,9 @@ impl Server {
     /// Listens in this process, in this thread's namespace, and accepts in a new thread;
     /// for scenarios that need the sockets themselves.
     pub(crate) fn inside(listen: Listen) -> Result<Self> {
+        let before = monotonic_ns()?;
         let sockets = listen.open()?;
+        let started = (before, monotonic_ns()?);
         let copies = sockets.iter().map(Socket::try_clone);
         let copies = copies.collect::<std::io::Result<Vec<_>>>()?;
         let (reader, writer) = nix::unistd::pipe()?;
@@ -80,6 +87,7 @@ impl Server {
             listen,
             hello,
             netns: Netns::current()?.inode,
+            started,
             runs: Runs::Thread {
                 sockets,
                 control: Some(writer),

@@ -27,16 +27,24 @@ pub(crate) struct Socket {
     pub(crate) backlog: u32,
     /// Is in a reuseport group.
     pub(crate) reuseport: bool,
+    /// Tells its group from earlier ones that were bound alike, where there were any.
+    pub(crate) generation: u64,
 }
 
 /// The kernel puts two reuseport sockets of one user into one group if these agree.
-pub(crate) type GroupKey = (u64, SocketAddr, bool, Option<String>);
+pub(crate) type GroupKey = (u64, SocketAddr, bool, Option<String>, u64);
 
 impl Socket {
     /// The group it belongs to, if it is in one.
     pub(crate) fn group(&self) -> GroupKey {
         let device = self.device.clone();
-        (self.netns, self.address, self.v6only, device)
+        (
+            self.netns,
+            self.address,
+            self.v6only,
+            device,
+            self.generation,
+        )
     }
 
     /// How a packet for `destination` fits it, as `match` says it.
@@ -87,6 +95,7 @@ impl Truth {
                 device: server.listen.device.clone(),
                 backlog: server.listen.backlog,
                 reuseport: server.listen.reuseport,
+                generation: 0,
             })
         });
         Self {

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::attempt::{Attempt, Outcome};
 use crate::client::pending;
+use crate::ledger::{Ledger, WantVerdict};
 use crate::truth::{GroupKey, Socket, Truth};
 
 /// What a scenario knows beyond its listeners.
@@ -24,6 +25,8 @@ pub(crate) struct Expect {
     /// The first connection that a process accepts from a listener need not name it as an
     /// owner: it inherited the listener after sockpick looked.
     pub(crate) new_heirs: bool,
+    /// The verdict; by default `ok`, `refused` or `steered` by how the attempt ended.
+    pub(crate) verdict: Option<WantVerdict>,
 }
 
 impl Default for Expect {
@@ -35,6 +38,7 @@ impl Default for Expect {
             sequential: true,
             netns_name: None,
             new_heirs: false,
+            verdict: None,
         }
     }
 }
@@ -54,6 +58,8 @@ pub(crate) struct Want {
     pub(crate) netns_name: Option<String>,
     /// The listener; `None` if there is none.
     pub(crate) listener: Option<WantListener>,
+    /// Verdict, reason, whom it expects.
+    pub(crate) verdict: WantVerdict,
 }
 
 /// What it has to say about the listener.
@@ -121,6 +127,22 @@ impl Wants {
         Ok(())
     }
 
+    /// As [`Wants::add`], with the verdicts that the ledger says.
+    pub(crate) fn add_judged(
+        &mut self,
+        ledger: &Ledger,
+        attempts: &[Attempt],
+        expect: &Expect,
+    ) -> Result<()> {
+        let truth = ledger.truth();
+        for attempt in attempts {
+            let mut want = self.want(&truth, attempt, expect)?;
+            want.verdict = ledger.verdict(attempt, &expect.interface.1)?;
+            self.all.push(want);
+        }
+        Ok(())
+    }
+
     fn want(&mut self, truth: &Truth, attempt: &Attempt, expect: &Expect) -> Result<Want> {
         let inode = match &attempt.outcome {
             Outcome::Answered(identity) => Some(identity.inode),
@@ -138,6 +160,7 @@ impl Wants {
             interface: expect.interface.clone(),
             netns_name: expect.netns_name.clone(),
             listener: None,
+            verdict: WantVerdict::is("refused", None),
         };
         if let (Some(inode), Some(identity)) = (inode, attempt.identity()) {
             let Some(socket) = truth.socket(inode) else {
@@ -150,6 +173,15 @@ impl Wants {
                 _ => want.via,
             };
             want.listener = Some(listener);
+            want.verdict = match want.via {
+                "sk_lookup" => WantVerdict::is("steered", Some("bpf_sk_lookup")),
+                "sk_assign" => WantVerdict::is("steered", Some("sk_assign")),
+                "tproxy" => WantVerdict::is("steered", Some("tproxy")),
+                _ => WantVerdict::is("ok", None),
+            };
+        }
+        if let Some(verdict) = &expect.verdict {
+            want.verdict = verdict.clone();
         }
         Ok(want)
     }
@@ -215,6 +247,7 @@ impl Wants {
                 queue: Some(length),
                 group: None,
             }),
+            verdict: WantVerdict::is("ok", None),
         });
         Ok(())
     }

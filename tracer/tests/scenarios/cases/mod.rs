@@ -8,9 +8,11 @@ mod listeners;
 mod netfilter;
 mod nginx;
 mod packets;
+mod restarts;
 mod session;
 mod steering;
 mod surroundings;
+mod verdicts;
 mod volume;
 mod wrong_btf;
 
@@ -34,6 +36,15 @@ pub(crate) struct Scenario {
     pub(crate) run: fn(&Context) -> Result<()>,
     /// How long it may take, in an emulated guest.
     pub(crate) limit: Duration,
+    /// Does not depend on the backend: run with the first only.
+    pub(crate) once: bool,
+}
+
+impl Scenario {
+    const fn once(mut self) -> Self {
+        self.once = true;
+        self
+    }
 }
 
 const fn within(seconds: u64, name: &'static str, run: fn(&Context) -> Result<()>) -> Scenario {
@@ -41,6 +52,7 @@ const fn within(seconds: u64, name: &'static str, run: fn(&Context) -> Result<()
         name,
         run,
         limit: Duration::from_secs(seconds),
+        once: false,
     }
 }
 
@@ -88,9 +100,27 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("closed_pipe", session::closed_pipe),
         case("sigterm", session::sigterm),
         case("sigkill_leaves_nothing", session::sigkill_leaves_nothing),
-        within(120, "wrong_btf", wrong_btf::wrong_btf),
-        case("bad_arguments", surroundings::bad_arguments),
-        case("not_root", surroundings::not_root),
+        case("seed_story", verdicts::seed_story),
+        case("dev_order_v4", verdicts::dev_order_v4),
+        case("dev_order_v6", verdicts::dev_order_v6),
+        case("dual_stack_fallback", verdicts::dual_stack_fallback),
+        case("dev_mismatch", verdicts::dev_mismatch),
+        case("vrf_scope", verdicts::vrf_scope),
+        case("two_namespaces_verdicts", verdicts::two_namespaces_verdicts),
+        case(
+            "configured_never_started",
+            verdicts::configured_never_started,
+        ),
+        case("overlap_on_purpose", verdicts::overlap_on_purpose),
+        case("sk_lookup_steals", verdicts::sk_lookup_steals),
+        case("wrong_owner", verdicts::wrong_owner),
+        case("only_alerts", verdicts::only_alerts),
+        case("late_reader", restarts::late_reader),
+        case("died_in_the_queue", restarts::died_in_the_queue),
+        within(180, "restarts_200", restarts::restarts_200),
+        within(120, "wrong_btf", wrong_btf::wrong_btf).once(),
+        case("bad_arguments", surroundings::bad_arguments).once(),
+        case("not_root", surroundings::not_root).once(),
     ]
 }
 

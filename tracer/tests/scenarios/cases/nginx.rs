@@ -237,6 +237,7 @@ fn truth(netns: &Netns, nginx: &Nginx, listening: &[u64]) -> Result<Truth> {
         device: None,
         backlog: BACKLOG,
         reuseport: true,
+        generation: 0,
     });
     Ok(Truth {
         sockets: sockets.collect(),

@@ -1,0 +1,182 @@
+//! Listeners that come and go under load.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::verdicts::host;
+use crate::alerts;
+use crate::attempt::{Attempt, Outcome};
+use crate::client::{Client, connect};
+use crate::compare::{compare, verdict};
+use crate::context::Context;
+use crate::kernel::monotonic_ns;
+use crate::ledger::Ledger;
+use crate::listen::Listen;
+use crate::serve::set_comm;
+use crate::server::Server;
+use crate::want::{Expect, Wants};
+
+const RESTARTS: usize = 200;
+const CLIENTS: usize = 2;
+
+/// A restarts 200 times under load. Every connection's verdict agrees with who accepted it
+/// and with whether A listened just then.
+pub(crate) fn restarts_200(cx: &Context) -> Result<()> {
+    let _netns = host()?;
+    set_comm("A")?;
+    let mut ledger = Ledger::default();
+    let _b = ledger.start(Listen::new("B", "0.0.0.0:80")?.group(2))?;
+    let trace = cx.trace(&[])?;
+    let done = AtomicBool::new(false);
+    let attempts = std::thread::scope(|scope| -> Result<Vec<Attempt>> {
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| load(&done))).collect();
+        let restarted = restart(&mut ledger);
+        done.store(true, Ordering::Relaxed);
+        let mut all = Vec::new();
+        for client in clients {
+            let Ok(attempts) = client.join() else {
+                bail!("a client panicked");
+            };
+            all.extend(attempts?);
+        }
+        restarted.map(|()| all)
+    })?;
+    let recorded = trace.finish()?;
+    if cx.ground_truth {
+        return Ok(());
+    }
+    let mut problems = Vec::new();
+    let by_key: std::collections::HashMap<_, Vec<_>> =
+        recorded
+            .events
+            .iter()
+            .fold(Default::default(), |mut map, event| {
+                let events: &mut Vec<_> = map.entry(event.key()).or_insert_with(Vec::new);
+                events.push(event);
+                map
+            });
+    let mut answered = 0;
+    for attempt in &attempts {
+        let during = attempt.began_ns..=attempt.ended_ns;
+        let mine = by_key.get(&attempt.key()).into_iter().flatten();
+        let mine: Vec<_> = mine
+            .filter(|event| during.contains(&event.ktime_ns))
+            .collect();
+        // A SYN that met a listener in its last moment is dropped, and sent again: the last
+        // one counts.
+        let Some(event) = mine.last() else {
+            problems.push(format!("{} has no event", attempt.client));
+            continue;
+        };
+        // Reset in the accept queue of a listener that closed: nobody accepted it.
+        let Outcome::Answered(who) = &attempt.outcome else {
+            continue;
+        };
+        answered += 1;
+        let want = ledger.verdict(attempt, "lo")?;
+        alerts::count(&want, &event.verdict);
+        let fits = |(verdict, _): &(&str, Option<&str>)| *verdict == event.verdict;
+        if event.inode() != Some(who.inode) || !want.any_of.iter().any(fits) {
+            let (verdict, reason) = (&event.verdict, &event.reason);
+            problems.push(format!(
+                "{}: {who:?} accepted, said {:?} {verdict} {reason:?}, wanted {want:?}",
+                attempt.client,
+                event.inode()
+            ));
+        }
+    }
+    if answered < RESTARTS {
+        bail!("the scenario itself went wrong: {answered} connections were answered");
+    }
+    verdict(problems, &recorded, attempts.len())
+}
+
+fn restart(ledger: &mut Ledger) -> Result<()> {
+    for _ in 0..RESTARTS {
+        let a = Server::inside(Listen::new("A", "6.6.6.6:80")?.group(2))?;
+        ledger.opened(&a);
+        std::thread::sleep(Duration::from_millis(12));
+        ledger.stop(a)?;
+        std::thread::sleep(Duration::from_millis(6));
+    }
+    Ok(())
+}
+
+fn load(done: &AtomicBool) -> Result<Vec<Attempt>> {
+    let client = Client::to("6.6.6.6:80")?;
+    let mut attempts = Vec::new();
+    while !done.load(Ordering::Relaxed) {
+        attempts.extend(client.times(1)?);
+    }
+    Ok(attempts)
+}
+
+/// Closes 2 ms before some connections, and opens 2 ms after others, while events wait two
+/// seconds to be read.
+pub(crate) fn late_reader(cx: &Context) -> Result<()> {
+    let _netns = host()?;
+    let mut ledger = Ledger::default();
+    let _b = ledger.start(Listen::new("B", "0.0.0.0:80")?.group(1))?;
+    let trace = cx.trace(&["--flush-interval", "2s"])?;
+    let mut wants = Wants::default();
+    let unordered = Expect {
+        sequential: false,
+        new_heirs: true,
+        ..Expect::default()
+    };
+    for _ in 0..5 {
+        // Before it ever listened, and later while it does not.
+        let attempts = connect("6.6.6.6:80", 2)?;
+        wants.add_judged(&ledger, &attempts, &unordered)?;
+        std::thread::sleep(Duration::from_millis(2));
+        let a = ledger.start(Listen::new("A", "6.6.6.6:80")?.group(1))?;
+        let attempts = connect("6.6.6.6:80", 2)?;
+        wants.add_judged(&ledger, &attempts, &unordered)?;
+        ledger.stop(a)?;
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let attempts = connect("6.6.6.6:80", 2)?;
+    wants.add_judged(&ledger, &attempts, &unordered)?;
+    compare(cx, &trace.finish()?, &wants)
+}
+
+/// Connections that nobody accepted die with their listener, and are counted; so is a
+/// member that came and went.
+pub(crate) fn died_in_the_queue(cx: &Context) -> Result<()> {
+    cx.need_sockpick()?;
+    let _netns = host()?;
+    let stays = Server::start(Listen::new("stays", "0.0.0.0:80")?.group(1))?;
+    let trace = cx.trace(&[])?;
+    let mut held = Vec::new();
+    let leaves = Server::start(Listen::new("leaves", "6.6.6.6:80")?.group(1).hold())?;
+    for _ in 0..4 {
+        held.push(Client::to("6.6.6.6:80")?.open()?);
+    }
+    // The last ACK is processed after connect() returns.
+    std::thread::sleep(Duration::from_millis(50));
+    let before = monotonic_ns()?;
+    drop(leaves);
+    let recorded = trace.finish()?;
+    drop((held, stays));
+    let mut problems = Vec::new();
+    let destroyed: u64 = recorded.health.iter().map(|group| group.destroyed).sum();
+    if destroyed != 4 {
+        problems.push(format!("4 connections were destroyed, said {destroyed}"));
+    }
+    let members = recorded.health.iter().flat_map(|group| &group.members);
+    let short: Vec<_> = members.filter(|member| member.short_lived).collect();
+    if !matches!(short.as_slice(), [member] if member.syns == 4 && !member.unbalanced) {
+        problems.push(format!(
+            "one member came and went with 4 SYNs, said {short:?}"
+        ));
+    }
+    if recorded.health.iter().map(|group| group.syns).sum::<u64>() != 4 {
+        problems.push(format!(
+            "4 SYNs to groups since {before}, said {:?}",
+            recorded.health
+        ));
+    }
+    verdict(problems, &recorded, 4)
+}
