@@ -17,3 +17,4 @@ pub mod probes;
 pub mod processes;
 pub mod sinks;
 pub mod source;
+pub mod words;

@@ -1,9 +1,7 @@
 //! One line a SYN, for people: aligned for IPv4 at 120 columns.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use anstyle::{AnsiColor, Style};
@@ -18,6 +16,7 @@ use super::Sink;
 use crate::event::{
     Event, Item, Listener, ListenerId, Lost, Match, Netns, Owner, Reuseport, Stage, Time, Via,
 };
+use crate::words::{endpoint, namespace, printable};
 
 /// Most right halves of lines that are kept; past that they are made anew.
 const MOST_KEPT: usize = 1024;
@@ -260,14 +259,7 @@ fn dash() -> String {
 
 /// Where a listener is bound, as `ss` writes it: `*%eth0:80`, `[::]:80`.
 fn bound(listener: &Listener) -> String {
-    let device = listener.device.as_deref().map(printable);
-    let (mark, device) = device.map_or(("", Cow::Borrowed("")), |device| ("%", device));
-    let port = listener.port;
-    match listener.address {
-        IpAddr::V4(any) if any.is_unspecified() => format!("*{mark}{device}:{port}"),
-        IpAddr::V4(address) => format!("{address}{mark}{device}:{port}"),
-        IpAddr::V6(address) => format!("[{address}]{mark}{device}:{port}"),
-    }
+    endpoint(listener.address, listener.device.as_deref(), listener.port)
 }
 
 /// The words for match and via, and their colour.
@@ -315,22 +307,6 @@ fn holder(listener: &Listener) -> String {
         format!("{comm}({pid})")
     } else {
         format!("{comm}({pid}) +{others}")
-    }
-}
-
-fn namespace(netns: &Netns) -> Cow<'_, str> {
-    match &netns.name {
-        Some(name) => printable(name),
-        None => Cow::Owned(netns.inode.to_string()),
-    }
-}
-
-/// A text that a process chose, without what would steer the terminal.
-pub(super) fn printable(text: &str) -> Cow<'_, str> {
-    if text.contains(char::is_control) {
-        Cow::Owned(text.replace(char::is_control, "\u{fffd}"))
-    } else {
-        Cow::Borrowed(text)
     }
 }
 
