@@ -3,11 +3,16 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fs, io,
+    os::unix::fs::MetadataExt as _,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use procfs::process::{FDTarget, Process};
+use procfs::{
+    ProcError,
+    process::{FDTarget, Process},
+};
 
 use crate::event::Owner;
 
@@ -17,6 +22,42 @@ const MOST_KEPT: usize = 16_384;
 /// A scan is followed by a pause this many times as long, so that scanning never
 /// takes more than a tenth of one CPU however many processes there are.
 const PAUSE_FACTOR: u32 = 9;
+/// Inode number of the initial pid namespace (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
+const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
+/// Most ancestors that are looked at.
+const MOST_ANCESTORS: usize = 64;
+
+/// What tells whether two processes belong together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Relation {
+    /// Its parent, the parent's parent and so on, without process 1.
+    pub ancestors: Vec<u32>,
+    /// When it started, in clock ticks since boot.
+    pub started: u64,
+}
+
+/// Parents and start of a process; `None` when it is gone.
+#[must_use]
+pub fn relation(pid: u32) -> Option<Relation> {
+    let stat = |pid| Process::new(pid).and_then(|process| process.stat()).ok();
+    let own = stat(i32::try_from(pid).ok()?)?;
+    let mut ancestors = Vec::new();
+    let mut parent = own.ppid;
+    while parent > 1 && ancestors.len() < MOST_ANCESTORS {
+        ancestors.push(parent.cast_unsigned());
+        parent = stat(parent).map_or(0, |stat| stat.ppid);
+    }
+    Some(Relation {
+        ancestors,
+        started: own.starttime,
+    })
+}
+
+/// Whether `/proc` shows every process of the machine, not only those of a container.
+#[must_use]
+pub fn in_initial_namespace() -> bool {
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|data| data.ino() == INITIAL_PID_NAMESPACE)
+}
 
 /// Owners by the inode of the socket, found by scanning `/proc/*/fd` as a whole: one
 /// scan serves all listeners.
@@ -27,6 +68,8 @@ pub struct Processes {
     expected: HashSet<u64>,
     /// When the last scan ended, and how long it took.
     scanned: Option<(Instant, Duration)>,
+    /// Processes whose descriptors the last scan was not allowed to see.
+    hidden: usize,
 }
 
 impl Processes {
@@ -70,6 +113,7 @@ impl Processes {
     }
 
     /// One process, if it holds the socket: far cheaper to tell than who holds it.
+    #[must_use]
     pub fn holder(&self, inode: u64, pid: u32) -> Option<Owner> {
         let process = Process::new(i32::try_from(pid).ok()?).ok()?;
         let mut fds = process.fd().ok()?.flatten();
@@ -105,6 +149,13 @@ impl Processes {
         }
     }
 
+    /// How many processes the last scan was not allowed to look into: what they hold seems
+    /// to have no owner. None of them with `CAP_SYS_PTRACE`.
+    #[must_use]
+    pub fn hidden(&self) -> usize {
+        self.hidden
+    }
+
     fn may_scan(&self) -> bool {
         self.scanned
             .is_none_or(|(ended, took)| ended.elapsed() >= took * PAUSE_FACTOR)
@@ -117,15 +168,30 @@ impl Processes {
             self.owners.clear();
         }
         let mut found: HashMap<u64, Vec<Owner>> = HashMap::new();
+        self.hidden = 0;
         // A process that ends while it is looked at is no owner.
         for process in procfs::process::all_processes()
             .into_iter()
             .flatten()
             .flatten()
         {
-            let Ok(fds) = process.fd() else { continue };
+            let fds = match process.fd() {
+                Ok(fds) => fds,
+                Err(error) => {
+                    self.hidden += usize::from(is_denied(&error));
+                    continue;
+                }
+            };
             let mut owner = None;
-            for fd in fds.flatten() {
+            let mut denied = false;
+            for fd in fds {
+                let fd = match fd {
+                    Ok(fd) => fd,
+                    Err(error) => {
+                        denied |= is_denied(&error);
+                        continue;
+                    }
+                };
                 let FDTarget::Socket(inode) = fd.target else {
                     continue;
                 };
@@ -141,6 +207,7 @@ impl Processes {
                     owners.push(owner.clone());
                 }
             }
+            self.hidden += usize::from(denied);
         }
         for (inode, owners) in found {
             self.owners.insert(inode, owners.into());
@@ -149,6 +216,14 @@ impl Processes {
         // That nobody holds it (a kernel's socket) is worth remembering, too.
         self.owners.entry(new).or_insert_with(|| Arc::from([]));
         self.scanned = Some((Instant::now(), started.elapsed()));
+    }
+}
+
+fn is_denied(error: &ProcError) -> bool {
+    match error {
+        ProcError::PermissionDenied(_) => true,
+        ProcError::Io(error, _) => error.kind() == io::ErrorKind::PermissionDenied,
+        _ => false,
     }
 }
 
