@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
-use crate::{event::Match, namespaces, probes::plan::Mechanism};
+use crate::{audit::Severity, event::Match, namespaces, probes::plan::Mechanism};
 
 /// Which listening socket did the kernel give this SYN to, and how was it chosen?
 #[derive(Debug, Parser)]
@@ -19,12 +19,16 @@ pub struct Cli {
 /// The commands.
 #[expect(
     clippy::large_enum_variant,
-    reason = "there is one, and it is read once"
+    reason = "there is one value, and it is read once"
 )]
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print one line per SYN until Ctrl-C, --duration or --count; then a summary
     Trace(TraceArgs),
+    /// List the listening sockets of every namespace, in the order the kernel meets them
+    Listeners(ListenersArgs),
+    /// Find listeners that stand in each other's way, without tracing; exit code 1 if it matters
+    Audit(AuditArgs),
     /// Tell what this kernel offers, which probes would attach, and what is missing
     Doctor(DoctorArgs),
 }
@@ -113,6 +117,45 @@ pub struct ProbeArgs {
     /// Let the programs say what they do (on stderr)
     #[arg(long)]
     pub debug_programs: bool,
+}
+
+/// `sockpick listeners`
+#[derive(Debug, Args)]
+pub struct ListenersArgs {
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    /// Which listeners.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+}
+
+/// `sockpick audit`
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    /// Least severity to report; the exit code is 1 for warning and critical only
+    #[arg(long, value_enum, default_value_t = Severity::Warning)]
+    pub severity: Severity,
+    /// How long to watch the accept queues
+    #[arg(long, value_parser = duration, value_name = "TIME", default_value = "200ms")]
+    pub watch: Duration,
+    /// Which listeners.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+}
+
+/// Which listeners to look at.
+#[derive(Debug, Args)]
+pub struct ScopeArgs {
+    /// Listening port (repeatable)
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Vec<u16>,
+    /// Network namespace: a name of ip netns, an inode number, a path, or pid:N (repeatable)
+    #[arg(long, value_name = "NETNS", value_parser = netns)]
+    pub netns: Vec<u32>,
 }
 
 /// `sockpick doctor`

@@ -3,6 +3,7 @@
 //! Data flows one way: kernel → [`source`] → [`decode`] → [`enrich`] and [`judge`] →
 //! [`sinks`]. `ARCHITECTURE.md` tells the rest.
 
+pub mod audit;
 pub mod cli;
 pub mod commands;
 pub mod decode;
