@@ -94,12 +94,6 @@ fn report(scene: &Scene, held: &[&Held]) -> Option<Finding> {
     let groups: Vec<&Group> = scene.groups.iter().collect();
     let first = held.first()?;
     let (specific, other) = robbed(scene, &groups, first)?;
-    let count = held.len();
-    let connections = if count == 1 {
-        "1 connection".to_owned()
-    } else {
-        format!("{count} connections")
-    };
     let on_port = groups
         .iter()
         .filter(|group| {
@@ -112,26 +106,19 @@ fn report(scene: &Scene, held: &[&Held]) -> Option<Finding> {
     let how = if now {
         "this kernel gives it such connections now, as its listener stands first in the chain"
     } else if by_address {
-        "this kernel does that only while no more specific listener is there, or where a program steers"
+        "this kernel does that only while no more specific listener is there, or where a program \
+         steers"
     } else {
         "its listener stood first in the chain then, or was the only one"
     };
-    let age = if started(scene, &specific.owners()) <= started(scene, &first.holders) {
-        "was already running when that one started"
-    } else {
-        "started later than that one, so the connection may be older than its listener"
-    };
-    let cause = format!(
-        "{connections} to {} held by {}, which has {}, though {} is more specific: {how}. The \
-         process of the latter {age}.",
-        first.connection.local,
+    let remedy = format!(
+        "A client that keeps such a connection open goes on talking to the wrong process: have \
+         {} close it, or restart it. To keep it from happening again, keep {} open across \
+         restarts, or bind {} to its own addresses.",
         words::owners(&first.holders),
-        other.endpoint(),
-        specific.named(),
+        specific.endpoint(),
+        other.endpoint()
     );
-    let remedy = "See overlap for the two listeners. A client that keeps such a connection open \
-         goes on talking to the wrong process: restart the one that holds it, or have it close \
-         the connection.";
     let severity = if now {
         Severity::Critical
     } else {
@@ -141,12 +128,34 @@ fn report(scene: &Scene, held: &[&Held]) -> Option<Finding> {
         Kind::Evidence,
         severity,
         &[specific, other],
-        cause,
-        remedy.into(),
+        cause(scene, held, (specific, other), how),
+        remedy,
     );
-    found.connections = Some(count as u64);
+    found.connections = Some(held.len() as u64);
     found.clients = clients(held.iter().copied());
     Some(found)
+}
+
+fn cause(scene: &Scene, held: &[&Held], (specific, other): (&Group, &Group), how: &str) -> String {
+    let first = held[0];
+    let (count, are) = match held.len() {
+        1 => ("1 connection".to_owned(), "is"),
+        more => (format!("{more} connections"), "are"),
+    };
+    let owners = specific.owners();
+    let age = if started(scene, &owners) <= started(scene, &first.holders) {
+        "was already running when that one started"
+    } else {
+        "started later than that one, so its listener may be younger than the connection"
+    };
+    format!(
+        "{count} to {} {are} held by {}, which has {}, though {} is more specific: {how}. {} {age}.",
+        first.connection.local,
+        words::owners(&first.holders),
+        other.endpoint(),
+        specific.named(),
+        words::owners(&owners),
+    )
 }
 
 /// When the first of them started.
