@@ -144,6 +144,8 @@ pub struct Offsets {
     pub sk_ipv6only: u16,
     /// Mask of `skc_ipv6only` in that byte
     pub sk_ipv6only_mask: u16,
+    /// `sock.__sk_common.skc_incoming_cpu`
+    pub sk_incoming_cpu: u16,
     /// `sock.sk_reuseport_cb`
     pub sk_reuseport_cb: u16,
     /// `sock.sk_ack_backlog`: length of the accept queue
@@ -174,8 +176,6 @@ pub struct Offsets {
     pub prog_aux: u16,
     /// `bpf_prog_aux.id`
     pub aux_id: u16,
-    /// Keeps the structure a multiple of four bytes.
-    pub reserved: u16,
 }
 
 /// Load-time constants: read-only data to the verifier.
@@ -297,8 +297,8 @@ pub struct Listener {
     pub listen_pid: u32,
     /// Process (tgid) that last took a connection from it; 0 if none was seen.
     pub accept_pid: u32,
-    /// Keeps the fields before the counter a multiple of eight bytes.
-    pub reserved: u32,
+    /// `SO_INCOMING_CPU` when first seen; -1 for none.
+    pub incoming_cpu: i32,
     /// `comm` of the process that called `listen()`.
     pub listen_comm: [u8; 16],
     /// `comm` of the process that last accepted.
@@ -375,6 +375,10 @@ pub struct ListenerRecord {
     pub ktime_ns: u64,
     /// Address of the `struct sock`: its key in `LISTENERS`.
     pub sock: u64,
+    /// Connections waiting in its accept queue.
+    pub queue_len: u32,
+    /// Keeps `listener` eight-byte aligned.
+    pub reserved: u32,
     /// The listener.
     pub listener: Listener,
 }
@@ -414,10 +418,10 @@ pub struct Stats {
 const _: () = {
     assert!(size_of::<Listener>() == 120);
     assert!(size_of::<SynRecord>() == 232);
-    assert!(size_of::<ListenerRecord>() == 144);
+    assert!(size_of::<ListenerRecord>() == 152);
     assert!(size_of::<Config>().is_multiple_of(4));
     assert!(core::mem::offset_of!(SynRecord, listener) == 112);
-    assert!(core::mem::offset_of!(ListenerRecord, listener) == 24);
+    assert!(core::mem::offset_of!(ListenerRecord, listener) == 32);
     assert!(core::mem::offset_of!(Listener, syns) == 112);
     // The programs move addresses as words.
     assert!(core::mem::offset_of!(Listener, addr).is_multiple_of(8));

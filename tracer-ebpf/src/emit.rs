@@ -298,6 +298,8 @@ pub(crate) fn listener_record(what: u32, sk: KernelPtr, listener: &Listener, sta
     record.cpu = cpu();
     record.ktime_ns = now();
     record.sock = sk.0;
+    record.queue_len = field!(sk, sk_ack_backlog => u32);
+    record.reserved = 0;
     copy(listener, &mut record.listener);
     entry.submit(wake_flags());
 }

@@ -93,6 +93,7 @@ fn read(sk: KernelPtr) -> Option<&'static mut Listener> {
     new.port = field!(sk, sk_num => u16);
     new.family = field!(sk, sk_family => u16);
     new.bound_dev_if = field!(sk, sk_bound_dev_if => u32);
+    new.incoming_cpu = field!(sk, sk_incoming_cpu => i32);
     if new.family == AF_INET {
         *words(&mut new.addr) = mapped(field!(sk, sk_rcv_saddr => [u8; 4]));
     } else {

@@ -5,7 +5,16 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
-use crate::{audit::Severity, event::Match, namespaces, probes::plan::Mechanism};
+use crate::{
+    event::{Match, Verdict},
+    judge::expectations::Address,
+    namespaces,
+    probes::plan::Mechanism,
+};
+
+mod survey;
+
+pub use survey::{AuditArgs, ListenersArgs, ScopeArgs};
 
 /// Which listening socket did the kernel give this SYN to, and how was it chosen?
 #[derive(Debug, Parser)]
@@ -54,6 +63,9 @@ pub struct TraceArgs {
     /// Filters applied in user space.
     #[command(flatten)]
     pub user_filter: UserFilterArgs,
+    /// What should be where.
+    #[command(flatten)]
+    pub expect: ExpectArgs,
     /// How to observe.
     #[command(flatten)]
     pub probes: ProbeArgs,
@@ -80,6 +92,27 @@ pub struct KernelFilterArgs {
     pub family: Option<FamilyArg>,
 }
 
+/// What should be where.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Expectations")]
+pub struct ExpectArgs {
+    /// SYNs for this address belong to a listener of its own (repeatable)
+    #[arg(long, value_name = "ADDR:PORT[=NAME]", value_parser = expect)]
+    pub expect: Vec<Expect>,
+    /// Services and what is learned, from a TOML file (docs/verdicts.md)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// A service given on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expect {
+    /// Where it listens.
+    pub address: Address,
+    /// Its name.
+    pub name: String,
+}
+
 /// Filters that run in user space.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Filters in user space")]
@@ -96,6 +129,12 @@ pub struct UserFilterArgs {
     /// How the socket fits the packet (repeatable)
     #[arg(long = "match", value_enum, value_name = "MATCH")]
     pub matched: Vec<Match>,
+    /// Whether the choice was right (repeatable)
+    #[arg(long, value_enum, value_name = "VERDICT")]
+    pub verdict: Vec<Verdict>,
+    /// Only what alerts: misdirected and uncovered
+    #[arg(long, conflicts_with = "verdict")]
+    pub only_alerts: bool,
 }
 
 /// How to observe.
@@ -117,45 +156,6 @@ pub struct ProbeArgs {
     /// Let the programs say what they do (on stderr)
     #[arg(long)]
     pub debug_programs: bool,
-}
-
-/// `sockpick listeners`
-#[derive(Debug, Args)]
-pub struct ListenersArgs {
-    /// Form of the output
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
-    /// Which listeners.
-    #[command(flatten)]
-    pub scope: ScopeArgs,
-}
-
-/// `sockpick audit`
-#[derive(Debug, Args)]
-pub struct AuditArgs {
-    /// Form of the output
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
-    /// Least severity to report; the exit code is 1 for warning and critical only
-    #[arg(long, value_enum, default_value_t = Severity::Warning)]
-    pub severity: Severity,
-    /// How long to watch the accept queues
-    #[arg(long, value_parser = duration, value_name = "TIME", default_value = "200ms")]
-    pub watch: Duration,
-    /// Which listeners.
-    #[command(flatten)]
-    pub scope: ScopeArgs,
-}
-
-/// Which listeners to look at.
-#[derive(Debug, Args)]
-pub struct ScopeArgs {
-    /// Listening port (repeatable)
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    pub port: Vec<u16>,
-    /// Network namespace: a name of ip netns, an inode number, a path, or pid:N (repeatable)
-    #[arg(long, value_name = "NETNS", value_parser = netns)]
-    pub netns: Vec<u32>,
 }
 
 /// `sockpick doctor`
@@ -221,6 +221,41 @@ pub enum AddressPattern {
     Is(IpAddr),
 }
 
+/// Where a service listens: `192.0.2.1:80`, `[2001:db8::1]:443`, `*:80`.
+///
+/// # Errors
+/// If it is no address with a port, in words for the user.
+pub fn expected_address(text: &str) -> Result<Address, String> {
+    let wrong = || {
+        format!(
+            "{text:?} is no address with a port; write it as 192.0.2.1:80, [2001:db8::1]:80 or *:80"
+        )
+    };
+    let pattern = listener(text).map_err(|_| wrong())?;
+    let address = match pattern.address {
+        Some(AddressPattern::Is(address)) => Some(address),
+        Some(AddressPattern::Wildcard) => None,
+        None => return Err(wrong()),
+    };
+    match pattern.port {
+        Some(port) if port != 0 => Ok(Address { address, port }),
+        _ => Err(wrong()),
+    }
+}
+
+fn expect(text: &str) -> Result<Expect, String> {
+    let (address, name) = text.split_once('=').unwrap_or((text, text));
+    if name.is_empty() {
+        return Err(format!(
+            "{text:?} has an empty name; write it as 192.0.2.1:80=NAME"
+        ));
+    }
+    Ok(Expect {
+        address: expected_address(address)?,
+        name: name.to_owned(),
+    })
+}
+
 fn prefix(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(address.into());
@@ -267,7 +302,11 @@ fn listener(text: &str) -> Result<ListenerPattern, String> {
     Ok(ListenerPattern { address, port })
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A time such as `500ms` or `10m`.
+///
+/// # Errors
+/// If it is none, in words for the user.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());

@@ -1,15 +1,20 @@
 //! Adds to a record what the kernel did not say: names, owners, wall-clock time.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sockpick_ebpf::abi::{self, SynRecord};
 
 use crate::{
     event::{
-        Backend, Endpoint, Event, Listener, ListenerId, Owner, Process, Queue, Reuseport, SCHEMA,
-        Time,
+        Backend, Endpoint, Event, Listener, ListenerId, Other, Owner, Process, Program, Queue,
+        Reuseport, SCHEMA, Time, Verdict,
     },
-    judge,
+    judge::{self, verdict::Expected},
+    kernel::steering,
     namespaces::Namespaces,
     processes::Processes,
 };
@@ -20,16 +25,29 @@ const MOST_KEPT: usize = 16_384;
 /// How long owners are believed before /proc is asked again.
 const OWNERS_AGE: Duration = Duration::from_secs(30);
 
+/// How long the list of a namespace's programs is believed.
+const PROGRAMS_AGE: Duration = Duration::from_secs(1);
+
 /// Makes events from records.
 pub struct Enricher {
     backend: Backend,
     namespaces: Namespaces,
     processes: Processes,
     listeners: HashMap<u64, Known>,
-    groups: HashMap<(u64, u32, u16), u32>,
+    groups: HashMap<(u64, u32, u16), Group>,
+    /// Of the namespace asked for last.
+    steering: HashMap<u32, (Instant, Arc<[Program]>)>,
     next_group: u32,
     /// Wall-clock time minus `CLOCK_MONOTONIC`, in nanoseconds.
     wall_offset: i64,
+}
+
+/// A reuseport group, kept under the address that the kernel has it at.
+struct Group {
+    number: u32,
+    /// Members seen that have not closed: when the last is gone, the address may be
+    /// another group's.
+    members: HashSet<u64>,
 }
 
 /// What is remembered of a listener between SYNs.
@@ -39,6 +57,8 @@ struct Known {
     owners_at: u64,
     /// No scan of /proc found anybody; `owners` is whoever called `listen()`.
     guessed: bool,
+    /// [`Enricher::look_closely`] did.
+    looked: bool,
     acceptor: Option<Process>,
     acceptor_comm: [u8; 16],
 }
@@ -53,6 +73,7 @@ impl Enricher {
             processes: Processes::default(),
             listeners: HashMap::new(),
             groups: HashMap::new(),
+            steering: HashMap::new(),
             next_group: 1,
             wall_offset: 0,
         }
@@ -90,6 +111,7 @@ impl Enricher {
         for known in self.listeners.values_mut().filter(guessed) {
             let owners = self.processes.owners(known.inode, OWNERS_AGE);
             if !owners.is_empty() {
+                known.guessed = false;
                 known.owners = owners;
             }
         }
@@ -115,16 +137,120 @@ impl Enricher {
             ifname: self.namespaces.interface(record.netns, record.ifindex),
             matched: judge::matched(record),
             via: judge::via(record),
+            verdict: Verdict::Ok,
+            reason: None,
             listener,
             reuseport: self.reuseport(record),
+            steered_by: None,
+            expected: None,
+            candidates: None,
             backend: self.backend,
         }
+    }
+
+    /// A listener that a SYN did not get.
+    pub fn other(&mut self, expected: &Expected<'_>) -> Other {
+        let Expected {
+            bound,
+            socket,
+            gone,
+        } = expected;
+        let time = |ktime_ns| (ktime_ns != 0).then(|| self.time(ktime_ns));
+        let (opened, closed) = (
+            time(socket.opened_ns),
+            gone.and_then(|gone| time(gone.closed_ns)),
+        );
+        let owners = match gone {
+            Some(gone) => gone.owners.clone(),
+            None => self.processes.owners(socket.inode, OWNERS_AGE),
+        };
+        Other {
+            address: bound.shown_address(),
+            port: bound.port,
+            family: bound.family,
+            device: self.device(bound.netns, bound.device),
+            v6only: bound.v6only,
+            inode: (socket.inode != 0).then_some(socket.inode),
+            id: (socket.id != 0).then_some(ListenerId(socket.id)),
+            opened,
+            closed,
+            owners,
+        }
+    }
+
+    /// Whether unbound listeners of the namespace take packets of every VRF.
+    pub fn l3mdev_accept(&mut self, netns: u32) -> bool {
+        self.namespaces.l3mdev_accept(netns)
+    }
+
+    /// `sk_lookup` programs of the namespace.
+    pub fn sk_lookup_programs(&mut self, netns: u32) -> Arc<[Program]> {
+        let fresh = |(at, _): &&(Instant, Arc<[Program]>)| at.elapsed() < PROGRAMS_AGE;
+        if let Some((_, programs)) = self.steering.get(&netns).filter(fresh) {
+            return programs.clone();
+        }
+        let path = self.namespaces.path(netns);
+        let programs = path.and_then(|path| steering::sk_lookup_programs(&path).ok());
+        let programs: Arc<[Program]> = programs.unwrap_or_default().into();
+        self.steering.clear();
+        self.steering
+            .insert(netns, (Instant::now(), programs.clone()));
+        programs
+    }
+
+    /// Who held a listener when it closed, as far as that is known without looking.
+    #[must_use]
+    pub fn last_owners(&self, raw: &abi::Listener) -> Arc<[Owner]> {
+        let seen = self.listeners.get(&raw.stamp);
+        let seen = seen.map(|known| known.owners.clone());
+        seen.or_else(|| self.processes.known(raw.inode))
+            .filter(|owners| !owners.is_empty())
+            .unwrap_or_else(|| match raw.listen_pid {
+                0 => Arc::from([]),
+                pid => Arc::from([Owner {
+                    pid,
+                    comm: comm(&raw.listen_comm),
+                    exe: None,
+                    unit: None,
+                    container: None,
+                }]),
+            })
+    }
+
+    /// Looks for the owners of the event's listener if they are only guessed; once per
+    /// listener. Returns whether it looked.
+    pub fn look_closely(&mut self, record: &SynRecord, event: &mut Event) -> bool {
+        let Some(known) = self.listeners.get_mut(&record.listener.stamp) else {
+            return false;
+        };
+        if !known.guessed || known.looked || known.inode == 0 {
+            return false;
+        }
+        known.looked = true;
+        self.settle();
+        let known = self.listeners.get(&record.listener.stamp);
+        if let (Some(known), Some(listener)) = (known, &mut event.listener) {
+            listener.owners = known.owners.clone();
+        }
+        true
     }
 
     /// Wall-clock time of a kernel time.
     #[must_use]
     pub fn time(&self, ktime_ns: u64) -> Time {
         Time(self.wall_offset.saturating_add_unsigned(ktime_ns))
+    }
+
+    /// Kernel time now.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        nanoseconds(nix::time::ClockId::CLOCK_MONOTONIC).unsigned_abs()
+    }
+
+    /// A listener left the table; a lookup on another CPU may still end with it.
+    pub fn closed(&mut self, listener: &abi::Listener) {
+        self.groups
+            .retain(|_, group| !group.members.remove(&listener.stamp) || !group.members.is_empty());
     }
 
     /// A listener went: nothing of it needs to be remembered.
@@ -141,14 +267,7 @@ impl Enricher {
 
     fn listener(&mut self, record: &SynRecord) -> Listener {
         let raw = &record.listener;
-        let device = match record.bound_dev_if {
-            0 => None,
-            index => Some(
-                self.namespaces
-                    .interface(raw.netns, index)
-                    .unwrap_or_else(|| format!("if{index}").into()),
-            ),
-        };
+        let device = self.device(raw.netns, record.bound_dev_if);
         let known = self.known(raw, record.ktime_ns);
         Listener {
             address: judge::bound_address(raw),
@@ -168,6 +287,14 @@ impl Enricher {
         }
     }
 
+    /// Name of the interface a listener is bound to.
+    fn device(&mut self, netns: u32, index: u32) -> Option<Arc<str>> {
+        (index != 0).then(|| {
+            let name = self.namespaces.interface(netns, index);
+            name.unwrap_or_else(|| format!("if{index}").into())
+        })
+    }
+
     fn known(&mut self, raw: &abi::Listener, now: u64) -> &Known {
         if self.listeners.len() >= MOST_KEPT && !self.listeners.contains_key(&raw.stamp) {
             self.listeners.clear();
@@ -178,6 +305,7 @@ impl Enricher {
             owners: Arc::from([]),
             owners_at: 0,
             guessed: true,
+            looked: false,
             acceptor: None,
             acceptor_comm: [0; 16],
         });
@@ -222,13 +350,19 @@ impl Enricher {
         }
         let key = (record.group, record.listener.netns, record.listener.port);
         let next = &mut self.next_group;
-        let group = *self.groups.entry(key).or_insert_with(|| {
+        let group = self.groups.entry(key).or_insert_with(|| {
             let number = *next;
             *next += 1;
-            number
+            Group {
+                number,
+                members: HashSet::new(),
+            }
         });
+        if record.listener.closed == 0 {
+            group.members.insert(record.listener.stamp);
+        }
         Some(Reuseport {
-            group,
+            group: group.number,
             size: record.group_size,
             member: (record.member != u16::MAX).then_some(record.member),
             program_id: (record.prog_id != 0).then_some(record.prog_id),
@@ -263,11 +397,12 @@ fn endpoint(address: [u8; 16], port_be: u16, family: u16) -> Endpoint {
 }
 
 fn wall_offset() -> i64 {
-    let nanoseconds = |clock| {
-        nix::time::clock_gettime(clock)
-            .map(Duration::from)
-            .map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))
-    };
     nanoseconds(nix::time::ClockId::CLOCK_REALTIME)
         .saturating_sub(nanoseconds(nix::time::ClockId::CLOCK_MONOTONIC))
+}
+
+fn nanoseconds(clock: nix::time::ClockId) -> i64 {
+    nix::time::clock_gettime(clock)
+        .map(Duration::from)
+        .map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))
 }

@@ -37,11 +37,25 @@ pub struct Event {
     pub matched: Match,
     /// What chose it.
     pub via: Via,
+    /// Whether that was right.
+    pub verdict: Verdict,
+    /// Why it was not; absent for `ok`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
     /// The chosen listening socket; `null` when there was none.
     pub listener: Option<Listener>,
     /// The reuseport group it belongs to, which it was chosen from unless it was steered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reuseport: Option<Reuseport>,
+    /// `sk_lookup` programs of the namespace, if one of them chose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steered_by: Option<Arc<[Program]>>,
+    /// Who should have had it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Box<Expected>>,
+    /// With reason `unknown`: every listener that the packet fits, one of each group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidates: Option<Box<[Other]>>,
     /// How the result was observed.
     pub backend: Backend,
 }
@@ -125,6 +139,119 @@ pub enum Via {
     SkAssign,
     /// A TPROXY rule put the socket on the packet before the lookup.
     Tproxy,
+}
+
+/// Whether the choice was right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[clap(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Nothing more specific was there or expected.
+    Ok,
+    /// A live, more specific listener was passed over, or the wrong program holds the right
+    /// address.
+    Misdirected,
+    /// The destination belongs to a service that has no listener now, and another took its
+    /// SYN.
+    Uncovered,
+    /// A BPF program or TPROXY chose on purpose.
+    Steered,
+    /// No listener: the client gets a reset.
+    Refused,
+}
+
+impl Verdict {
+    /// Whether it is an alert.
+    #[must_use]
+    pub fn is_alert(self) -> bool {
+        matches!(self, Self::Misdirected | Self::Uncovered)
+    }
+}
+
+/// Why a verdict is not `ok`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// A more specific listener closed and is not yet back.
+    RestartGap,
+    /// The kernel walks one chain per port, and the wildcard stands first (before 5.0).
+    LegacyOrder,
+    /// A group bound to the packet's device and one bound to none: the order of start decides.
+    DevOrder,
+    /// The specific listener is bound to a device that the packet did not come through.
+    DevMismatch,
+    /// The packet came through a VRF, and the specific listener is not bound to it.
+    VrfScope,
+    /// The IPv4 listener is gone, and an IPv6 socket took its packet.
+    DualStack,
+    /// `SO_INCOMING_CPU` of the chosen socket outweighed what is more specific.
+    CpuAffinity,
+    /// The listener is held by a program that the service does not name.
+    WrongOwner,
+    /// The service listens in another namespace.
+    OtherNetns,
+    /// A configured service that nobody listens for.
+    NotListening,
+    /// Nobody listens.
+    NoListener,
+    /// An `sk_lookup` program chose.
+    BpfSkLookup,
+    /// `bpf_sk_assign` chose.
+    SkAssign,
+    /// A TPROXY rule chose.
+    Tproxy,
+    /// None of the causes that sockpick knows.
+    Unknown,
+}
+
+/// A BPF program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Program {
+    /// Its id.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+}
+
+/// Who should have had a SYN.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Expected {
+    /// The service, if one is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<Arc<str>>,
+    /// The listener, if one is there or was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<Other>,
+}
+
+/// A listening socket that a SYN did not get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Other {
+    /// Bound address; unspecified for a wildcard.
+    pub address: IpAddr,
+    /// Bound port in host order.
+    pub port: u16,
+    /// The socket's family.
+    pub family: Family,
+    /// Interface it is bound to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<Arc<str>>,
+    /// `IPV6_V6ONLY`
+    pub v6only: bool,
+    /// Inode number in sockfs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inode: Option<u64>,
+    /// As `listener.id`, once sockpick has met it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<ListenerId>,
+    /// When it began to listen, if sockpick saw it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opened: Option<Time>,
+    /// When it closed; absent while it listens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Time>,
+    /// Processes that hold it, or held it when it closed.
+    pub owners: Arc<[Owner]>,
 }
 
 /// A listening socket.
@@ -269,15 +396,75 @@ pub enum Stage {
     Sink,
 }
 
+/// How a reuseport group fared over the session: a record of its own, at the end.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GroupHealth {
+    /// [`SCHEMA`]
+    pub schema: u32,
+    /// `reuseport`: marks the record.
+    pub health: &'static str,
+    /// Inode number of its namespace.
+    pub netns: u32,
+    /// Where its members are bound.
+    pub listener: GroupAddress,
+    /// SYNs its members were given.
+    pub syns: u64,
+    /// Connections that waited for `accept()` when their listener closed: the kernel resets
+    /// them, unless it may migrate them (`net.ipv4.tcp_migrate_req`).
+    pub destroyed: u64,
+    /// The members; empty for a listener that is in no group.
+    pub members: Vec<MemberHealth>,
+}
+
+/// Where the members of a group are bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct GroupAddress {
+    /// Bound address.
+    pub address: IpAddr,
+    /// Bound port in host order.
+    pub port: u16,
+    /// Index of the interface they are bound to; 0 for none.
+    pub device: u32,
+}
+
+/// How one member fared.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MemberHealth {
+    /// As `listener.id`, if it was given a SYN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<ListenerId>,
+    /// Inode number in sockfs, while it listens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inode: Option<u64>,
+    /// SYNs it was given.
+    pub syns: u64,
+    /// SYNs it would have been given had the hash been fair while it was there.
+    pub fair: f64,
+    /// More than four standard deviations from its fair share.
+    pub unbalanced: bool,
+    /// Opened and closed within ten seconds, and took SYNs with it.
+    pub short_lived: bool,
+    /// `CLOCK_MONOTONIC` ns at which it began to listen, if sockpick saw it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opened_ns: Option<u64>,
+    /// `CLOCK_MONOTONIC` ns at which it closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_ns: Option<u64>,
+    /// Connections that waited for `accept()` when it closed.
+    pub destroyed: u64,
+}
+
 /// What flows to a sink.
 #[expect(
     clippy::large_enum_variant,
     reason = "nearly every item is a SYN; a box would cost each of them an allocation"
 )]
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Item {
     /// A SYN.
     Syn(Event),
     /// A loss.
     Lost(Lost),
+    /// A group's session.
+    Health(GroupHealth),
 }

@@ -3,9 +3,11 @@
 //! Data flows one way: kernel → [`source`] → [`decode`] → [`enrich`] and [`judge`] →
 //! [`sinks`]. `ARCHITECTURE.md` tells the rest.
 
+pub mod assess;
 pub mod audit;
 pub mod cli;
 pub mod commands;
+pub mod config;
 pub mod decode;
 pub mod enrich;
 pub mod event;

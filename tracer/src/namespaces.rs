@@ -32,6 +32,8 @@ const MOST_INTERFACES: usize = 4096;
 pub struct Namespaces {
     known: HashMap<u32, Known>,
     interfaces: HashMap<(u32, u32), Option<Arc<str>>>,
+    /// Per namespace, until the next [`Namespaces::refresh`].
+    l3mdev_accept: HashMap<u32, bool>,
 }
 
 struct Known {
@@ -74,12 +76,7 @@ impl Namespaces {
         if self.interfaces.len() >= MOST_INTERFACES {
             self.interfaces.clear();
         }
-        let path = match self.known.get(&inode) {
-            Some(Known {
-                path: Some(path), ..
-            }) => Some(path.clone()),
-            _ => find(inode).map(|found| found.path),
-        };
+        let path = self.path(inode);
         let names = path.and_then(|path| within(&path, inode, interfaces).ok());
         for (index, name) in names.unwrap_or_default() {
             self.interfaces.insert((inode, index), Some(name.into()));
@@ -88,9 +85,36 @@ impl Namespaces {
         self.interfaces.entry((inode, index)).or_default().clone()
     }
 
+    /// A file whose namespace this is.
+    #[must_use]
+    pub fn path(&self, inode: u32) -> Option<PathBuf> {
+        match self.known.get(&inode) {
+            Some(Known {
+                path: Some(path), ..
+            }) => Some(path.clone()),
+            _ => find(inode).map(|found| found.path),
+        }
+    }
+
+    /// `net.ipv4.tcp_l3mdev_accept`: unbound listeners take packets of every VRF. False
+    /// where it cannot be read.
+    pub fn l3mdev_accept(&mut self, inode: u32) -> bool {
+        if let Some(&accept) = self.l3mdev_accept.get(&inode) {
+            return accept;
+        }
+        let read = || Ok(fs::read_to_string("/proc/sys/net/ipv4/tcp_l3mdev_accept")?);
+        let text = self
+            .path(inode)
+            .and_then(|path| within(&path, inode, read).ok());
+        let accept = text.is_some_and(|text| text.trim() != "0");
+        self.l3mdev_accept.insert(inode, accept);
+        accept
+    }
+
     /// Forgets what may have changed since: called now and then by the session.
     pub fn refresh(&mut self) {
         self.interfaces.retain(|_, name| name.is_some());
+        self.l3mdev_accept.clear();
     }
 }
 

@@ -19,9 +19,12 @@ use crate::event::Owner;
 /// Most listeners whose owners are kept; past that the cache starts afresh, which
 /// costs a scan.
 const MOST_KEPT: usize = 16_384;
-/// A scan is followed by a pause this many times as long, so that scanning never
-/// takes more than a tenth of one CPU however many processes there are.
-const PAUSE_FACTOR: u32 = 9;
+/// Scanning takes no more than this part of one CPU in the long run, however many
+/// processes there are,
+const SHARE: u32 = 10;
+/// but may take that much at once after a quiet time: services start several listeners
+/// in a row.
+const MOST_CREDIT: Duration = Duration::from_secs(1);
 /// Inode number of the initial pid namespace (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
 const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
 /// Most ancestors that are looked at.
@@ -66,8 +69,11 @@ pub struct Processes {
     owners: HashMap<u64, Arc<[Owner]>>,
     /// Sockets that the next scan is to look for.
     expected: HashSet<u64>,
-    /// When the last scan ended, and how long it took.
-    scanned: Option<(Instant, Duration)>,
+    /// When the last scan ended.
+    scanned: Option<Instant>,
+    /// Time that scans may take, as of then; and what the last one took beyond it.
+    credit: Duration,
+    debt: Duration,
     /// Processes whose descriptors the last scan was not allowed to see.
     hidden: usize,
 }
@@ -77,15 +83,19 @@ impl Processes {
     /// known is older than `oldest`, unless the last scan was too short a while ago.
     /// Empty when nobody was found.
     pub fn owners(&mut self, inode: u64, oldest: Duration) -> Arc<[Owner]> {
-        let aged = self
-            .scanned
-            .is_none_or(|(ended, _)| ended.elapsed() > oldest);
+        let aged = self.scanned.is_none_or(|ended| ended.elapsed() > oldest);
         if (aged || !self.owners.contains_key(&inode)) && self.may_scan() {
             self.scan(inode);
         }
         self.owners
             .get(&inode)
             .map_or_else(|| Arc::from([]), Clone::clone)
+    }
+
+    /// Processes that were found to hold the socket, without looking again.
+    #[must_use]
+    pub fn known(&self, inode: u64) -> Option<Arc<[Owner]>> {
+        self.owners.get(&inode).cloned()
     }
 
     /// Adds a process that was seen to accept from the socket, so it holds it, to the
@@ -158,7 +168,19 @@ impl Processes {
 
     fn may_scan(&self) -> bool {
         self.scanned
-            .is_none_or(|(ended, took)| ended.elapsed() >= took * PAUSE_FACTOR)
+            .is_none_or(|ended| self.credit + ended.elapsed() / SHARE > self.debt)
+    }
+
+    /// Accounts for a scan that took so long and ended now.
+    fn charge(&mut self, took: Duration) {
+        let earned = match self.scanned {
+            Some(ended) => self.credit + ended.elapsed() / SHARE,
+            None => MOST_CREDIT,
+        };
+        let owed = self.debt + took;
+        self.credit = earned.saturating_sub(owed).min(MOST_CREDIT);
+        self.debt = owed.saturating_sub(earned);
+        self.scanned = Some(Instant::now());
     }
 
     /// One pass over all processes, for the sockets known and the new one.
@@ -215,7 +237,7 @@ impl Processes {
         self.expected.clear();
         // That nobody holds it (a kernel's socket) is worth remembering, too.
         self.owners.entry(new).or_insert_with(|| Arc::from([]));
-        self.scanned = Some((Instant::now(), started.elapsed()));
+        self.charge(started.elapsed());
     }
 }
 

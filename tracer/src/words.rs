@@ -1,29 +1,19 @@
-//! How things are written for people: addresses, names, and text within 120 columns.
+//! How things are written for people: names, tables and text within 120 columns.
 #![forbid(unsafe_code)]
 
 use std::{
     borrow::Cow,
     fmt::{self, Write},
-    net::IpAddr,
     ops::RangeInclusive,
 };
 
-use crate::event::{Netns, Owner};
+use crate::{
+    event::{Netns, Owner},
+    sinks::printable,
+};
 
 /// Columns that no line goes beyond, as far as it can be broken or cut.
 pub const WIDTH: usize = 120;
-
-/// Where a listener is bound, as `ss` writes it: `*%eth0:80`, `[::]:80`.
-#[must_use]
-pub fn endpoint(address: IpAddr, device: Option<&str>, port: u16) -> String {
-    let device = device.map(printable);
-    let (mark, device) = device.map_or(("", Cow::Borrowed("")), |device| ("%", device));
-    match address {
-        IpAddr::V4(any) if any.is_unspecified() => format!("*{mark}{device}:{port}"),
-        IpAddr::V4(address) => format!("{address}{mark}{device}:{port}"),
-        IpAddr::V6(address) => format!("[{address}]{mark}{device}:{port}"),
-    }
-}
 
 /// A namespace by its name, or else its inode number.
 #[must_use]
@@ -46,16 +36,6 @@ pub fn owners(owners: &[Owner]) -> String {
         format!(" +{}", rest.len())
     };
     format!("{}({}){more}", printable(&first.comm), first.pid)
-}
-
-/// A text that a process chose, without what would steer the terminal.
-#[must_use]
-pub fn printable(text: &str) -> Cow<'_, str> {
-    if text.contains(char::is_control) {
-        Cow::Owned(text.replace(char::is_control, "\u{fffd}"))
-    } else {
-        Cow::Borrowed(text)
-    }
 }
 
 /// Writes a table: the columns in `right` to the right, the last one cut, and what is
@@ -142,12 +122,5 @@ mod tests {
         let mut out = String::new();
         assert!(wrap(&mut out, "", text.trim()).is_ok());
         assert!(out.lines().all(|line| line.starts_with("word")), "{out}");
-    }
-
-    #[test]
-    fn names_cannot_steer_the_terminal() {
-        assert_eq!(printable("a\u{1b}[31m\n"), "a\u{fffd}[31m\u{fffd}");
-        let any = IpAddr::from([0, 0, 0, 0]);
-        assert_eq!(endpoint(any, Some("e\n"), 80), "*%e\u{fffd}:80");
     }
 }

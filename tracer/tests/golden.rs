@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use sockpick::event::{
-    Backend, Endpoint, Event, Family, Item, Listener, ListenerId, Lost, Match, Netns, Owner,
-    Process, Queue, Reuseport, SCHEMA, Stage, Time, Via,
+    Backend, Endpoint, Event, Expected, Family, GroupAddress, GroupHealth, Item, Listener,
+    ListenerId, Lost, Match, MemberHealth, Netns, Other, Owner, Process, Queue, Reason, Reuseport,
+    SCHEMA, Stage, Time, Verdict, Via,
 };
 use sockpick::sinks::{Sink, json::Json, summary, table::Table};
 
@@ -70,8 +71,17 @@ fn syn(destination: &str, matched: Match, via: Via, listener: Option<Listener>) 
         ifname: Some("eth0".into()),
         matched,
         via,
+        verdict: if listener.is_some() {
+            Verdict::Ok
+        } else {
+            Verdict::Refused
+        },
+        reason: listener.is_none().then_some(Reason::NoListener),
         listener,
         reuseport: None,
+        steered_by: None,
+        expected: None,
+        candidates: None,
         backend: Backend::Fentry,
     }
 }
@@ -99,6 +109,30 @@ fn grouped() -> Event {
     event
 }
 
+/// An alert, with all there is to say of it.
+fn uncovered() -> Event {
+    let any = listener("0.0.0.0:80", owners(456..457, "nginx"));
+    let mut event = syn("6.6.6.6:80", Match::Wildcard, Via::ReuseportHash, Some(any));
+    event.verdict = Verdict::Uncovered;
+    event.reason = Some(Reason::RestartGap);
+    event.expected = Some(Box::new(Expected {
+        service: Some("A".into()),
+        listener: Some(Other {
+            address: [6, 6, 6, 6].into(),
+            port: 80,
+            family: Family::Ipv4,
+            device: None,
+            v6only: false,
+            inode: Some(47_001),
+            id: None,
+            opened: None,
+            closed: Some(Time(1_790_000_000_000_000_000)),
+            owners: owners(123..124, "nginx"),
+        }),
+    }));
+    event
+}
+
 fn dual_stack() -> Event {
     let any = listener("[::]:443", owners(1..2, "evil\u{1b}[2Jname"));
     let mut event = syn(
@@ -119,6 +153,8 @@ fn dual_stack() -> Event {
 fn steered() -> Event {
     let proxy = listener("127.0.0.1:15001", owners(0..0, ""));
     let mut event = syn("6.6.6.6:83", Match::None, Via::Tproxy, Some(proxy));
+    event.verdict = Verdict::Steered;
+    event.reason = Some(Reason::Tproxy);
     event.netns = Arc::new(Netns {
         inode: 4_026_532_281,
         cookie: Some(5),
@@ -153,6 +189,7 @@ fn session() -> Vec<Item> {
     let syns = [
         exact("203.0.113.7:40312", "6.6.6.6:80", OWN_NETNS),
         grouped(),
+        uncovered(),
         dual_stack(),
         syn("6.6.6.6:81", Match::None, Via::Lookup, None),
         syn("6.6.6.6:82", Match::None, Via::SkLookup, None),
@@ -257,6 +294,13 @@ fn summary_of_a_session() {
             refused: 7,
             lost: vec![(Stage::Kernel, 1), (Stage::Queue, 9), (Stage::Sink, 0)],
         },
+        verdicts: vec![
+            ((Verdict::Ok, None), 1100),
+            ((Verdict::Misdirected, Some(Reason::DevOrder)), 3),
+            ((Verdict::Uncovered, Some(Reason::RestartGap)), 90),
+            ((Verdict::Uncovered, Some(Reason::DualStack)), 2),
+            ((Verdict::Refused, Some(Reason::NoListener)), 7),
+        ],
         listeners: vec![
             line("6.6.6.6:80", None, None, 216),
             line("*:80", Some(1), Some(1), 400),
@@ -265,6 +309,7 @@ fn summary_of_a_session() {
             line("*:80", Some(1), None, 0),
             other,
         ],
+        health: vec![health()],
         notes: vec![
             "short.".to_owned(),
             "one that goes on ".repeat(10) + "and then ends.",
@@ -276,6 +321,37 @@ fn summary_of_a_session() {
         "{text}"
     );
     insta::assert_snapshot!(text);
+}
+
+fn health() -> GroupHealth {
+    let member = |syns, unbalanced, short_lived| MemberHealth {
+        id: Some(ListenerId(0x1f_0000_002a)),
+        inode: None,
+        syns,
+        fair: 500.0,
+        unbalanced,
+        short_lived,
+        opened_ns: None,
+        closed_ns: None,
+        destroyed: 0,
+    };
+    GroupHealth {
+        schema: SCHEMA,
+        health: "reuseport",
+        netns: OWN_NETNS,
+        listener: GroupAddress {
+            address: [0; 4].into(),
+            port: 80,
+            device: 0,
+        },
+        syns: 1005,
+        destroyed: 3,
+        members: vec![
+            member(600, true, false),
+            member(400, false, false),
+            member(5, false, true),
+        ],
+    }
 }
 
 #[test]

@@ -9,8 +9,9 @@ use jsonschema::Validator;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sockpick::event::{
-    Backend, Endpoint, Event, Family, Item, Listener, ListenerId, Lost, Match, Netns, Owner,
-    Process, Queue, Reuseport, SCHEMA, Stage, Time, Via,
+    Backend, Endpoint, Event, Expected, Family, GroupAddress, GroupHealth, Item, Listener,
+    ListenerId, Lost, Match, MemberHealth, Netns, Other, Owner, Process, Program, Queue, Reason,
+    Reuseport, SCHEMA, Stage, Time, Verdict, Via,
 };
 use sockpick::sinks::{Sink, json::Json};
 
@@ -24,6 +25,24 @@ const VIA: [Via; 7] = [
     Via::SkLookup,
     Via::SkAssign,
     Via::Tproxy,
+];
+
+const REASONS: [Reason; 15] = [
+    Reason::RestartGap,
+    Reason::LegacyOrder,
+    Reason::DevOrder,
+    Reason::DevMismatch,
+    Reason::VrfScope,
+    Reason::DualStack,
+    Reason::CpuAffinity,
+    Reason::WrongOwner,
+    Reason::OtherNetns,
+    Reason::NotListening,
+    Reason::NoListener,
+    Reason::BpfSkLookup,
+    Reason::SkAssign,
+    Reason::Tproxy,
+    Reason::Unknown,
 ];
 
 fn schema() -> Value {
@@ -68,6 +87,8 @@ fn example() -> Event {
         ifname: Some("eth0".into()),
         matched: Match::Wildcard,
         via: Via::ReuseportHash,
+        verdict: Verdict::Uncovered,
+        reason: Some(Reason::RestartGap),
         listener: Some(Listener {
             address: [0; 4].into(),
             port: 80,
@@ -93,7 +114,34 @@ fn example() -> Event {
             member: Some(2),
             program_id: None,
         }),
+        steered_by: None,
+        expected: Some(Box::new(Expected {
+            service: Some("A".into()),
+            listener: Some(other()),
+        })),
+        candidates: None,
         backend: Backend::Fentry,
+    }
+}
+
+fn other() -> Other {
+    Other {
+        address: [6, 6, 6, 6].into(),
+        port: 80,
+        family: Family::Ipv4,
+        device: None,
+        v6only: false,
+        inode: Some(47_001),
+        id: Some(ListenerId(0x1e_0000_0007)),
+        opened: None,
+        closed: Some(Time(1_789_999_999_500_000_000)),
+        owners: Arc::from([Owner {
+            pid: 900,
+            comm: "nginx".into(),
+            exe: Some("/usr/sbin/nginx".into()),
+            unit: Some("nginx-a.service".into()),
+            container: None,
+        }]),
     }
 }
 
@@ -129,6 +177,18 @@ fn every_word_is_in_the_schema() {
             ..seen.clone()
         });
     }
+    for verdict in Verdict::value_variants().iter().copied() {
+        good(Event {
+            verdict,
+            ..seen.clone()
+        });
+    }
+    for reason in REASONS {
+        good(Event {
+            reason: Some(reason),
+            ..seen.clone()
+        });
+    }
     for backend in [Backend::Fentry, Backend::Kprobe] {
         good(Event {
             backend,
@@ -144,6 +204,38 @@ fn every_word_is_in_the_schema() {
         }));
         validator.validate(&line).expect("valid");
     }
+}
+
+#[test]
+fn a_health_record_is_in_the_schema() {
+    let member = MemberHealth {
+        id: Some(ListenerId(0x1f_0000_002a)),
+        inode: Some(48_213),
+        syns: 700,
+        fair: 600.0,
+        unbalanced: true,
+        short_lived: false,
+        opened_ns: None,
+        closed_ns: None,
+        destroyed: 0,
+    };
+    let health = GroupHealth {
+        schema: SCHEMA,
+        health: "reuseport",
+        netns: 4_026_531_840,
+        listener: GroupAddress {
+            address: [0; 4].into(),
+            port: 80,
+            device: 0,
+        },
+        syns: 1200,
+        destroyed: 0,
+        members: vec![member],
+    };
+    let line = lines(&[Item::Health(health)]);
+    assert!(DOCUMENTATION.contains(line.trim_end()), "{line}");
+    let line = serde_json::from_str(&line).expect("JSON");
+    validator().validate(&line).expect("valid");
 }
 
 #[test]
@@ -167,6 +259,11 @@ fn broken_lines_are_refused() {
         ("/destination/address", json!("6.6.6.666")),
         ("/match", json!("exactly")),
         ("/via", json!(null)),
+        ("/verdict", json!("fine")),
+        ("/reason", json!("because")),
+        ("/expected/service", json!(1)),
+        ("/expected/listener/closed", json!(17)),
+        ("/expected/listener/owners", json!("nginx")),
         ("/listener", json!(null)), // with a match
         ("/listener/id", json!("2a")),
         ("/listener/owners", json!(null)),
@@ -204,7 +301,10 @@ fn the_documentation_is_complete() {
         DOCUMENTATION.contains(&format!("```json\n{example}\n```\n")),
         "{example}"
     );
-    for (path, words) in ["event", "lost"].iter().flat_map(|part| fields(part, "")) {
+    for (path, words) in ["event", "lost", "health"]
+        .iter()
+        .flat_map(|part| fields(part, ""))
+    {
         let row = format!("\n| `{path}` | ");
         assert!(DOCUMENTATION.contains(&row), "{path}");
         for word in words {
@@ -300,6 +400,21 @@ fn any_event((time, [a, b, c], has, [from, to], text, shared): Parts) -> Event {
         owners: shared.unwrap_or_else(|| owners(a % 5, &text)),
         ..chosen
     });
+    event.verdict = Verdict::value_variants()[(c % 5) as usize];
+    event.reason = has[0].then(|| REASONS[(c % 15) as usize]);
+    let program = |id| Program {
+        id,
+        name: text.clone(),
+    };
+    event.steered_by = has[1].then(|| (0..b as u32 % 3).map(program).collect());
+    event.expected = event
+        .expected
+        .filter(|_| has[0] && has[2])
+        .map(|mut expected| {
+            expected.service = has[3].then(|| text.as_str().into());
+            expected
+        });
+    event.candidates = (has[0] && has[4]).then(|| (0..a % 3).map(|_| other()).collect());
     event.matched = if event.listener.is_some() {
         Match::DualStack
     } else {

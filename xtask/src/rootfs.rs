@@ -16,7 +16,7 @@ const INIT: &str = include_str!("guest/init.sh");
 /// Tools every guest has, besides busybox.
 ///
 /// The shell is this machine's: busybox's runs its own cut-down `ip` or `tc` whatever PATH says.
-const TOOLS: [&str; 7] = ["sh", "nginx", "ip", "nft", "tc", "ss", "kmod"];
+const TOOLS: [&str; 8] = ["sh", "nginx", "socat", "ip", "nft", "tc", "ss", "kmod"];
 
 /// A file for the guest, with the libraries it needs.
 #[derive(Debug, Clone)]

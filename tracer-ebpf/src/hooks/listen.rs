@@ -69,9 +69,10 @@ pub(crate) fn unhash<C: EbpfContext>(ctx: &C) {
     if field!(sk, sk_state => u8) != TCP_LISTEN {
         return;
     }
-    if let Some(entry) = listeners::known(sk)
+    // One that was there before sockpick and got no SYN since is met here for the first time.
+    if let Some(stats) = stats()
+        && let Some(entry) = listeners::of(sk, stats)
         && entry.closed == 0
-        && let Some(stats) = stats()
     {
         // Kept, not removed: a lookup on another CPU may still end with it. User
         // space removes it some time after this record.

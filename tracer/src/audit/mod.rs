@@ -25,7 +25,7 @@ use crate::{
     judge::rules::{Algorithm, Bound},
     listeners::connections::Connection,
     processes::Relation,
-    words,
+    sinks, words,
 };
 
 pub use evidence::contested;
@@ -213,7 +213,7 @@ impl Group {
     #[must_use]
     pub fn endpoint(&self) -> String {
         let address = self.bound.shown_address();
-        words::endpoint(address, self.device.as_deref(), self.bound.port)
+        sinks::place(address, self.bound.port, self.device.as_deref())
     }
 
     /// Everybody who holds a member, each once.

@@ -24,7 +24,7 @@ use crate::{
         Listening, chain,
         connections::{Connection, connections},
     },
-    processes, words,
+    processes, sinks, words,
 };
 
 /// Most connections whose holders are looked for; past that it is said how many were not.
@@ -268,7 +268,7 @@ fn told(finding: &Finding) -> Result<String> {
     for (index, party) in finding.listeners.iter().enumerate() {
         let between = if index == 0 { " " } else { " and " };
         text += between;
-        text += &words::endpoint(party.address, party.device.as_deref(), party.port);
+        text += &sinks::place(party.address, party.port, party.device.as_deref());
     }
     text.push('\n');
     words::wrap(&mut text, "  cause: ", &finding.cause)?;

@@ -18,7 +18,7 @@ use crate::{
     event::{Family, Netns, Owner, Queue},
     kernel::algorithm,
     listeners::chain,
-    words,
+    sinks, words,
 };
 
 /// Version of the JSON output.
@@ -155,7 +155,7 @@ fn row(entry: &Entry, foreign: bool) -> [String; TITLES.len()] {
     let unit = first.and_then(|owner| owner.unit.clone());
     let container = first.and_then(|owner| owner.container.as_ref());
     [
-        words::endpoint(entry.address, entry.device.as_deref(), entry.port),
+        sinks::place(entry.address, entry.port, entry.device.as_deref()),
         if entry.v6only == Some(true) {
             "yes".into()
         } else {
@@ -181,7 +181,7 @@ fn row(entry: &Entry, foreign: bool) -> [String; TITLES.len()] {
             .map(|id| id.chars().take(12).collect())
             .or(unit)
             .map_or_else(String::new, |name: String| {
-                words::printable(&name).into_owned()
+                sinks::printable(&name).into_owned()
             }),
         match words::owners(&entry.owners) {
             nobody if nobody.is_empty() => "-".into(),

@@ -1,5 +1,6 @@
 //! `sockpick trace`: sets the session up, runs it, and sums it up.
 
+mod book;
 mod filter;
 mod session;
 
@@ -19,10 +20,13 @@ use tokio::{
 };
 
 use crate::{
+    assess::Assessor,
     cli::{Color, FamilyArg, Output, TraceArgs},
+    config,
     enrich::Enricher,
     event::Backend,
     failure::Failure,
+    judge::rules::Algorithm,
     kernel::preflight,
     listeners, namespaces,
     probes::{
@@ -42,6 +46,7 @@ const DEBUG_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(super) fn run(args: &TraceArgs) -> Result<()> {
     start_log(args.probes.debug_programs);
+    let expectations = config::expectations(args.expect.config.as_deref(), &args.expect.expect)?;
     allowed(args.probes.btf.is_some())?;
     let wishes = wishes(args);
     let mut kernel = Kernel::examine(wishes.btf.as_ref())?;
@@ -49,7 +54,8 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(trace(args, &mut kernel, &wishes))
+    let assessor = Assessor::new(expectations, Algorithm::AddressFirst);
+    runtime.block_on(trace(args, &mut kernel, &wishes, assessor))
 }
 
 /// Warnings, what `RUST_LOG` asks for, and what the programs say if asked to.
@@ -91,7 +97,12 @@ fn wishes(args: &TraceArgs) -> Wishes {
     }
 }
 
-async fn trace(args: &TraceArgs, kernel: &mut Kernel, wishes: &Wishes) -> Result<()> {
+async fn trace(
+    args: &TraceArgs,
+    kernel: &mut Kernel,
+    wishes: &Wishes,
+    mut assessor: Assessor,
+) -> Result<()> {
     // Before anything is attached, so that a signal from here on ends it cleanly.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -109,8 +120,17 @@ async fn trace(args: &TraceArgs, kernel: &mut Kernel, wishes: &Wishes) -> Result
     });
     let inventory = listeners::inventory();
     enricher.prepare(inventory.listeners.iter().map(|listener| listener.inode));
+    assessor.present(&inventory);
     let source = Source::new(ring, args.probes.flush_interval)?;
-    let mut session = Session::begin(programs, source, enricher, sink(args), args)?;
+    let mut session = Session::begin(
+        programs,
+        source,
+        enricher,
+        assessor,
+        &inventory,
+        sink(args),
+        args,
+    )?;
     announce(&session.programs().plan, &inventory, mechanism);
     let gone = reader_gone();
     tokio::pin!(gone);

@@ -1,7 +1,11 @@
 //! What a record means: how the socket fits the packet, and what chose it. Pure.
 #![forbid(unsafe_code)]
 
+pub mod expectations;
+pub mod health;
+pub mod picture;
 pub mod rules;
+pub mod verdict;
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -9,7 +13,22 @@ use sockpick_ebpf::abi::{Listener, SynRecord, group_prog, steer};
 
 use crate::event::{Family, Match, Via};
 
+use rules::Bound;
+
 const AF_INET: u16 = 2;
+
+/// Where a listener is bound.
+#[must_use]
+pub fn bound(listener: &Listener) -> Bound {
+    Bound {
+        netns: listener.netns,
+        address: listener.addr.into(),
+        port: listener.port,
+        family: family(listener),
+        device: listener.bound_dev_if,
+        v6only: listener.v6only != 0,
+    }
+}
 
 /// How the chosen socket fits the packet.
 #[must_use]
@@ -57,11 +76,7 @@ pub fn via(record: &SynRecord) -> Via {
 /// The address a listener is bound to, in the family its owner gave it.
 #[must_use]
 pub fn bound_address(listener: &Listener) -> IpAddr {
-    let address = Ipv6Addr::from(listener.addr);
-    match family(listener) {
-        Family::Ipv4 => address.to_canonical(),
-        Family::Ipv6 => address.into(),
-    }
+    bound(listener).shown_address()
 }
 
 /// The listener's family.

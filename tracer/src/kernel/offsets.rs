@@ -49,6 +49,7 @@ pub fn offsets(btf: &Btf) -> Result<Offsets> {
         sk_cookie: maybe("sock", "__sk_common.skc_cookie", 8)?,
         sk_ipv6only: u16::try_from(ipv6only.offset)?,
         sk_ipv6only_mask: ipv6only.mask.unwrap_or(0xff).into(),
+        sk_incoming_cpu: at("sock", "__sk_common.skc_incoming_cpu", 4)?,
         sk_reuseport_cb: at("sock", "sk_reuseport_cb", 8)?,
         sk_ack_backlog: at("sock", "sk_ack_backlog", 4)?,
         sk_max_ack_backlog: at("sock", "sk_max_ack_backlog", 4)?,
@@ -68,7 +69,6 @@ pub fn offsets(btf: &Btf) -> Result<Offsets> {
         prog_type: at("bpf_prog", "type", 4)?,
         prog_aux: at("bpf_prog", "aux", 8)?,
         aux_id: at("bpf_prog_aux", "id", 4)?,
-        reserved: 0,
     })
 }
 

@@ -45,6 +45,7 @@ impl<W: Write> Sink for Json<W> {
         match item {
             Item::Syn(event) => self.texts.event(&mut self.line, event)?,
             Item::Lost(lost) => serde_json::to_writer(&mut self.line, lost)?,
+            Item::Health(health) => serde_json::to_writer(&mut self.line, health)?,
         }
         self.line.push(b'\n');
         self.out.write_all(&self.line)
@@ -79,8 +80,13 @@ impl Texts {
             ifname,
             matched,
             via,
+            verdict,
+            reason,
             listener,
             reuseport,
+            steered_by,
+            expected,
+            candidates,
             backend,
         } = event;
         put(out, "{\"schema\":", schema)?;
@@ -94,6 +100,8 @@ impl Texts {
         put_some(out, ",\"ifname\":", ifname.as_ref())?;
         put(out, ",\"match\":", matched)?;
         put(out, ",\"via\":", via)?;
+        put(out, ",\"verdict\":", verdict)?;
+        put_some(out, ",\"reason\":", reason.as_ref())?;
         match listener {
             Some(listener) => self.listener(out, listener)?,
             None => raw(out, ",\"listener\":", b"null"),
@@ -101,6 +109,9 @@ impl Texts {
         if let Some(reuseport) = reuseport {
             group(out, reuseport)?;
         }
+        put_some(out, ",\"steered_by\":", steered_by.as_ref())?;
+        put_some(out, ",\"expected\":", expected.as_ref())?;
+        put_some(out, ",\"candidates\":", candidates.as_ref())?;
         put(out, ",\"backend\":", backend)?;
         out.push(b'}');
         Ok(())

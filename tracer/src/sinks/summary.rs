@@ -4,9 +4,12 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::table::stage_word;
-use crate::event::{Queue, Stage};
-use crate::words::{self, printable};
+use super::{
+    place, printable,
+    table::{alert::word, stage_word},
+};
+use crate::event::{GroupHealth, Queue, Reason, Stage, Verdict};
+use crate::words;
 
 /// What a session saw; [`fmt::Display`] renders it.
 #[derive(Clone, Debug, Default)]
@@ -15,8 +18,12 @@ pub struct Summary {
     pub seconds: f64,
     /// The sums.
     pub totals: Totals,
+    /// SYNs by verdict and cause.
+    pub verdicts: Vec<((Verdict, Option<Reason>), u64)>,
     /// The listeners, in any order.
     pub listeners: Vec<ListenerLine>,
+    /// How the groups fared.
+    pub health: Vec<GroupHealth>,
     /// Remarks, a sentence each.
     pub notes: Vec<String>,
 }
@@ -79,6 +86,11 @@ impl fmt::Display for Summary {
             self.table(f, known)?;
             self.sums(f, known)?;
         }
+        for group in &self.health {
+            healthy(group)
+                .iter()
+                .try_for_each(|note| words::wrap(f, "note:", note))?;
+        }
         self.notes
             .iter()
             .try_for_each(|note| words::wrap(f, "note:", note))
@@ -134,6 +146,7 @@ impl Summary {
                 "{refused} ({share}) refused: no listener, so the client gets a reset"
             )?;
         }
+        self.verdicts(f)?;
         for &(stage, lost) in totals.lost.iter().filter(|(_, lost)| *lost > 0) {
             let why = match stage {
                 Stage::Kernel => "a probe was missed",
@@ -142,6 +155,32 @@ impl Summary {
             };
             let stage = stage_word(stage);
             writeln!(f, "{} lost: {stage} ({why})", syns(lost.into()))?;
+        }
+        Ok(())
+    }
+
+    /// A line for each verdict other than `ok`, with its causes.
+    fn verdicts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut last = None;
+        for &((verdict, reason), count) in &self.verdicts {
+            let Some(reason) = reason else { continue };
+            let name = match verdict {
+                Verdict::Ok => "ok",
+                Verdict::Misdirected => "misdirected",
+                Verdict::Uncovered => "uncovered",
+                Verdict::Steered => "steered",
+                Verdict::Refused => "refused",
+            };
+            match last {
+                Some(before) if before == verdict => write!(f, ", ")?,
+                Some(_) => write!(f, "\n{name}: ")?,
+                None => write!(f, "{name}: ")?,
+            }
+            write!(f, "{} {count}", word(reason))?;
+            last = Some(verdict);
+        }
+        if last.is_some() {
+            writeln!(f)?;
         }
         Ok(())
     }
@@ -249,6 +288,41 @@ fn row(name: String, line: &ListenerLine, share: String, netns: String) -> Row {
     let owner = printable(&line.owner);
     let owner = format!("{owner}{closed}");
     [name, line.syns.to_string(), share, queue, netns, owner]
+}
+
+/// What is not as it should be in a group, a sentence each.
+fn healthy(group: &GroupHealth) -> Vec<String> {
+    let place = place(group.listener.address, group.listener.port, None);
+    let mut said = Vec::new();
+    for member in group.members.iter().filter(|member| member.unbalanced) {
+        let name = member
+            .id
+            .map_or_else(|| "that was given none".to_owned(), |id| id.to_string());
+        said.push(format!(
+            "{place}: member {name} was given {} SYNs, its fair share is {:.0}: more than four \
+             standard deviations off, so not by chance.",
+            member.syns, member.fair
+        ));
+    }
+    let short = || group.members.iter().filter(|member| member.short_lived);
+    let (count, taken) = (
+        short().count(),
+        short().map(|member| member.syns).sum::<u64>(),
+    );
+    if count > 0 {
+        said.push(format!(
+            "{place}: {count} members came and went within ten seconds, and took {} with them.",
+            syns(taken.into())
+        ));
+    }
+    if group.destroyed > 0 {
+        said.push(format!(
+            "{place}: {} connections waited for accept() when their listener closed; the kernel \
+             resets them, unless net.ipv4.tcp_migrate_req is set.",
+            group.destroyed
+        ));
+    }
+    said
 }
 
 fn syns(count: u128) -> String {

@@ -8,15 +8,16 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+pub(super) mod alert;
 mod line;
 
 use line::{COLUMNS, Cell, Line, MATCH, push_endpoint, push_number};
 
-use super::Sink;
+use super::{Sink, bound, printable};
 use crate::event::{
     Event, Item, Listener, ListenerId, Lost, Match, Netns, Owner, Reuseport, Stage, Time, Via,
 };
-use crate::words::{endpoint, namespace, printable};
+use crate::words::namespace;
 
 /// Most right halves of lines that are kept; past that they are made anew.
 const MOST_KEPT: usize = 1024;
@@ -126,7 +127,22 @@ impl<W: Write> Table<W> {
                     .cell(index, cell, style.filter(|_| index == MATCH));
             }
         }
-        self.end_line()
+        self.end_line()?;
+        if event.verdict.is_alert() {
+            self.alert(event)?;
+        }
+        Ok(())
+    }
+
+    /// A second line below an alert's own.
+    fn alert(&mut self, event: &Event) -> io::Result<()> {
+        let style = if self.color {
+            AnsiColor::Red.on_default().bold()
+        } else {
+            Style::new()
+        };
+        let text = alert::text(event, &self.zone);
+        writeln!(self.out, "{style}{text}{style:#}")
     }
 
     /// TIME and CLIENT → DESTINATION, which no two lines share.
@@ -224,6 +240,8 @@ impl<W: Write> Sink for Table<W> {
         match item {
             Item::Syn(event) => self.syn(event),
             Item::Lost(lost) => self.lost(lost),
+            // The summary tells people.
+            Item::Health(_) => Ok(()),
         }
     }
 
@@ -255,11 +273,6 @@ fn choice(event: &Event) -> Choice {
 
 fn dash() -> String {
     "-".to_owned()
-}
-
-/// Where a listener is bound, as `ss` writes it: `*%eth0:80`, `[::]:80`.
-fn bound(listener: &Listener) -> String {
-    endpoint(listener.address, listener.device.as_deref(), listener.port)
 }
 
 /// The words for match and via, and their colour.

@@ -14,6 +14,8 @@ pub(crate) enum Line {
     Syn(Box<Event>),
     /// A loss.
     Lost(Lost),
+    /// A group's health.
+    Health(Health),
 }
 
 /// A loss.
@@ -23,6 +25,25 @@ pub(crate) struct Lost {
     pub(crate) lost: u64,
     /// `kernel`, `queue` or `sink`.
     pub(crate) stage: String,
+}
+
+/// A group's health.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Health {
+    /// SYNs given to its members.
+    pub(crate) syns: u64,
+    /// Connections that nobody had accepted when their listener closed.
+    pub(crate) destroyed: u64,
+    /// The members.
+    pub(crate) members: Vec<Member>,
+}
+
+/// A member of a group.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct Member {
+    pub(crate) syns: u64,
+    pub(crate) unbalanced: bool,
+    pub(crate) short_lived: bool,
 }
 
 /// One SYN.
@@ -129,6 +150,11 @@ pub(crate) fn parse(line: &str) -> Result<Line> {
     let value: Value = serde_json::from_str(line).with_context(shown)?;
     if value.get("lost").is_some() {
         return Ok(Line::Lost(
+            serde_json::from_value(value).with_context(shown)?,
+        ));
+    }
+    if value.get("health").is_some() {
+        return Ok(Line::Health(
             serde_json::from_value(value).with_context(shown)?,
         ));
     }

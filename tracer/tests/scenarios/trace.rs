@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::context::{AUTO, Context, Failure};
-use crate::event::{self, Event, Line, Lost};
+use crate::event::{self, Event, Health, Line, Lost};
 use crate::netns::Netns;
 
 /// Emulated guests are slow.
@@ -37,6 +37,8 @@ pub(crate) struct Recorded {
     pub(crate) events: Vec<Event>,
     /// What it says it lost.
     pub(crate) lost: Vec<Lost>,
+    /// What it says of groups at the end.
+    pub(crate) health: Vec<Health>,
     /// Its messages.
     pub(crate) stderr: Vec<String>,
 }
@@ -187,6 +189,7 @@ impl Trace {
             match event::parse(&line)? {
                 Line::Syn(event) => recorded.events.push(*event),
                 Line::Lost(lost) => recorded.lost.push(lost),
+                Line::Health(health) => recorded.health.push(health),
             }
         }
         Ok((Some(status?), recorded))

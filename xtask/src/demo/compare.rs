@@ -16,7 +16,7 @@ pub(super) struct Judged {
 /// One request.
 #[derive(Debug)]
 pub(super) struct Line {
-    /// What sockpick's table says of it: LISTENER, MATCH VIA, MEMBER, OWNER.
+    /// What sockpick says of it: LISTENER and verdict, then MEMBER and OWNER.
     pub(super) cells: Option<[String; 4]>,
     /// What is wrong with that, or with the event.
     pub(super) problem: Option<String>,
@@ -37,7 +37,7 @@ pub(super) fn judge(record: &Record) -> Judged {
     let mut lines = Vec::new();
     for step in &record.steps {
         lines.extend(step.requests.iter().map(|request| Line {
-            cells: cells(record, request),
+            cells: shown(record, request),
             problem: problem(record, step, request).err(),
         }));
     }
@@ -57,7 +57,7 @@ fn problem(record: &Record, step: &Step, request: &Request) -> Result<(), String
         .services
         .iter()
         .find(|service| service.name == request.service && service.pids.contains(&request.pid))
-        .ok_or("answered by a process of neither service")?;
+        .ok_or("answered by a process of no service")?;
     let events: Vec<_> = record
         .events
         .iter()
@@ -77,6 +77,13 @@ fn problem(record: &Record, step: &Step, request: &Request) -> Result<(), String
         let name = &service.name;
         return Err(format!("no owner in the event is a process of {name}"));
     }
+    // Whoever answers another's request is an alert, and nothing else is.
+    let alert = matches!(event["verdict"].as_str(), Some("misdirected" | "uncovered"));
+    match (alert, step.whose == request.service) {
+        (true, true) => return Err(format!("a false alert: {}", verdict(event))),
+        (false, false) => return Err(format!("no alert but {}", verdict(event))),
+        _ => {}
+    }
     match cells(record, request) {
         Some([shown, ..]) if shown == named => Ok(()),
         Some([shown, ..]) => Err(format!("the table names {shown}")),
@@ -84,11 +91,31 @@ fn problem(record: &Record, step: &Step, request: &Request) -> Result<(), String
     }
 }
 
+/// Verdict and reason.
+fn verdict(event: &Value) -> String {
+    let word = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
+    format!("{} {}", word("verdict"), word("reason"))
+        .trim_end()
+        .to_owned()
+}
+
+/// The table's cells, with the verdict in place of match and via.
+fn shown(record: &Record, request: &Request) -> Option<[String; 4]> {
+    let event = record
+        .events
+        .iter()
+        .find(|event| event["client"]["port"].as_u64() == Some(request.client_port.into()))?;
+    let [listener, _, member, owner] = cells(record, request)?;
+    Some([listener, verdict(event), member, owner])
+}
+
 /// As the table and nginx's configuration write it.
 fn endpoint(listener: &Value) -> String {
+    let device = listener["device"].as_str();
+    let device = device.map_or(String::new(), |device| format!("%{device}"));
     match (listener["address"].as_str(), listener["port"].as_u64()) {
-        (Some("0.0.0.0"), Some(port)) => format!("*:{port}"),
-        (Some(address), Some(port)) => format!("{address}:{port}"),
+        (Some("0.0.0.0"), Some(port)) => format!("*{device}:{port}"),
+        (Some(address), Some(port)) => format!("{address}{device}:{port}"),
         _ => "no listener".to_owned(),
     }
 }
@@ -109,13 +136,14 @@ fn cells(record: &Record, request: &Request) -> Option<[String; 4]> {
 mod tests {
     use super::{Judged, Record, judge};
 
-    const EVENT: &str = r#"@event {"client":{"port":40312},"listener":{"address":"6.6.6.6","port":80,"owners":[{"pid":7}]}}"#;
+    const EVENT: &str = r#"@event {"client":{"port":40312},"verdict":"ok","listener":{"address":"6.6.6.6","port":80,"owners":[{"pid":7}]}}"#;
     const ROW: &str = "@table 14:13:20.123  203.0.113.7:40312 → 6.6.6.6:80         6.6.6.6:80       \
                        exact reuseport_hash     [0]/2   nginx(8) +2";
 
     fn judged(answer: &str, reported: &[&str]) -> Judged {
         let mut lines = vec![
             "@step one",
+            "@whose A",
             "@service A 6.6.6.6:80 7 8 9",
             "@service B *:80 4 5 6",
         ];
@@ -136,10 +164,7 @@ mod tests {
         let judged = judged("@answer 200 A 40312 8", &[EVENT, ROW]);
         assert!(judged.all_agree(), "{judged:?}");
         let cells = judged.lines[0].cells.as_ref().expect("cells");
-        assert_eq!(
-            cells,
-            &["6.6.6.6:80", "exact reuseport_hash", "[0]/2", "nginx(8) +2"]
-        );
+        assert_eq!(cells, &["6.6.6.6:80", "ok", "[0]/2", "nginx(8) +2"]);
     }
 
     #[test]
@@ -147,6 +172,11 @@ mod tests {
         let from_a = "@answer 200 A 40312 8";
         let from_b = "@answer 403 B 40312 5";
         assert_eq!(problem(from_b, &[EVENT, ROW]), "the event names 6.6.6.6:80");
+        let alert = EVENT.replace("\"ok\"", "\"uncovered\",\"reason\":\"restart_gap\"");
+        assert_eq!(
+            problem(from_a, &[&alert, ROW]),
+            "a false alert: uncovered restart_gap"
+        );
         assert_eq!(problem(from_a, &[ROW]), "0 events instead of one");
         assert_eq!(
             problem(from_a, &[EVENT, EVENT, ROW]),
@@ -162,7 +192,7 @@ mod tests {
         );
         assert_eq!(
             problem("@answer 200 A 40312 77", &[EVENT, ROW]),
-            "answered by a process of neither service"
+            "answered by a process of no service"
         );
         let lost = r#"@event {"schema":1,"lost":1,"stage":"queue"}"#;
         assert_eq!(problem(from_a, &[EVENT, ROW, lost]), "");

@@ -12,9 +12,13 @@ impl fmt::Display for Story<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(record, judged) = self;
         writeln!(f)?;
-        writeln!(f, "Two real nginx on one host, Linux {}:", record.kernel)?;
+        writeln!(f, "Real servers on one host, Linux {}:", record.kernel)?;
         writeln!(f, "  A listens on 6.6.6.6:80 reuseport, and answers 200")?;
         writeln!(f, "  B listens on *:80       reuseport, and answers 403")?;
+        writeln!(
+            f,
+            "  C, a socat that joins later, listens on 6.6.6.6%eth0:80 reuseport"
+        )?;
         writeln!(f, "A client at 203.0.113.7 asks for http://6.6.6.6/.")?;
         writeln!(
             f,
@@ -65,7 +69,7 @@ fn beside<'a>(
         "   {:31} | what sockpick trace said",
         "what the client got"
     )?;
-    let title = ["LISTENER", "MATCH VIA", "MEMBER", "OWNER"];
+    let title = ["LISTENER", "VERDICT", "MEMBER", "OWNER"];
     write!(
         f,
         "   {:5}  {:6}  {:16} | ",
@@ -73,7 +77,7 @@ fn beside<'a>(
     )?;
     writeln!(f, "{}", row(&title))?;
     for (request, line) in step.requests.iter().zip(lines) {
-        let by = format!("{} nginx({})", request.service, request.pid);
+        let by = format!("{}, process {}", request.service, request.pid);
         let said = line.cells.as_ref().map_or_else(
             || "nothing".to_owned(),
             |cells| row(&cells.each_ref().map(String::as_str)),
@@ -93,7 +97,7 @@ fn beside<'a>(
 
 fn row(cells: &[&str; 4]) -> String {
     let [listener, chosen, member, owner] = cells;
-    format!("{listener:10}  {chosen:23}  {member:6}  {owner}")
+    format!("{listener:15}  {chosen:21}  {member:6}  {owner}")
 }
 
 /// The table as it came, one line a step, and the summary.
@@ -111,9 +115,16 @@ fn own_words(f: &mut fmt::Formatter<'_>, record: &Record) -> fmt::Result {
             .requests
             .first()
             .map(|request| format!(":{} → ", request.client_port));
-        let row = first.and_then(|client| record.table.iter().find(|line| line.contains(&client)));
-        if let Some(row) = row {
-            writeln!(f, "{row}")?;
+        let at = first.and_then(|client| {
+            let mut lines = record.table.iter();
+            lines.position(|line| line.contains(&client))
+        });
+        if let Some(at) = at {
+            writeln!(f, "{}", record.table[at])?;
+            let below = record.table.get(at + 1);
+            if let Some(alert) = below.filter(|line| line.starts_with("    ^")) {
+                writeln!(f, "{alert}")?;
+            }
             if step.requests.len() > 1 {
                 writeln!(f, "... {} more", step.requests.len() - 1)?;
             }

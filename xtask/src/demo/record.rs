@@ -24,12 +24,14 @@ pub(super) struct Record {
 #[derive(Debug, Default)]
 pub(super) struct Step {
     pub(super) title: String,
+    /// The service that the requests belong to.
+    pub(super) whose: String,
     pub(super) remarks: Vec<String>,
     pub(super) services: Vec<Service>,
     pub(super) requests: Vec<Request>,
 }
 
-/// A running nginx.
+/// A running service.
 #[derive(Debug)]
 pub(super) struct Service {
     pub(super) name: String,
@@ -77,6 +79,7 @@ impl Record {
                 title: text.to_owned(),
                 ..Step::default()
             }),
+            "whose" => text.clone_into(&mut self.step()?.whose),
             "remark" => self.step()?.remarks.push(text.to_owned()),
             "service" => self.step()?.services.push(service(text)?),
             "answer" => self.step()?.requests.push(request(text)?),
@@ -110,7 +113,7 @@ fn service(text: &str) -> Result<Service> {
 fn request(text: &str) -> Result<Request> {
     let words: Vec<_> = text.split_whitespace().collect();
     let &[status, service, client_port, pid] = words.as_slice() else {
-        bail!("a request was not answered by either service");
+        bail!("a request was not answered by any service");
     };
     Ok(Request {
         status: status.parse()?,

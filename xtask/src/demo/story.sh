@@ -64,6 +64,22 @@ works() {
     [ "$(processes "$1" | wc -w)" -eq 3 ]
 }
 
+# C: a server of its own, on A's address but bound to a device, which nginx cannot be.
+bound() {
+    echo '6.6.6.6%eth0:80' >"$FOLDER/C.listen"
+    cat >"$FOLDER/C.answer" <<'SCRIPT'
+printf 'HTTP/1.0 200 OK\r\n\r\nC %s %s\n' "$SOCAT_PEERPORT" "$SOCAT_PPID"
+SCRIPT
+    socat TCP4-LISTEN:80,bind=6.6.6.6,so-bindtodevice=eth0,reuseport,fork \
+        "SYSTEM:sh $FOLDER/C.answer" &
+    c=$!
+    eventually listens_on_device || fail "socat does not listen"
+}
+
+listens_on_device() {
+    ss -Hltn 'sport = :80' | grep -q '6.6.6.6%eth0:80'
+}
+
 # The process that is started opens the listeners, leaves them to the master and ends.
 start() {
     nginx -e "$FOLDER/$1.error" -c "$FOLDER/$1.conf" &
@@ -95,10 +111,11 @@ while [ "$port" -le "$last" ]; do
 done
 SCRIPT
 
-# step TITLE REMARK...: who runs now, and the answers to some requests.
+# step WHOSE TITLE REMARK...: whose requests they are, who runs now, and the answers.
 step() {
-    echo "@step $1"
-    shift
+    echo "@step $2"
+    echo "@whose $1"
+    shift 2
     for remark; do
         echo "@remark $remark"
     done
@@ -108,6 +125,7 @@ step() {
             echo "@service $name $(cat "$FOLDER/$name.listen") $starter $(processes "$name")"
         fi
     done
+    [ -z "${c-}" ] || echo "@service C $(cat "$FOLDER/C.listen") $c"
     ip netns exec client sh "$FOLDER/requests" "$port" "$REQUESTS"
     port=$((port + 100))
 }
@@ -138,16 +156,24 @@ start A
 # The table as a person sees it, and the same as JSON to compare.
 watch table
 watch json
-step 'Both are up'
+step A 'Both are up'
 stop B
 start B
-step 'B was restarted' \
+step A 'B was restarted' \
     'Before Linux 5.0 this is where it went wrong: listeners stood in one list by port, the last' \
     'started in front, and from here on B got the requests for 6.6.6.6. Now the address decides.'
 stop A
-step 'A restarts, and has no listener for the moment' \
+step A 'A restarts, and has no listener for the moment' \
     'On every kernel the wildcard listener takes what the specific one leaves. No connection is' \
     'refused and no log of A mentions it: clients of A are told 403 by B.'
 start A
-step 'A is back'
+step A 'A is back'
+bound
+step C 'C starts on the same address, bound to eth0, where the requests come in' \
+    'More specific still: what comes in by eth0 is C'"'"'s now.'
+stop A
+start A
+step C 'A is restarted' \
+    'On every kernel to this day: of two groups on one address, one bound to the device and one' \
+    'not, the one started last stands in front. C listens, and does not get its requests.'
 report

@@ -55,6 +55,7 @@ pub(super) const GUESTS: &[Package] = &[
         "ss",
         "links, namespaces and sockets in the guests",
     ),
+    tool("socat", "socat", "a server bound to a device, for the demo"),
     tool("kmod", "depmod", "kernel modules for the guests"),
     tool("xz-utils", "xz", "unpacks kernel modules"),
     tool("zstd", "zstd", "unpacks kernel modules"),

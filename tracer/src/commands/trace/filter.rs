@@ -14,7 +14,13 @@ pub(super) fn passes(filter: &UserFilterArgs, event: &Event) -> bool {
             .as_ref()
             .is_some_and(|found| listener(filter, found))
     };
-    (filter.matched.is_empty() || filter.matched.contains(&event.matched))
+    let verdict = if filter.only_alerts {
+        event.verdict.is_alert()
+    } else {
+        filter.verdict.is_empty() || filter.verdict.contains(&event.verdict)
+    };
+    verdict
+        && (filter.matched.is_empty() || filter.matched.contains(&event.matched))
         && (filter.listener.is_empty()
             || any(|filter, found| filter.listener.iter().any(|pattern| names(pattern, found))))
         && (filter.pid.is_empty() || any(|filter, found| has_pid(&filter.pid, found)))

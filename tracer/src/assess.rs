@@ -1,0 +1,177 @@
+//! Brings records, the picture of the listeners and what is expected together, so that
+//! every event leaves with its verdict. The rules are in [`crate::judge`].
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use sockpick_ebpf::abi::{ListenerRecord, SynRecord};
+
+use crate::{
+    enrich::Enricher,
+    event::{Event, Expected, Reason, Via},
+    judge::{
+        self,
+        expectations::Expectations,
+        picture::{Live, Picture},
+        rules::{Algorithm, Packet},
+        verdict::{Chosen, Judge, Judgement, Syn},
+    },
+    listeners::{Inventory, Listening},
+};
+
+/// Judges events as they come.
+#[derive(Debug)]
+pub struct Assessor {
+    picture: Picture,
+    expectations: Expectations,
+    algorithm: Algorithm,
+}
+
+impl Assessor {
+    /// Knows no listener yet.
+    #[must_use]
+    pub fn new(expectations: Expectations, algorithm: Algorithm) -> Self {
+        let hold = expectations.hold.unwrap_or_default();
+        Self {
+            picture: Picture::new(u64::try_from(hold.as_nanos()).unwrap_or(u64::MAX)),
+            expectations,
+            algorithm,
+        }
+    }
+
+    /// Takes in the listeners that were there before.
+    pub fn present(&mut self, inventory: &Inventory) {
+        for listening in &inventory.listeners {
+            self.picture.opened(listening.bound, there(listening));
+        }
+    }
+
+    /// Makes the picture right again after listener records were lost.
+    pub fn resync(&mut self, inventory: &Inventory, now_ns: u64) {
+        let alive = |netns, inode| {
+            let is =
+                |listening: &Listening| (listening.bound.netns, listening.inode) == (netns, inode);
+            inventory.listeners.iter().any(is)
+        };
+        self.picture.retain(now_ns, |bound, inode| {
+            inode == 0 || alive(bound.netns, inode)
+        });
+        self.present(inventory);
+    }
+
+    /// A listener appeared.
+    pub fn opened(&mut self, record: &ListenerRecord) {
+        let listener = &record.listener;
+        let socket = live(listener, record.ktime_ns);
+        self.picture.opened(judge::bound(listener), socket);
+    }
+
+    /// A listener went.
+    pub fn closed(&mut self, record: &ListenerRecord, enricher: &Enricher) {
+        let listener = &record.listener;
+        self.picture.closed(
+            &judge::bound(listener),
+            live(listener, 0),
+            record.ktime_ns,
+            enricher.last_owners(listener),
+        );
+    }
+
+    /// Closings that were forgotten before their time.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.picture.forgotten()
+    }
+
+    /// Gives the event its verdict.
+    pub fn assess(&mut self, record: &SynRecord, event: &mut Event, enricher: &mut Enricher) {
+        if record.has_listener != 0 {
+            let bound = judge::bound(&record.listener);
+            self.picture
+                .met(bound, live(&record.listener, record.ktime_ns));
+        }
+        let judge = Judge {
+            picture: &self.picture,
+            expectations: &self.expectations,
+            algorithm: self.algorithm,
+        };
+        let packet = packet(record, event, enricher);
+        let mut judgement = judge.judge(&syn(record, event, packet));
+        // A process may hold a socket that another opened: look closely before blaming.
+        if judgement.reason == Some(Reason::WrongOwner) && enricher.look_closely(record, event) {
+            judgement = judge.judge(&syn(record, event, packet));
+        }
+        write(event, &judgement, enricher);
+    }
+}
+
+fn syn<'a>(record: &SynRecord, event: &'a Event, packet: Packet) -> Syn<'a> {
+    let chosen = event.listener.as_ref().map(|listener| Chosen {
+        bound: judge::rules::Bound {
+            device: record.bound_dev_if,
+            ..judge::bound(&record.listener)
+        },
+        id: record.listener.stamp,
+        uid: record.listener.uid,
+        owners: &listener.owners,
+    });
+    Syn {
+        packet,
+        ktime_ns: record.ktime_ns,
+        cpu: record.cpu,
+        via: event.via,
+        chosen,
+    }
+}
+
+fn packet(record: &SynRecord, event: &Event, enricher: &mut Enricher) -> Packet {
+    Packet {
+        netns: record.netns,
+        destination: event.destination.address,
+        port: event.destination.port,
+        dif: record.ifindex,
+        sdif: record.sdif,
+        l3mdev_accept: record.sdif != 0 && enricher.l3mdev_accept(record.netns),
+    }
+}
+
+fn write(event: &mut Event, judgement: &Judgement<'_>, enricher: &mut Enricher) {
+    event.verdict = judgement.verdict;
+    event.reason = judgement.reason;
+    if judgement.reason.is_none() {
+        return;
+    }
+    let listener = judgement.listener.as_ref();
+    let listener = listener.map(|listener| enricher.other(listener));
+    let service = judgement.service.cloned();
+    if service.is_some() || listener.is_some() {
+        event.expected = Some(Box::new(Expected { service, listener }));
+    }
+    if judgement.reason == Some(Reason::Unknown) {
+        let candidates = judgement.candidates.iter();
+        let candidates = candidates.flat_map(|place| judge::verdict::expected_live(place));
+        event.candidates = Some(candidates.map(|live| enricher.other(&live)).collect());
+    }
+    if event.via == Via::SkLookup {
+        let programs = enricher.sk_lookup_programs(event.netns.inode);
+        event.steered_by = (!programs.is_empty()).then(|| Arc::clone(&programs));
+    }
+}
+
+fn live(listener: &sockpick_ebpf::abi::Listener, opened_ns: u64) -> Live {
+    Live {
+        inode: listener.inode,
+        id: listener.stamp,
+        opened_ns,
+        incoming_cpu: u32::try_from(listener.incoming_cpu).ok(),
+    }
+}
+
+fn there(listening: &Listening) -> Live {
+    Live {
+        inode: listening.inode,
+        id: 0,
+        opened_ns: 0,
+        incoming_cpu: None,
+    }
+}

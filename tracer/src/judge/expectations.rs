@@ -1,0 +1,135 @@
+//! What should be where: the services a user names. Pure.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use crate::event::Owner;
+
+/// All that is expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expectations {
+    /// Named services; of two that name the same address, the first counts.
+    pub services: Vec<Service>,
+    /// How long a specific listener is expected back after it closed; `None`: learning is
+    /// off.
+    pub hold: Option<Duration>,
+}
+
+impl Default for Expectations {
+    fn default() -> Self {
+        Self {
+            services: Vec::new(),
+            hold: Some(Self::HOLD),
+        }
+    }
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub listen: Vec<Address>,
+    /// Namespace (inode number) it is expected in; `None`: wherever its addresses are.
+    pub netns: Option<u32>,
+    /// Who may hold its listeners.
+    pub owner: OwnerRule,
+}
+
+/// Where a service listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// Address; `None`, written `*`: any, of either family.
+    pub address: Option<IpAddr>,
+    /// Port, host order.
+    pub port: u16,
+}
+
+/// Who may hold a listener: all that is given must be true of one process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnerRule {
+    /// systemd unit.
+    pub unit: Option<String>,
+    /// Executable.
+    pub exe: Option<String>,
+    /// `comm`
+    pub comm: Option<String>,
+    /// Owner of the socket, in the initial user namespace.
+    pub uid: Option<u32>,
+}
+
+/// What a service says of a packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    /// The service.
+    pub service: &'a Service,
+    /// It names the packet's very address; else it takes any.
+    pub exact: bool,
+    /// It names any IPv4 address: an IPv6 socket in its place is another.
+    pub ipv4_any: bool,
+}
+
+impl Expectations {
+    /// How long a closed listener is expected back, unless told otherwise.
+    pub const HOLD: Duration = Duration::from_mins(10);
+
+    /// The service that a destination belongs to: one that names it, else one that takes any.
+    #[must_use]
+    pub fn claim(&self, netns: u32, destination: IpAddr, port: u16) -> Option<Claim<'_>> {
+        let mut any = None;
+        for service in &self.services {
+            if service.netns.is_some_and(|wanted| wanted != netns) {
+                continue;
+            }
+            for listen in service.listen.iter().filter(|listen| listen.port == port) {
+                let claim = |exact, ipv4_any| Claim {
+                    service,
+                    exact,
+                    ipv4_any,
+                };
+                match listen.address {
+                    Some(address) if address == destination => return Some(claim(true, false)),
+                    Some(IpAddr::V4(address)) if address.is_unspecified() => {
+                        if destination.is_ipv4() {
+                            any.get_or_insert(claim(false, true));
+                        }
+                    }
+                    Some(IpAddr::V6(address)) if !address.is_unspecified() => {}
+                    Some(IpAddr::V4(_)) => {}
+                    None | Some(IpAddr::V6(_)) => {
+                        any.get_or_insert(claim(false, false));
+                    }
+                }
+            }
+        }
+        any
+    }
+}
+
+impl OwnerRule {
+    /// Whether anybody may.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether these processes and this user may hold the listener. Nobody known is no
+    /// contradiction.
+    #[must_use]
+    pub fn admits(&self, owners: &[Owner], uid: u32) -> bool {
+        if self.uid.is_some_and(|wanted| wanted != uid) {
+            return false;
+        }
+        let is = |wanted: &Option<String>, found: Option<&str>| {
+            wanted
+                .as_deref()
+                .is_none_or(|wanted| found.is_some_and(|found| found == wanted))
+        };
+        let matches = |owner: &Owner| {
+            is(&self.unit, owner.unit.as_deref())
+                && is(&self.exe, owner.exe.as_deref())
+                && is(&self.comm, Some(&owner.comm))
+        };
+        owners.is_empty() || owners.iter().any(matches)
+    }
+}

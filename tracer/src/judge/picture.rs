@@ -1,0 +1,300 @@
+//! Who listened where, at the time of a SYN: live listeners, and those that closed not
+//! long ago. Pure.
+//!
+//! Records reach user space in the order in which the kernel wrote them, whatever their
+//! CPU, and a listener's close is written before it leaves the table, its opening after it
+//! entered. So what is here when a SYN is read is what was there when it was looked up,
+//! however late that is.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::Ipv6Addr,
+    sync::Arc,
+};
+
+use super::rules::{ANY_MAPPED, Bound, Fit, Packet, Unfit, mapped};
+use crate::event::Owner;
+
+/// Most closings remembered; past that the oldest is forgotten before its time, which
+/// [`Picture::forgotten`] counts.
+const MOST_GONE: usize = 16_384;
+
+/// What names a socket between its opening and its closing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Name {
+    Inode(u32, u64),
+    /// A kernel socket, which has no inode.
+    Id(u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    netns: u32,
+    port: u16,
+    address: Ipv6Addr,
+}
+
+/// One socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Live {
+    /// Inode number in sockfs; 0 for none.
+    pub inode: u64,
+    /// `listener.id`; 0 while no program has met it.
+    pub id: u64,
+    /// `CLOCK_MONOTONIC` ns at which it began to listen; 0 if that was before sockpick.
+    pub opened_ns: u64,
+    /// `SO_INCOMING_CPU`
+    pub incoming_cpu: Option<u32>,
+}
+
+/// The last socket that closed at a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// The socket.
+    pub socket: Live,
+    /// `CLOCK_MONOTONIC` ns at which it left the table.
+    pub closed_ns: u64,
+    /// Who held it.
+    pub owners: Arc<[Owner]>,
+}
+
+/// Where sockets listen or did: those bound alike, such as the members of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What they are bound to.
+    pub bound: Bound,
+    /// Those that listen.
+    pub live: Vec<Live>,
+    /// The last that closed, until it is forgotten.
+    pub gone: Option<Gone>,
+}
+
+/// The listeners.
+#[derive(Debug)]
+pub struct Picture {
+    places: HashMap<Key, Vec<Place>>,
+    names: HashMap<Name, Bound>,
+    closings: VecDeque<(u64, Key)>,
+    hold_ns: u64,
+    forgotten: u64,
+}
+
+impl Picture {
+    /// Nobody listens; closings are remembered for `hold_ns`.
+    #[must_use]
+    pub fn new(hold_ns: u64) -> Self {
+        Self {
+            places: HashMap::new(),
+            names: HashMap::new(),
+            closings: VecDeque::new(),
+            hold_ns,
+            forgotten: 0,
+        }
+    }
+
+    /// Closings that were forgotten before their time.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// A socket listens: it was there already, or opens now.
+    pub fn opened(&mut self, bound: Bound, socket: Live) {
+        let name = name(&bound, &socket);
+        if let Some(before) = self.names.get(&name).copied() {
+            if before == bound {
+                self.update(&bound, &socket);
+                return;
+            }
+            // Bound to a device meanwhile; or its closing was lost and the number is used again.
+            self.remove(name, &before);
+        }
+        self.names.insert(name, bound);
+        let place = self.place(bound);
+        place.live.push(socket);
+    }
+
+    /// A SYN was given to this socket, so it listens.
+    pub fn met(&mut self, bound: Bound, socket: Live) {
+        let known = self.names.get(&name(&bound, &socket));
+        if known == Some(&bound) {
+            return;
+        }
+        let at = self.places.get(&key(&bound)).into_iter().flatten();
+        let closed = at
+            .filter_map(|place| place.gone.as_ref())
+            .any(|gone| gone.socket.id == socket.id);
+        // A lookup on another CPU may end with it while it closes.
+        if !closed {
+            self.opened(bound, socket);
+        }
+    }
+
+    /// A socket left the table.
+    pub fn closed(&mut self, bound: &Bound, socket: Live, closed_ns: u64, owners: Arc<[Owner]>) {
+        let name = name(bound, &socket);
+        // Where it was bound when it was last looked at.
+        let bound = self.names.get(&name).copied().unwrap_or(*bound);
+        let opened_ns = self.remove(name, &bound).map(|live| live.opened_ns);
+        let place = self.place(bound);
+        place.gone = Some(Gone {
+            socket: Live {
+                opened_ns: opened_ns.unwrap_or(socket.opened_ns),
+                ..socket
+            },
+            closed_ns,
+            owners,
+        });
+        self.closings.push_back((closed_ns, key(&bound)));
+        self.expire(closed_ns);
+    }
+
+    /// Drops every live socket for which `keep` says no, as closed at `now_ns`: after
+    /// listener records were lost.
+    pub fn retain(&mut self, now_ns: u64, keep: impl Fn(&Bound, u64) -> bool) {
+        let lost: Vec<(Bound, Live)> = self
+            .places
+            .values()
+            .flatten()
+            .flat_map(|place| place.live.iter().map(|live| (place.bound, live.clone())))
+            .filter(|(bound, live)| !keep(bound, live.inode))
+            .collect();
+        for (bound, live) in lost {
+            self.closed(&bound, live, now_ns, Arc::from([]));
+        }
+    }
+
+    /// Places that the packet fits, or did while somebody listened there.
+    pub fn fitting(&self, packet: &Packet) -> impl Iterator<Item = (&Place, Fit)> {
+        self.near(packet)
+            .filter_map(move |place| Some((place, place.bound.fit(packet).ok()?)))
+    }
+
+    /// Places on the packet's port and address that it does not fit, and why.
+    pub fn unfit(&self, packet: &Packet) -> impl Iterator<Item = (&Place, Unfit)> {
+        self.near(packet)
+            .filter_map(move |place| Some((place, place.bound.fit(packet).err()?)))
+    }
+
+    /// Places in other namespaces where somebody listens on the packet's very address.
+    pub fn elsewhere(&self, packet: &Packet) -> impl Iterator<Item = &Place> {
+        let (netns, port) = (packet.netns, packet.port);
+        let address = mapped(packet.destination);
+        let same =
+            move |key: &Key| key.netns != netns && key.port == port && key.address == address;
+        self.places
+            .iter()
+            .filter(move |(key, _)| same(key))
+            .flat_map(|(_, places)| places)
+            .filter(|place| !place.live.is_empty())
+    }
+
+    /// Whether this closing counts for a SYN at `now_ns`.
+    #[must_use]
+    pub fn holds(&self, gone: &Gone, now_ns: u64) -> bool {
+        now_ns.saturating_sub(gone.closed_ns) <= self.hold_ns
+    }
+
+    /// `SO_INCOMING_CPU` of a live socket.
+    #[must_use]
+    pub fn incoming_cpu(&self, bound: &Bound, id: u64) -> Option<u32> {
+        let places = self.places.get(&key(bound)).into_iter().flatten();
+        places
+            .flat_map(|place| &place.live)
+            .find(|live| live.id == id)?
+            .incoming_cpu
+    }
+
+    fn near(&self, packet: &Packet) -> impl Iterator<Item = &Place> {
+        let exact = mapped(packet.destination);
+        let any_ipv4 = packet.destination.is_ipv4().then_some(ANY_MAPPED);
+        [Some(exact), Some(Ipv6Addr::UNSPECIFIED), any_ipv4]
+            .into_iter()
+            .flatten()
+            .filter_map(move |address| {
+                self.places.get(&Key {
+                    netns: packet.netns,
+                    port: packet.port,
+                    address,
+                })
+            })
+            .flatten()
+    }
+
+    fn place(&mut self, bound: Bound) -> &mut Place {
+        let places = self.places.entry(key(&bound)).or_default();
+        let at = places.iter().position(|place| place.bound == bound);
+        let at = at.unwrap_or_else(|| {
+            places.push(Place {
+                bound,
+                live: Vec::new(),
+                gone: None,
+            });
+            places.len() - 1
+        });
+        &mut places[at]
+    }
+
+    /// The record of an opening, after the socket was listed or met.
+    fn update(&mut self, bound: &Bound, socket: &Live) {
+        let name = name(bound, socket);
+        let place = self.place(*bound);
+        for live in &mut place.live {
+            if self::name(bound, live) == name {
+                live.id = socket.id.max(live.id);
+                live.opened_ns = socket.opened_ns.max(live.opened_ns);
+                live.incoming_cpu = socket.incoming_cpu.or(live.incoming_cpu);
+            }
+        }
+    }
+
+    fn remove(&mut self, name: Name, bound: &Bound) -> Option<Live> {
+        self.names.remove(&name)?;
+        let place = self.place(*bound);
+        let at = place
+            .live
+            .iter()
+            .position(|live| self::name(bound, live) == name)?;
+        Some(place.live.swap_remove(at))
+    }
+
+    /// Forgets closings that are too old, or too many.
+    fn expire(&mut self, now_ns: u64) {
+        while let Some(&(closed_ns, key)) = self.closings.front() {
+            let old = now_ns.saturating_sub(closed_ns) > self.hold_ns;
+            if !old && self.closings.len() <= MOST_GONE {
+                break;
+            }
+            self.closings.pop_front();
+            let mut dropped = false;
+            if let Some(places) = self.places.get_mut(&key) {
+                for place in places.iter_mut() {
+                    dropped |= place
+                        .gone
+                        .take_if(|gone| gone.closed_ns == closed_ns)
+                        .is_some();
+                }
+                places.retain(|place| !place.live.is_empty() || place.gone.is_some());
+                if places.is_empty() {
+                    self.places.remove(&key);
+                }
+            }
+            self.forgotten += u64::from(dropped && !old);
+        }
+    }
+}
+
+fn key(bound: &Bound) -> Key {
+    Key {
+        netns: bound.netns,
+        port: bound.port,
+        address: bound.address,
+    }
+}
+
+fn name(bound: &Bound, socket: &Live) -> Name {
+    match socket.inode {
+        0 => Name::Id(socket.id),
+        inode => Name::Inode(bound.netns, inode),
+    }
+}

@@ -1,0 +1,359 @@
+//! Was it the right socket, and if not, why? Pure: the SYN, the picture of the listeners
+//! at its time, and what is expected go in, a judgement comes out. `docs/verdicts.md`
+//! explains every verdict and reason.
+
+use std::{net::IpAddr, sync::Arc};
+
+use super::{
+    expectations::{Claim, Expectations},
+    picture::{Gone, Live, Picture, Place},
+    rules::{Algorithm, Bound, Fit, Packet, Unfit},
+};
+use crate::event::{Owner, Reason, Verdict, Via};
+
+/// A kernel that looks the address up first cannot pass over a specific listener for a
+/// wildcard. If it seems to have, the listener opened while the SYN was under way; one
+/// that listened longer than this did not.
+const RACE_NS: u64 = 1_000_000_000;
+
+/// A SYN, as far as the judgement goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Syn<'a> {
+    /// The packet.
+    pub packet: Packet,
+    /// `CLOCK_MONOTONIC` ns at which its socket was known.
+    pub ktime_ns: u64,
+    /// CPU it was received on.
+    pub cpu: u32,
+    /// What chose.
+    pub via: Via,
+    /// The socket it was given; `None`: refused.
+    pub chosen: Option<Chosen<'a>>,
+}
+
+/// The socket that a SYN was given.
+#[derive(Clone, Copy, Debug)]
+pub struct Chosen<'a> {
+    /// Where it is bound.
+    pub bound: Bound,
+    /// `listener.id`
+    pub id: u64,
+    /// Owner of the socket, in the initial user namespace.
+    pub uid: u32,
+    /// Processes that hold it.
+    pub owners: &'a [Owner],
+}
+
+/// What is to be said of a SYN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement<'a> {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Its cause; `None` for `ok`.
+    pub reason: Option<Reason>,
+    /// Name of the service that was expected.
+    pub service: Option<&'a Arc<str>>,
+    /// The listener that was.
+    pub listener: Option<Expected<'a>>,
+    /// With [`Reason::Unknown`]: every place that the packet fits.
+    pub candidates: Vec<&'a Place>,
+}
+
+/// A listener that should have had a SYN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected<'a> {
+    /// Where it is bound.
+    pub bound: &'a Bound,
+    /// The socket, or one of its group.
+    pub socket: &'a Live,
+    /// Its closing, if it is gone.
+    pub gone: Option<&'a Gone>,
+}
+
+impl<'a> Judgement<'a> {
+    const OK: Self = Self {
+        verdict: Verdict::Ok,
+        reason: None,
+        service: None,
+        listener: None,
+        candidates: Vec::new(),
+    };
+
+    fn new(verdict: Verdict, reason: Reason) -> Self {
+        Self {
+            verdict,
+            reason: Some(reason),
+            ..Self::OK
+        }
+    }
+
+    fn expecting(self, claim: Option<Claim<'a>>, listener: Option<Expected<'a>>) -> Self {
+        Self {
+            service: claim.map(|claim| &claim.service.name),
+            listener,
+            ..self
+        }
+    }
+}
+
+/// What a judge knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Judge<'a> {
+    /// The listeners at the time of the SYN.
+    pub picture: &'a Picture,
+    /// What should be where.
+    pub expectations: &'a Expectations,
+    /// How this kernel looks listeners up.
+    pub algorithm: Algorithm,
+}
+
+impl<'a> Judge<'a> {
+    /// Judges one SYN.
+    #[must_use]
+    pub fn judge(&self, syn: &Syn<'_>) -> Judgement<'a> {
+        let packet = &syn.packet;
+        let claim = self
+            .expectations
+            .claim(packet.netns, packet.destination, packet.port);
+        let Some(chosen) = &syn.chosen else {
+            return self.refused(syn, claim);
+        };
+        if let Some(reason) = steered(syn.via) {
+            return self.steered(syn, chosen, claim, reason);
+        }
+        let Ok(fit) = chosen.bound.fit(packet) else {
+            // Something chose that no hook here tells of.
+            let judgement = Judgement::new(Verdict::Steered, Reason::Unknown);
+            return self.with_candidates(judgement, packet);
+        };
+        self.passed_over(syn, chosen, fit)
+            .or_else(|| self.claimed(syn, chosen, fit, claim))
+            .or_else(|| self.uncovered(syn, fit, claim))
+            .unwrap_or(Judgement::OK)
+    }
+
+    /// No listener: was one expected?
+    fn refused(&self, syn: &Syn<'_>, claim: Option<Claim<'a>>) -> Judgement<'a> {
+        if let Some(reason) = steered(syn.via) {
+            return Judgement::new(Verdict::Refused, reason).expecting(claim, None);
+        }
+        let (reason, listener) = self
+            .was_there(syn, None)
+            .or_else(|| self.out_of_reach(syn, true))
+            .unwrap_or(match claim {
+                Some(_) => (Reason::NotListening, None),
+                None => (Reason::NoListener, None),
+            });
+        Judgement::new(Verdict::Refused, reason).expecting(claim, listener)
+    }
+
+    /// A program or TPROXY chose: on purpose, unless a service says otherwise.
+    fn steered(
+        &self,
+        syn: &Syn<'_>,
+        chosen: &Chosen<'_>,
+        claim: Option<Claim<'a>>,
+        reason: Reason,
+    ) -> Judgement<'a> {
+        let purpose = Judgement::new(Verdict::Steered, reason);
+        let Some(claim) = claim.filter(|claim| claim.exact) else {
+            return purpose;
+        };
+        let rule = &claim.service.owner;
+        let there = chosen.bound.fit(&syn.packet).is_ok_and(|fit| fit.address);
+        let right_owner = rule.admits(chosen.owners, chosen.uid);
+        if right_owner && (there || !rule.is_empty()) {
+            return purpose;
+        }
+        let live = self.live(&syn.packet).max_by_key(|(_, fit)| fit.address);
+        let listener = live.filter(|(_, fit)| fit.address).map(|(place, _)| place);
+        Judgement::new(Verdict::Misdirected, reason)
+            .expecting(Some(claim), listener.and_then(expected_live))
+    }
+
+    /// A live listener that is more specific, and was not chosen.
+    fn passed_over(&self, syn: &Syn<'_>, chosen: &Chosen<'_>, fit: Fit) -> Option<Judgement<'a>> {
+        let packet = &syn.packet;
+        let better = self
+            .live(packet)
+            .filter(|(place, other)| other.beats(fit) && !self.is_race(place, *other, fit, syn));
+        let (place, other) = better.max_by_key(|(_, other)| {
+            (
+                other.address,
+                u8::from(other.device) + u8::from(other.native),
+            )
+        })?;
+        let incoming_cpu = self.picture.incoming_cpu(&chosen.bound, chosen.id);
+        let reason = if other.address != fit.address {
+            match self.algorithm {
+                Algorithm::AddressFirst => Reason::Unknown,
+                Algorithm::PortOnly | Algorithm::Hybrid => Reason::LegacyOrder,
+            }
+        } else if incoming_cpu == Some(syn.cpu) {
+            Reason::CpuAffinity
+        } else if other.device && !fit.device {
+            Reason::DevOrder
+        } else {
+            Reason::Unknown
+        };
+        let judgement =
+            Judgement::new(Verdict::Misdirected, reason).expecting(None, expected_live(place));
+        Some(if reason == Reason::Unknown {
+            self.with_candidates(judgement, packet)
+        } else {
+            judgement
+        })
+    }
+
+    fn is_race(&self, place: &Place, other: Fit, chosen: Fit, syn: &Syn<'_>) -> bool {
+        let fresh = |live: &Live| live.opened_ns + RACE_NS > syn.ktime_ns;
+        other.address
+            && !chosen.address
+            && self.algorithm == Algorithm::AddressFirst
+            && place.live.iter().all(fresh)
+    }
+
+    /// What a configured service says. `Some(Judgement::OK)` if it is content.
+    fn claimed(
+        &self,
+        syn: &Syn<'_>,
+        chosen: &Chosen<'_>,
+        fit: Fit,
+        claim: Option<Claim<'a>>,
+    ) -> Option<Judgement<'a>> {
+        let claim = claim?;
+        let rule = &claim.service.owner;
+        let right_owner = rule.admits(chosen.owners, chosen.uid);
+        if fit.address && !claim.exact {
+            // Somebody has a listener of his own on this address.
+            return None;
+        }
+        if fit.address || !claim.exact && (fit.native || !claim.ipv4_any) {
+            return (!right_owner).then(|| {
+                Judgement::new(Verdict::Misdirected, Reason::WrongOwner)
+                    .expecting(Some(claim), None)
+            });
+        }
+        if right_owner && !rule.is_empty() && !chosen.owners.is_empty() {
+            // The service itself, by its wildcard.
+            return Some(Judgement::OK);
+        }
+        if !claim.exact {
+            let (_, listener) = self.was_there(syn, Some(fit)).unzip();
+            return Some(
+                Judgement::new(Verdict::Uncovered, Reason::DualStack)
+                    .expecting(Some(claim), listener.flatten()),
+            );
+        }
+        let (reason, listener) = self
+            .was_there(syn, Some(fit))
+            .or_else(|| self.out_of_reach(syn, false))
+            .or_else(|| {
+                let place = self.picture.elsewhere(&syn.packet).next()?;
+                Some((Reason::OtherNetns, expected_live(place)))
+            })
+            .unwrap_or((Reason::NotListening, None));
+        Some(Judgement::new(Verdict::Uncovered, reason).expecting(Some(claim), listener))
+    }
+
+    /// A more specific listener was there not long ago, or is out of the packet's reach.
+    fn uncovered(
+        &self,
+        syn: &Syn<'_>,
+        fit: Fit,
+        claim: Option<Claim<'a>>,
+    ) -> Option<Judgement<'a>> {
+        self.expectations.hold?;
+        let out_of_reach = || {
+            // Link-local addresses are one per interface: another device's is another address.
+            let foreign = fit.address || is_link_local(syn.packet.destination);
+            self.out_of_reach(syn, false).filter(|_| !foreign)
+        };
+        let (reason, listener) = self.was_there(syn, Some(fit)).or_else(out_of_reach)?;
+        let claim = claim.filter(|claim| claim.exact);
+        Some(Judgement::new(Verdict::Uncovered, reason).expecting(claim, listener))
+    }
+
+    /// The most specific listener that fitted, beat the chosen one, and closed within hold.
+    fn was_there(
+        &self,
+        syn: &Syn<'_>,
+        chosen: Option<Fit>,
+    ) -> Option<(Reason, Option<Expected<'a>>)> {
+        self.expectations.hold?;
+        let closed = self
+            .picture
+            .fitting(&syn.packet)
+            .filter(|(_, fit)| chosen.is_none_or(|chosen| fit.beats(chosen)))
+            .filter_map(|(place, fit)| Some((place, fit, place.gone.as_ref()?)))
+            .filter(|(_, _, gone)| self.picture.holds(gone, syn.ktime_ns));
+        let (place, fit, gone) = closed.max_by_key(|(_, fit, gone)| {
+            let specific = u8::from(fit.device) + u8::from(fit.native);
+            (fit.address, specific, gone.closed_ns)
+        })?;
+        let family_only = chosen
+            .is_some_and(|chosen| (fit.address, fit.device) == (chosen.address, chosen.device));
+        let reason = if family_only {
+            Reason::DualStack
+        } else {
+            Reason::RestartGap
+        };
+        let expected = Expected {
+            bound: &place.bound,
+            socket: &gone.socket,
+            gone: Some(gone),
+        };
+        Some((reason, Some(expected)))
+    }
+
+    /// A live listener on the very address, or on any, that device or VRF keep from the
+    /// packet.
+    fn out_of_reach(&self, syn: &Syn<'_>, any: bool) -> Option<(Reason, Option<Expected<'a>>)> {
+        let mut found = self.picture.unfit(&syn.packet).filter_map(|(place, why)| {
+            let reason = match why {
+                Unfit::Device => Reason::DevMismatch,
+                Unfit::VrfScope => Reason::VrfScope,
+                _ => return None,
+            };
+            (any || !place.bound.is_wildcard()).then_some(())?;
+            Some((reason, Some(expected_live(place)?)))
+        });
+        found.next()
+    }
+
+    fn live(&self, packet: &Packet) -> impl Iterator<Item = (&'a Place, Fit)> {
+        let fitting = self.picture.fitting(packet);
+        fitting.filter(|(place, _)| !place.live.is_empty())
+    }
+
+    fn with_candidates(&self, judgement: Judgement<'a>, packet: &Packet) -> Judgement<'a> {
+        Judgement {
+            candidates: self.live(packet).map(|(place, _)| place).collect(),
+            ..judgement
+        }
+    }
+}
+
+fn steered(via: Via) -> Option<Reason> {
+    match via {
+        Via::SkLookup => Some(Reason::BpfSkLookup),
+        Via::SkAssign => Some(Reason::SkAssign),
+        Via::Tproxy => Some(Reason::Tproxy),
+        _ => None,
+    }
+}
+
+/// A socket that listens at the place, one of its group.
+#[must_use]
+pub fn expected_live(place: &Place) -> Option<Expected<'_>> {
+    let socket = place.live.first()?;
+    Some(Expected {
+        bound: &place.bound,
+        socket,
+        gone: None,
+    })
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}

@@ -1,0 +1,107 @@
+//! The second line of an alert: expected whom, got whom, why, since when.
+
+use std::fmt::Write as _;
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::holder;
+use crate::{
+    event::{Event, Other, Owner, Reason, Time, Verdict},
+    sinks::{place, printable},
+};
+
+/// What is said of a misdirected or uncovered SYN.
+pub(super) fn text(event: &Event, zone: &TimeZone) -> String {
+    let verdict = match event.verdict {
+        Verdict::Uncovered => "UNCOVERED",
+        _ => "MISDIRECTED",
+    };
+    let mut text = format!("    ^ {verdict}: expected {}", expected(event));
+    if let Some(listener) = &event.listener {
+        let place = place(listener.address, listener.port, listener.device.as_deref());
+        let _ = write!(text, ", got {place} {}", holder(listener));
+    }
+    if let Some(reason) = event.reason {
+        let _ = write!(text, ": {} ({})", word(reason), sentence(reason));
+    }
+    let listener = event.expected.as_ref().and_then(|e| e.listener.as_ref());
+    if let Some(closed) = listener.and_then(|listener| listener.closed) {
+        let _ = write!(text, " since {}", clock(closed, zone));
+    }
+    text
+}
+
+/// The service, its listener and who holds it.
+fn expected(event: &Event) -> String {
+    let Some(expected) = &event.expected else {
+        return "another".to_owned();
+    };
+    let listener = expected.listener.as_ref().map(described);
+    match (&expected.service, listener) {
+        (Some(service), Some(listener)) => format!("{} {listener}", printable(service)),
+        (Some(service), None) => printable(service).into_owned(),
+        (None, Some(listener)) => listener,
+        (None, None) => "another".to_owned(),
+    }
+}
+
+fn described(other: &Other) -> String {
+    let place = place(other.address, other.port, other.device.as_deref());
+    match other.owners.first() {
+        Some(Owner { pid, comm, .. }) => format!("{place} {}({pid})", printable(comm)),
+        None => place,
+    }
+}
+
+fn clock(time: Time, zone: &TimeZone) -> String {
+    let Ok(time) = Timestamp::from_nanosecond(time.0.into()) else {
+        return "?".to_owned();
+    };
+    let time = time.to_zoned(zone.clone()).time();
+    let (hour, minute, second) = (time.hour(), time.minute(), time.second());
+    format!(
+        "{hour:02}:{minute:02}:{second:02}.{:03}",
+        time.millisecond()
+    )
+}
+
+/// The word for a reason, as in the JSON output.
+pub(in crate::sinks) fn word(reason: Reason) -> &'static str {
+    match reason {
+        Reason::RestartGap => "restart_gap",
+        Reason::LegacyOrder => "legacy_order",
+        Reason::DevOrder => "dev_order",
+        Reason::DevMismatch => "dev_mismatch",
+        Reason::VrfScope => "vrf_scope",
+        Reason::DualStack => "dual_stack",
+        Reason::CpuAffinity => "cpu_affinity",
+        Reason::WrongOwner => "wrong_owner",
+        Reason::OtherNetns => "other_netns",
+        Reason::NotListening => "not_listening",
+        Reason::NoListener => "no_listener",
+        Reason::BpfSkLookup => "bpf_sk_lookup",
+        Reason::SkAssign => "sk_assign",
+        Reason::Tproxy => "tproxy",
+        Reason::Unknown => "unknown",
+    }
+}
+
+/// The cause in a few words.
+fn sentence(reason: Reason) -> &'static str {
+    match reason {
+        Reason::RestartGap => "closed, not back",
+        Reason::LegacyOrder => "stands later in the port's chain",
+        Reason::DevOrder => "order of start decides",
+        Reason::DevMismatch => "bound to another device",
+        Reason::VrfScope => "not bound to the packet's VRF",
+        Reason::DualStack => "IPv4 listener gone",
+        Reason::CpuAffinity => "outweighed by SO_INCOMING_CPU",
+        Reason::WrongOwner => "held by another program",
+        Reason::OtherNetns => "listens in another namespace",
+        Reason::NotListening | Reason::NoListener => "nobody listens there",
+        Reason::BpfSkLookup => "an sk_lookup program chose",
+        Reason::SkAssign => "bpf_sk_assign chose",
+        Reason::Tproxy => "a TPROXY rule chose",
+        Reason::Unknown => "candidates in the JSON output",
+    }
+}

@@ -1,0 +1,529 @@
+//! The judgement against tables, and against a straightforward model of the kernels.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use sockpick::event::{Family, Owner, Reason, Verdict, Via};
+use sockpick::judge::expectations::{Address, Expectations, OwnerRule, Service};
+use sockpick::judge::picture::{Live, Picture};
+use sockpick::judge::rules::{Algorithm, Bound, Packet, mapped};
+use sockpick::judge::verdict::{Chosen, Judge, Syn};
+
+const SECOND: u64 = 1_000_000_000;
+const HOLD: u64 = 600 * SECOND;
+const NOW: u64 = 5_000 * SECOND;
+const NETNS: u32 = 7;
+
+fn bound(text: &str) -> Bound {
+    let (place, device) = match text.split_once('%') {
+        Some((address, rest)) => {
+            let (device, port) = rest.rsplit_once(':').expect("a port");
+            (
+                format!("{address}:{port}"),
+                device.parse().expect("a number"),
+            )
+        }
+        None => (text.to_owned(), 0),
+    };
+    let place: std::net::SocketAddr = place.parse().expect("an address");
+    Bound {
+        netns: NETNS,
+        address: mapped(place.ip()),
+        port: place.port(),
+        family: if place.is_ipv4() {
+            Family::Ipv4
+        } else {
+            Family::Ipv6
+        },
+        device,
+        v6only: false,
+    }
+}
+
+fn socket(number: u64) -> Live {
+    Live {
+        inode: number,
+        id: number,
+        opened_ns: 1,
+        incoming_cpu: None,
+    }
+}
+
+fn packet(destination: &str, dif: u32) -> Packet {
+    Packet {
+        netns: NETNS,
+        destination: destination.parse().expect("an address"),
+        port: 80,
+        dif,
+        sdif: 0,
+        l3mdev_accept: false,
+    }
+}
+
+/// Listeners by place, alive or closed so many seconds ago.
+struct Scene {
+    picture: Picture,
+    all: Vec<Bound>,
+    expectations: Expectations,
+    algorithm: Algorithm,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self {
+            picture: Picture::new(HOLD),
+            all: Vec::new(),
+            expectations: Expectations::default(),
+            algorithm: Algorithm::AddressFirst,
+        }
+    }
+
+    fn live(mut self, place: &str) -> Self {
+        self.all.push(bound(place));
+        let number = self.all.len() as u64;
+        self.picture.opened(bound(place), socket(number));
+        self
+    }
+
+    fn gone(mut self, place: &str, seconds: u64) -> Self {
+        self = self.live(place);
+        let number = self.all.len() as u64;
+        let closed = NOW - seconds * SECOND;
+        self.picture
+            .closed(&bound(place), socket(number), closed, Arc::from([]));
+        self
+    }
+
+    fn service(mut self, listen: &str, owner: OwnerRule) -> Self {
+        let (address, port) = listen.rsplit_once(':').expect("a port");
+        self.expectations.services.push(Service {
+            name: "A".into(),
+            listen: vec![Address {
+                address: address.trim_matches(['[', ']']).parse().ok(),
+                port: port.parse().expect("a port"),
+            }],
+            netns: None,
+            owner,
+        });
+        self
+    }
+
+    fn on(mut self, algorithm: Algorithm) -> Self {
+        self.algorithm = algorithm;
+        self
+    }
+
+    fn says(&self, packet: &Packet, via: Via, chosen: Option<usize>) -> String {
+        let owners = [Owner {
+            pid: 1,
+            comm: "nginx".into(),
+            exe: None,
+            unit: Some("b.service".into()),
+            container: None,
+        }];
+        let judge = Judge {
+            picture: &self.picture,
+            expectations: &self.expectations,
+            algorithm: self.algorithm,
+        };
+        let judgement = judge.judge(&Syn {
+            packet: *packet,
+            ktime_ns: NOW,
+            cpu: 1,
+            via,
+            chosen: chosen.map(|number| Chosen {
+                bound: self.all[number - 1],
+                id: number as u64,
+                uid: 0,
+                owners: &owners,
+            }),
+        });
+        let mut text = format!("{:?}", judgement.verdict);
+        if let Some(reason) = judgement.reason {
+            text += &format!(" {reason:?}");
+        }
+        if let Some(service) = judgement.service {
+            text += &format!(" service {service}");
+        }
+        if let Some(listener) = judgement.listener {
+            text += &format!(" listener {}", listener.socket.id);
+        }
+        text
+    }
+
+    fn expect(&self, destination: &str, chosen: usize, said: &str) {
+        let text = self.says(&packet(destination, 1), Via::Lookup, Some(chosen));
+        assert_eq!(text, said, "{destination} to {:?}", self.all[chosen - 1]);
+    }
+}
+
+fn unit(name: &str) -> OwnerRule {
+    OwnerRule {
+        unit: Some(name.into()),
+        ..OwnerRule::default()
+    }
+}
+
+#[test]
+fn what_is_most_specific_is_ok() {
+    let scene = Scene::new()
+        .live("6.6.6.6:80")
+        .live("0.0.0.0:80")
+        .live("[::]:80");
+    scene.expect("6.6.6.6", 1, "Ok");
+    scene.expect("7.7.7.7", 2, "Ok");
+    scene.expect("2001:db8::1", 3, "Ok");
+    // Overlap alone is no fault, and a closing elsewhere is not this one's.
+    let scene = scene.gone("8.8.8.8:80", 1).gone("6.6.6.6:81", 1);
+    scene.expect("7.7.7.7", 2, "Ok");
+    scene.expect("6.6.6.6", 1, "Ok");
+    // ::ffff:6.6.6.6 shares the IPv4 bucket and beats 0.0.0.0.
+    let mapped = Scene::new().live("[::ffff:6.6.6.6]:80").live("0.0.0.0:80");
+    mapped.expect("6.6.6.6", 1, "Ok");
+}
+
+#[test]
+fn a_closed_listener_is_expected_back_for_a_while() {
+    let with = |ago| Scene::new().live("0.0.0.0:80").gone("6.6.6.6:80", ago);
+    with(0).expect("6.6.6.6", 1, "Uncovered RestartGap listener 2");
+    with(599).expect("6.6.6.6", 1, "Uncovered RestartGap listener 2");
+    with(601).expect("6.6.6.6", 1, "Ok");
+    with(1).expect("7.7.7.7", 1, "Ok");
+    let v6 = Scene::new().live("[::]:80").gone("[2001:db8::1]:80", 1);
+    v6.expect("2001:db8::1", 1, "Uncovered RestartGap listener 2");
+    let fallback = Scene::new().live("[::]:80").gone("0.0.0.0:80", 1);
+    fallback.expect("6.6.6.6", 1, "Uncovered DualStack listener 2");
+    fallback.expect("2001:db8::1", 1, "Ok");
+    let device = Scene::new().live("6.6.6.6:80").gone("6.6.6.6%1:80", 1);
+    device.expect("6.6.6.6", 1, "Uncovered RestartGap listener 2");
+    let mut off = with(1);
+    off.expectations.hold = None;
+    off.expect("6.6.6.6", 1, "Ok");
+}
+
+#[test]
+fn a_live_one_that_was_passed_over_is_a_misdirection() {
+    let order = Scene::new().live("6.6.6.6%1:80").live("6.6.6.6:80");
+    order.expect("6.6.6.6", 2, "Misdirected DevOrder listener 1");
+    order.expect("6.6.6.6", 1, "Ok");
+    let any = Scene::new().live("0.0.0.0%1:80").live("0.0.0.0:80");
+    any.expect("6.6.6.6", 2, "Misdirected DevOrder listener 1");
+    let overlap = || Scene::new().live("0.0.0.0:80").live("6.6.6.6:80");
+    for algorithm in [Algorithm::PortOnly, Algorithm::Hybrid] {
+        overlap()
+            .on(algorithm)
+            .expect("6.6.6.6", 1, "Misdirected LegacyOrder listener 2");
+    }
+    overlap().expect("6.6.6.6", 1, "Misdirected Unknown listener 2");
+    let mut late = Scene::new().live("0.0.0.0:80").gone("6.6.6.6:80", 3);
+    let opened_ns = NOW - 1;
+    let fresh = Live {
+        opened_ns,
+        ..socket(9)
+    };
+    late.picture.opened(bound("6.6.6.6:80"), fresh);
+    late.expect("6.6.6.6", 1, "Uncovered RestartGap listener 2");
+    let mut pinned = Scene::new().live("6.6.6.6%1:80");
+    pinned.all.push(bound("6.6.6.6:80"));
+    let incoming_cpu = Some(1);
+    let socket = Live {
+        incoming_cpu,
+        ..socket(2)
+    };
+    pinned.picture.opened(bound("6.6.6.6:80"), socket);
+    pinned.expect("6.6.6.6", 2, "Misdirected CpuAffinity listener 1");
+}
+
+#[test]
+fn one_that_the_packet_cannot_reach_leaves_it_uncovered() {
+    let device = Scene::new().live("6.6.6.6%5:80").live("0.0.0.0:80");
+    device.expect("6.6.6.6", 2, "Uncovered DevMismatch listener 1");
+    device.expect("7.7.7.7", 2, "Ok");
+    // fe80::1 on another interface is another address.
+    let mut local = Scene::new().live("[fe80::1]:80").live("[::]:80");
+    let scoped = Bound {
+        device: 5,
+        ..bound("[fe80::1]:80")
+    };
+    local.picture = Picture::new(HOLD);
+    local.picture.opened(scoped, socket(1));
+    local.picture.opened(bound("[::]:80"), socket(2));
+    local.expect("fe80::1", 2, "Ok");
+    let vrf = Scene::new().live("6.6.6.6:80").live("0.0.0.0%5:80");
+    let through = Packet {
+        dif: 5,
+        sdif: 3,
+        ..packet("6.6.6.6", 5)
+    };
+    let said = vrf.says(&through, Via::Lookup, Some(2));
+    assert_eq!(said, "Uncovered VrfScope listener 1");
+    let accepting = Packet {
+        l3mdev_accept: true,
+        ..through
+    };
+    let said = vrf.says(&accepting, Via::Lookup, Some(1));
+    assert_eq!(said, "Ok");
+}
+
+#[test]
+fn refusals_name_their_cause() {
+    let refused = |scene: &Scene| scene.says(&packet("6.6.6.6", 1), Via::Lookup, None);
+    assert_eq!(refused(&Scene::new()), "Refused NoListener");
+    let gone = Scene::new().gone("6.6.6.6:80", 1);
+    assert_eq!(refused(&gone), "Refused RestartGap listener 1");
+    let device = Scene::new().live("0.0.0.0%5:80");
+    assert_eq!(refused(&device), "Refused DevMismatch listener 1");
+    let named = Scene::new().service("6.6.6.6:80", OwnerRule::default());
+    assert_eq!(refused(&named), "Refused NotListening service A");
+    let dropped = named.says(&packet("6.6.6.6", 1), Via::SkLookup, None);
+    assert_eq!(dropped, "Refused BpfSkLookup service A");
+}
+
+#[test]
+fn services_are_expected_where_they_are_named() {
+    let any = || Scene::new().live("0.0.0.0:80");
+    let named = any().service("6.6.6.6:80", OwnerRule::default());
+    named.expect("6.6.6.6", 1, "Uncovered NotListening service A");
+    named.expect("7.7.7.7", 1, "Ok");
+    // The service's own wildcard is right, another's is not.
+    any()
+        .service("6.6.6.6:80", unit("b.service"))
+        .expect("6.6.6.6", 1, "Ok");
+    any().service("6.6.6.6:80", unit("a.service")).expect(
+        "6.6.6.6",
+        1,
+        "Uncovered NotListening service A",
+    );
+    any().service("*:80", unit("a.service")).expect(
+        "6.6.6.6",
+        1,
+        "Misdirected WrongOwner service A",
+    );
+    let held = || Scene::new().live("6.6.6.6:80");
+    held().service("6.6.6.6:80", unit("a.service")).expect(
+        "6.6.6.6",
+        1,
+        "Misdirected WrongOwner service A",
+    );
+    held()
+        .service("6.6.6.6:80", unit("b.service"))
+        .expect("6.6.6.6", 1, "Ok");
+    let mut elsewhere = any().service("6.6.6.6:80", OwnerRule::default());
+    let other = Bound {
+        netns: 8,
+        ..bound("6.6.6.6:80")
+    };
+    elsewhere.picture.opened(other, socket(5));
+    elsewhere.expect("6.6.6.6", 1, "Uncovered OtherNetns service A listener 5");
+    let dual = Scene::new()
+        .live("[::]:80")
+        .service("0.0.0.0:80", OwnerRule::default());
+    dual.expect("6.6.6.6", 1, "Uncovered DualStack service A");
+    dual.expect("2001:db8::1", 1, "Ok");
+}
+
+#[test]
+fn steering_is_on_purpose_unless_a_service_says_otherwise() {
+    let scene = || Scene::new().live("127.0.0.1:8080").live("6.6.6.6:80");
+    let said = |scene: &Scene, via| scene.says(&packet("6.6.6.6", 1), via, Some(1));
+    assert_eq!(said(&scene(), Via::SkLookup), "Steered BpfSkLookup");
+    assert_eq!(said(&scene(), Via::SkAssign), "Steered SkAssign");
+    assert_eq!(said(&scene(), Via::Tproxy), "Steered Tproxy");
+    let named = scene().service("6.6.6.6:80", OwnerRule::default());
+    assert_eq!(
+        said(&named, Via::SkLookup),
+        "Misdirected BpfSkLookup service A listener 2"
+    );
+    let own = scene().service("6.6.6.6:80", unit("b.service"));
+    assert_eq!(said(&own, Via::SkLookup), "Steered BpfSkLookup");
+    let right = named.says(&packet("6.6.6.6", 1), Via::SkLookup, Some(2));
+    assert_eq!(right, "Steered BpfSkLookup");
+}
+
+/// One chain of sockets as the kernel keeps it, the first to be met first.
+#[derive(Clone, Debug)]
+struct Chain(Vec<(Bound, u64)>);
+
+impl Chain {
+    /// Started in this order, all with `SO_REUSEPORT`: IPv4 goes in at the head, IPv6 at
+    /// the tail.
+    fn started(order: &[Bound]) -> Self {
+        let mut chain = Vec::new();
+        for (number, bound) in (1..).zip(order) {
+            match bound.family {
+                Family::Ipv4 => chain.insert(0, (*bound, number)),
+                Family::Ipv6 => chain.push((*bound, number)),
+            }
+        }
+        Self(chain)
+    }
+
+    /// Every socket is in a group: the first that is taken at all ends the walk.
+    fn first(&self, score: impl Fn(&Bound) -> u32) -> Option<u64> {
+        let mut chain = self.0.iter();
+        chain
+            .find(|(bound, _)| score(bound) > 0)
+            .map(|(_, number)| *number)
+    }
+
+    /// `__inet_lookup_listener` since 5.0: the address, then any.
+    fn address_first(&self, packet: &Packet) -> Option<u64> {
+        let in_pass = |exact: bool| {
+            self.first(|bound| match bound.fit(packet) {
+                Ok(fit) if fit.address == exact => fit.score(packet),
+                _ => 0,
+            })
+        };
+        in_pass(true).or_else(|| in_pass(false))
+    }
+
+    /// The walk of one port's chain, up to 4.15.
+    fn port_only(&self, packet: &Packet) -> Option<u64> {
+        self.first(|bound| bound.fit(packet).map_or(0, |fit| fit.score(packet)))
+    }
+}
+
+fn any_bound() -> impl Strategy<Value = Bound> {
+    let places = vec![
+        "0.0.0.0:80",
+        "6.6.6.6:80",
+        "7.7.7.7:80",
+        "[::]:80",
+        "[2001:db8::1]:80",
+        "[::ffff:6.6.6.6]:80",
+    ];
+    (prop::sample::select(places), 0..3_u32, any::<bool>()).prop_map(|(place, device, v6only)| {
+        let mut bound = bound(place);
+        bound.device = device;
+        bound.v6only = v6only && bound.address == Ipv6Addr::UNSPECIFIED;
+        bound
+    })
+}
+
+fn any_packet() -> impl Strategy<Value = Packet> {
+    let destinations = vec![
+        "6.6.6.6",
+        "7.7.7.7",
+        "8.8.8.8",
+        "2001:db8::1",
+        "2001:db8::2",
+    ];
+    (prop::sample::select(destinations), 1..3_u32).prop_map(|(to, dif)| packet(to, dif))
+}
+
+/// Sockets, all alive, and what the judge says of the one that the kernel picked.
+fn judged(
+    order: &[Bound],
+    packet: &Packet,
+    algorithm: Algorithm,
+) -> (Option<Bound>, Verdict, Option<Reason>, Option<u64>) {
+    let mut scene = Scene::new().on(algorithm);
+    for (number, bound) in (1..).zip(order) {
+        scene.picture.opened(*bound, socket(number));
+    }
+    let chain = Chain::started(order);
+    let picked = match algorithm {
+        Algorithm::AddressFirst => chain.address_first(packet),
+        _ => chain.port_only(packet),
+    };
+    let chosen = picked.map(|number| order[number as usize - 1]);
+    let judge = Judge {
+        picture: &scene.picture,
+        expectations: &scene.expectations,
+        algorithm,
+    };
+    let judgement = judge.judge(&Syn {
+        packet: *packet,
+        ktime_ns: NOW,
+        cpu: 0,
+        via: Via::ReuseportHash,
+        chosen: chosen.map(|bound| Chosen {
+            bound,
+            id: picked.unwrap_or(0),
+            uid: 0,
+            owners: &[],
+        }),
+    });
+    let expected = judgement.listener.map(|listener| listener.socket.id);
+    (chosen, judgement.verdict, judgement.reason, expected)
+}
+
+/// More specific, said as plainly as can be.
+fn more_specific(a: &Bound, b: &Bound, to: IpAddr) -> bool {
+    let exact = |bound: &Bound| bound.address == mapped(to);
+    let native = |bound: &Bound| !to.is_ipv4() || bound.family == Family::Ipv4;
+    if exact(a) != exact(b) {
+        return exact(a);
+    }
+    let (a, b) = ((a.device != 0, native(a)), (b.device != 0, native(b)));
+    a.0 >= b.0 && a.1 >= b.1 && a != b
+}
+
+proptest! {
+    #[test]
+    fn a_misdirection_is_said_exactly_where_one_is(
+        order in prop::collection::vec(any_bound(), 0..8),
+        packet in any_packet(),
+        legacy in any::<bool>(),
+    ) {
+        let algorithm = if legacy { Algorithm::PortOnly } else { Algorithm::AddressFirst };
+        let (chosen, verdict, reason, expected) = judged(&order, &packet, algorithm);
+        let Some(chosen) = chosen else {
+            prop_assert_eq!(verdict, Verdict::Refused);
+            return Ok(());
+        };
+        let passed_over = order.iter().any(|bound| {
+            bound.fit(&packet).is_ok()
+                && more_specific(bound, &chosen, packet.destination)
+        });
+        prop_assert_eq!(verdict == Verdict::Misdirected, passed_over, "{:?} {:?}", verdict, reason);
+        if let (Verdict::Misdirected, Some(number)) = (verdict, expected) {
+            let expected = order[number as usize - 1];
+            prop_assert!(more_specific(&expected, &chosen, packet.destination));
+            let address = expected.address != chosen.address;
+            if !legacy {
+                prop_assert!(!address, "5.0 and later do not do this");
+            } else if address {
+                prop_assert_eq!(reason, Some(Reason::LegacyOrder));
+            }
+        }
+        // Nothing ever closed.
+        prop_assert_ne!(reason, Some(Reason::RestartGap));
+        prop_assert_ne!(reason, Some(Reason::DualStack));
+    }
+
+    #[test]
+    fn what_closed_is_expected_back_and_nothing_else(
+        stays in prop::collection::vec(any_bound(), 1..6),
+        leaves in any_bound(),
+        packet in any_packet(),
+        ago in 1_u64..1_200,
+    ) {
+        let mut scene = Scene::new();
+        for (number, bound) in (1..).zip(&stays) {
+            scene.picture.opened(*bound, socket(number));
+        }
+        let last = socket(99);
+        scene.picture.opened(leaves, last.clone());
+        scene.picture.closed(&leaves, last, NOW - ago * SECOND, Arc::from([]));
+        let Some(picked) = Chain::started(&stays).address_first(&packet) else { return Ok(()) };
+        let chosen = stays[picked as usize - 1];
+        let judge = Judge {
+            picture: &scene.picture,
+            expectations: &Expectations { services: Vec::new(), hold: Some(Duration::from_nanos(HOLD)) },
+            algorithm: Algorithm::AddressFirst,
+        };
+        let judgement = judge.judge(&Syn {
+            packet, ktime_ns: NOW, cpu: 0, via: Via::ReuseportHash,
+            chosen: Some(Chosen { bound: chosen, id: picked, uid: 0, owners: &[] }),
+        });
+        let missed = ago * SECOND <= HOLD
+            && leaves.fit(&packet).is_ok()
+            && more_specific(&leaves, &chosen, packet.destination);
+        let said = matches!(judgement.reason, Some(Reason::RestartGap | Reason::DualStack));
+        let misdirected = judgement.verdict == Verdict::Misdirected;
+        prop_assert_eq!(said, missed && !misdirected, "{:?}", judgement);
+    }
+}
