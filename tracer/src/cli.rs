@@ -12,6 +12,10 @@ use crate::{
     probes::plan::Mechanism,
 };
 
+mod survey;
+
+pub use survey::{AuditArgs, ListenersArgs, ScopeArgs};
+
 /// Which listening socket did the kernel give this SYN to, and how was it chosen?
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
@@ -24,12 +28,16 @@ pub struct Cli {
 /// The commands.
 #[expect(
     clippy::large_enum_variant,
-    reason = "there is one, and it is read once"
+    reason = "there is one value, and it is read once"
 )]
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print one line per SYN until Ctrl-C, --duration or --count; then a summary
     Trace(TraceArgs),
+    /// List the listening sockets of every namespace, in the order the kernel meets them
+    Listeners(ListenersArgs),
+    /// Find listeners that stand in each other's way, without tracing; exit code 1 if it matters
+    Audit(AuditArgs),
     /// Tell what this kernel offers, which probes would attach, and what is missing
     Doctor(DoctorArgs),
 }

@@ -6,6 +6,8 @@ use std::{error::Error, fmt};
 /// Exit codes of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// 1: findings, which the output tells.
+    Findings,
     /// 2: usage or configuration.
     Usage,
     /// 3: this kernel or these privileges do not allow it.
@@ -19,6 +21,7 @@ impl Kind {
     #[must_use]
     pub fn exit_code(self) -> u8 {
         match self {
+            Self::Findings => 1,
             Self::Usage => 2,
             Self::Environment => 3,
             Self::Runtime => 4,
@@ -45,6 +48,12 @@ impl Failure {
         Self::new(Kind::Environment, message)
     }
 
+    /// There are findings. The output told them, so there is no message.
+    #[must_use]
+    pub fn findings() -> Self {
+        Self::new(Kind::Findings, "")
+    }
+
     fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -60,6 +69,14 @@ impl fmt::Display for Failure {
 }
 
 impl Error for Failure {}
+
+/// Whether there is anything to say of the error beyond its exit code.
+#[must_use]
+pub fn is_silent(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<Failure>()
+        .is_some_and(|failure| failure.kind == Kind::Findings)
+}
 
 /// Exit code of any error: what a [`Failure`] in its chain says, else 4.
 #[must_use]

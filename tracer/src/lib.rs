@@ -4,6 +4,7 @@
 //! [`sinks`]. `ARCHITECTURE.md` tells the rest.
 
 pub mod assess;
+pub mod audit;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -19,3 +20,4 @@ pub mod probes;
 pub mod processes;
 pub mod sinks;
 pub mod source;
+pub mod words;

@@ -20,7 +20,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sockpick: {error:#}");
+            if !failure::is_silent(&error) {
+                eprintln!("sockpick: {error:#}");
+            }
             ExitCode::from(failure::exit_code(&error))
         }
     }

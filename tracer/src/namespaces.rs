@@ -4,7 +4,8 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    os::unix::fs::MetadataExt as _,
+    io,
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -13,13 +14,16 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 use nix::{
     net::if_::if_nameindex,
-    sched::{CloneFlags, setns},
+    sched::{CloneFlags, setns, unshare},
 };
+use socket2::{Domain, Socket, Type};
 
 use crate::event::Netns;
 
 /// Where `ip netns` keeps its names.
 const NAMED: &str = "/run/netns";
+/// The namespace of this thread.
+const OWN: &str = "/proc/thread-self/ns/net";
 /// Most interface names kept; past that the cache starts afresh.
 const MOST_INTERFACES: usize = 4096;
 
@@ -82,6 +86,7 @@ impl Namespaces {
     }
 
     /// A file whose namespace this is.
+    #[must_use]
     pub fn path(&self, inode: u32) -> Option<PathBuf> {
         match self.known.get(&inode) {
             Some(Known {
@@ -129,13 +134,7 @@ pub struct Found {
 pub fn all() -> Vec<Found> {
     let mut found: HashMap<u32, Found> = HashMap::new();
     let own = PathBuf::from("/proc/self/ns/net");
-    let processes = entries("/proc")
-        .filter(|path| {
-            let name = path.file_name().unwrap_or_default();
-            name.as_encoded_bytes().iter().all(u8::is_ascii_digit)
-        })
-        .map(|path| path.join("ns/net"));
-    for path in std::iter::once(own).chain(processes) {
+    for path in std::iter::once(own).chain(of_processes()) {
         if let Some(inode) = inode(&path) {
             found.entry(inode).or_insert(Found {
                 inode,
@@ -153,6 +152,24 @@ pub fn all() -> Vec<Found> {
         }
     }
     found.into_values().collect()
+}
+
+fn of_processes() -> impl Iterator<Item = PathBuf> {
+    entries("/proc")
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default();
+            name.as_encoded_bytes().iter().all(u8::is_ascii_digit)
+        })
+        .map(|path| path.join("ns/net"))
+}
+
+/// How many processes do not let this user see which namespace they are in.
+#[must_use]
+pub fn hidden() -> usize {
+    let denied = |path: &PathBuf| {
+        fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    };
+    of_processes().filter(denied).count()
 }
 
 /// The namespace that a user names: an inode number, a name of `ip netns`, a path,
@@ -181,11 +198,19 @@ pub fn named(text: &str) -> Result<u32> {
     })
 }
 
-/// Runs `work` in the namespace of the file, on a thread of its own.
+/// Runs `work` in the namespace of the file: here if it is this thread's own, which needs
+/// no rights, else on a thread of its own, which needs `CAP_SYS_ADMIN`.
 ///
 /// # Errors
 /// If the namespace is gone, was replaced by another, or may not be entered.
-pub fn within<T: Send + 'static>(path: &Path, expected: u32, work: fn() -> Result<T>) -> Result<T> {
+pub fn within<T, W>(path: &Path, expected: u32, work: W) -> Result<T>
+where
+    T: Send + 'static,
+    W: FnOnce() -> Result<T> + Send + 'static,
+{
+    if inode(Path::new(OWN)) == Some(expected) {
+        return work();
+    }
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     if file.metadata()?.ino() != u64::from(expected) {
         return Err(anyhow!("{} is another namespace now", path.display()));
@@ -196,6 +221,33 @@ pub fn within<T: Send + 'static>(path: &Path, expected: u32, work: fn() -> Resul
     })
     .join()
     .map_err(|_| anyhow!("the thread in the namespace ended early"))?
+}
+
+/// Puts this thread into a new namespace with its loopback up; the namespace goes with
+/// the thread. Needs `CAP_SYS_ADMIN`. Returns its inode number.
+///
+/// # Errors
+/// If it may not be made, or its loopback cannot be brought up.
+pub fn enter_private() -> Result<u32> {
+    unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
+    loopback_up().context("cannot bring its loopback up")?;
+    inode(Path::new(OWN)).context("cannot read its number")
+}
+
+/// Sets the interface's UP flag: the one thing a fresh namespace lacks.
+fn loopback_up() -> Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    // SAFETY: an all-zero `ifreq` is valid: a name of zeros and flags of zero.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads one `ifreq`, which is complete.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) } != 0 {
+        return Err(io::Error::last_os_error().into());
+    }
+    Ok(())
 }
 
 fn find(inode: u32) -> Option<Found> {

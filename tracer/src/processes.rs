@@ -3,11 +3,16 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fs, io,
+    os::unix::fs::MetadataExt as _,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use procfs::process::{FDTarget, Process};
+use procfs::{
+    ProcError,
+    process::{FDTarget, Process},
+};
 
 use crate::event::Owner;
 
@@ -20,6 +25,42 @@ const SHARE: u32 = 10;
 /// but may take that much at once after a quiet time: services start several listeners
 /// in a row.
 const MOST_CREDIT: Duration = Duration::from_secs(1);
+/// Inode number of the initial pid namespace (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
+const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
+/// Most ancestors that are looked at.
+const MOST_ANCESTORS: usize = 64;
+
+/// What tells whether two processes belong together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Relation {
+    /// Its parent, the parent's parent and so on, without process 1.
+    pub ancestors: Vec<u32>,
+    /// When it started, in clock ticks since boot.
+    pub started: u64,
+}
+
+/// Parents and start of a process; `None` when it is gone.
+#[must_use]
+pub fn relation(pid: u32) -> Option<Relation> {
+    let stat = |pid| Process::new(pid).and_then(|process| process.stat()).ok();
+    let own = stat(i32::try_from(pid).ok()?)?;
+    let mut ancestors = Vec::new();
+    let mut parent = own.ppid;
+    while parent > 1 && ancestors.len() < MOST_ANCESTORS {
+        ancestors.push(parent.cast_unsigned());
+        parent = stat(parent).map_or(0, |stat| stat.ppid);
+    }
+    Some(Relation {
+        ancestors,
+        started: own.starttime,
+    })
+}
+
+/// Whether `/proc` shows every process of the machine, not only those of a container.
+#[must_use]
+pub fn in_initial_namespace() -> bool {
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|data| data.ino() == INITIAL_PID_NAMESPACE)
+}
 
 /// Owners by the inode of the socket, found by scanning `/proc/*/fd` as a whole: one
 /// scan serves all listeners.
@@ -33,6 +74,8 @@ pub struct Processes {
     /// Time that scans may take, as of then; and what the last one took beyond it.
     credit: Duration,
     debt: Duration,
+    /// Processes whose descriptors the last scan was not allowed to see.
+    hidden: usize,
 }
 
 impl Processes {
@@ -50,6 +93,7 @@ impl Processes {
     }
 
     /// Processes that were found to hold the socket, without looking again.
+    #[must_use]
     pub fn known(&self, inode: u64) -> Option<Arc<[Owner]>> {
         self.owners.get(&inode).cloned()
     }
@@ -79,6 +123,7 @@ impl Processes {
     }
 
     /// One process, if it holds the socket: far cheaper to tell than who holds it.
+    #[must_use]
     pub fn holder(&self, inode: u64, pid: u32) -> Option<Owner> {
         let process = Process::new(i32::try_from(pid).ok()?).ok()?;
         let mut fds = process.fd().ok()?.flatten();
@@ -114,6 +159,13 @@ impl Processes {
         }
     }
 
+    /// How many processes the last scan was not allowed to look into: what they hold seems
+    /// to have no owner. None of them with `CAP_SYS_PTRACE`.
+    #[must_use]
+    pub fn hidden(&self) -> usize {
+        self.hidden
+    }
+
     fn may_scan(&self) -> bool {
         self.scanned
             .is_none_or(|ended| self.credit + ended.elapsed() / SHARE > self.debt)
@@ -138,15 +190,30 @@ impl Processes {
             self.owners.clear();
         }
         let mut found: HashMap<u64, Vec<Owner>> = HashMap::new();
+        self.hidden = 0;
         // A process that ends while it is looked at is no owner.
         for process in procfs::process::all_processes()
             .into_iter()
             .flatten()
             .flatten()
         {
-            let Ok(fds) = process.fd() else { continue };
+            let fds = match process.fd() {
+                Ok(fds) => fds,
+                Err(error) => {
+                    self.hidden += usize::from(is_denied(&error));
+                    continue;
+                }
+            };
             let mut owner = None;
-            for fd in fds.flatten() {
+            let mut denied = false;
+            for fd in fds {
+                let fd = match fd {
+                    Ok(fd) => fd,
+                    Err(error) => {
+                        denied |= is_denied(&error);
+                        continue;
+                    }
+                };
                 let FDTarget::Socket(inode) = fd.target else {
                     continue;
                 };
@@ -162,6 +229,7 @@ impl Processes {
                     owners.push(owner.clone());
                 }
             }
+            self.hidden += usize::from(denied);
         }
         for (inode, owners) in found {
             self.owners.insert(inode, owners.into());
@@ -170,6 +238,14 @@ impl Processes {
         // That nobody holds it (a kernel's socket) is worth remembering, too.
         self.owners.entry(new).or_insert_with(|| Arc::from([]));
         self.charge(started.elapsed());
+    }
+}
+
+fn is_denied(error: &ProcError) -> bool {
+    match error {
+        ProcError::PermissionDenied(_) => true,
+        ProcError::Io(error, _) => error.kind() == io::ErrorKind::PermissionDenied,
+        _ => false,
     }
 }
 

@@ -1,6 +1,9 @@
 //! One file per command.
 
+mod audit;
 mod doctor;
+mod listeners;
+mod survey;
 mod trace;
 
 use anyhow::Result;
@@ -14,6 +17,8 @@ use crate::cli::{Cli, Command};
 pub fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Trace(args) => trace::run(args),
+        Command::Listeners(args) => listeners::run(args),
+        Command::Audit(args) => audit::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
 }

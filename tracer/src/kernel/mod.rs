@@ -1,5 +1,6 @@
 //! What this kernel is, and what it allows.
 
+pub mod algorithm;
 pub mod btf;
 pub mod features;
 pub mod offsets;

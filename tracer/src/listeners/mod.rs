@@ -3,25 +3,21 @@
 
 use std::{fs::File, net::IpAddr};
 
-use anyhow::{Context as _, Result, bail};
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
-use netlink_packet_sock_diag::{
-    SockDiagMessage,
-    constants::{AF_INET, AF_INET6, IPPROTO_TCP},
-    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, nlas::Nla},
-};
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
+use anyhow::{Context as _, Result};
+use netlink_packet_sock_diag::inet::{InetResponse, StateFlags, nlas::Nla};
 use procfs::{
     FromReadSI as _,
-    net::{TcpNetEntries, TcpState},
+    net::{TcpNetEntries, TcpNetEntry, TcpState},
 };
+
+pub mod chain;
+pub mod connections;
+mod sock_diag;
 
 use crate::{
     event::{Family, Queue},
     judge::rules::{self, Bound},
-    namespaces,
+    namespaces::{self, Found},
 };
 
 /// A listening socket as `sock_diag` tells it.
@@ -46,10 +42,12 @@ pub struct Listening {
 pub struct Inventory {
     /// Listening TCP sockets of every namespace; within a namespace and a family in the
     /// order of the dump, which is that of the kernel's chains (`inet_diag_dump_icsk`,
-    /// net/ipv4/inet_diag.c).
+    /// `net/ipv4/inet_diag.c`).
     pub listeners: Vec<Listening>,
     /// Namespaces that were asked.
     pub namespaces: usize,
+    /// Those that could not be asked.
+    pub refused: Vec<Found>,
     /// Why some could not be asked.
     pub problems: Vec<String>,
 }
@@ -58,8 +56,14 @@ pub struct Inventory {
 /// each socket its cookie.
 #[must_use]
 pub fn inventory() -> Inventory {
+    inventory_of(namespaces::all())
+}
+
+/// Listening sockets of these namespaces. An ordinary user may ask its own only.
+#[must_use]
+pub fn inventory_of(namespaces: Vec<Found>) -> Inventory {
     let mut inventory = Inventory::default();
-    for found in namespaces::all() {
+    for found in namespaces {
         match namespaces::within(&found.path, found.inode, of_this_namespace) {
             Ok(listeners) => {
                 inventory.namespaces += 1;
@@ -74,6 +78,7 @@ pub fn inventory() -> Inventory {
                 if !inventory.problems.contains(&problem) {
                     inventory.problems.push(problem);
                 }
+                inventory.refused.push(found);
             }
         }
     }
@@ -86,7 +91,24 @@ fn of_this_namespace() -> Result<Vec<Listening>> {
 
 /// What `/proc` says of the namespace of this thread. The kernel gives no cookies here.
 fn by_proc() -> Result<Vec<Listening>> {
-    let mut listeners = Vec::new();
+    let entries = proc_entries()?.into_iter();
+    let listening = entries.filter(|entry| entry.state == TcpState::Listen);
+    let listeners = listening.map(|entry| Listening {
+        bound: bound(entry.local_address.ip(), entry.local_address.port()),
+        inode: entry.inode,
+        cookie: 0,
+        uid: entry.uid,
+        queue: Queue {
+            length: entry.rx_queue,
+            limit: 0,
+        },
+        complete: false,
+    });
+    Ok(listeners.collect())
+}
+
+fn proc_entries() -> Result<Vec<TcpNetEntry>> {
+    let mut found = Vec::new();
     for name in ["tcp", "tcp6"] {
         let path = format!("/proc/thread-self/net/{name}");
         // A kernel without IPv6 has no tcp6.
@@ -95,69 +117,17 @@ fn by_proc() -> Result<Vec<Listening>> {
         };
         let entries = TcpNetEntries::from_read(file, procfs::current_system_info())
             .with_context(|| format!("cannot read {path}"))?;
-        let listening = entries
-            .0
-            .into_iter()
-            .filter(|entry| entry.state == TcpState::Listen);
-        listeners.extend(listening.map(|entry| Listening {
-            bound: bound(entry.local_address.ip(), entry.local_address.port()),
-            inode: entry.inode,
-            cookie: 0,
-            uid: entry.uid,
-            queue: Queue {
-                length: entry.rx_queue,
-                limit: 0,
-            },
-            complete: false,
-        }));
+        found.extend(entries.0);
     }
-    Ok(listeners)
+    Ok(found)
 }
 
 fn by_sock_diag() -> Result<Vec<Listening>> {
-    let mut socket = Socket::new(NETLINK_SOCK_DIAG).context("cannot open a sock_diag socket")?;
-    socket
-        .bind_auto()
-        .context("cannot bind a sock_diag socket")?;
-    socket
-        .connect(&SocketAddr::new(0, 0))
-        .context("cannot reach sock_diag")?;
     let mut listeners = Vec::new();
-    for family in [AF_INET, AF_INET6] {
-        dump(&socket, family, &mut listeners)?;
-    }
+    sock_diag::dump(&StateFlags::LISTEN, 0, |response| {
+        listeners.push(listening(response));
+    })?;
     Ok(listeners)
-}
-
-fn dump(socket: &Socket, family: u8, listeners: &mut Vec<Listening>) -> Result<()> {
-    socket
-        .send(&request(family), 0)
-        .context("cannot ask sock_diag")?;
-    loop {
-        let (bytes, _) = socket
-            .recv_from_full()
-            .context("sock_diag does not answer")?;
-        let mut at = 0;
-        while at < bytes.len() {
-            let message = NetlinkMessage::<SockDiagMessage>::deserialize(&bytes[at..])
-                .context("sock_diag gave an answer that cannot be read")?;
-            match message.payload {
-                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                    listeners.push(listening(&response));
-                }
-                NetlinkPayload::Done(_) => return Ok(()),
-                NetlinkPayload::Error(error) => {
-                    bail!("sock_diag refused to list TCP listeners: {}", error.to_io());
-                }
-                _ => {}
-            }
-            let length = message.header.length as usize;
-            if length == 0 {
-                bail!("sock_diag gave an empty message");
-            }
-            at += length.next_multiple_of(4);
-        }
-    }
 }
 
 fn listening(response: &InetResponse) -> Listening {
@@ -196,29 +166,4 @@ fn bound(address: IpAddr, port: u16) -> Bound {
         device: 0,
         v6only: false,
     }
-}
-
-fn request(family: u8) -> Vec<u8> {
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let socket_id = if family == AF_INET {
-        SocketId::new_v4()
-    } else {
-        SocketId::new_v6()
-    };
-    let mut message = NetlinkMessage::new(
-        header,
-        SockDiagMessage::InetRequest(InetRequest {
-            family,
-            protocol: IPPROTO_TCP,
-            extensions: ExtensionFlags::empty(),
-            states: StateFlags::LISTEN,
-            socket_id,
-        })
-        .into(),
-    );
-    message.finalize();
-    let mut bytes = vec![0; message.header.length as usize];
-    message.serialize(&mut bytes);
-    bytes
 }

@@ -2,16 +2,14 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use super::{
     place, printable,
     table::{alert::word, stage_word},
 };
 use crate::event::{GroupHealth, Queue, Reason, Stage, Verdict};
-
-/// Columns that no line goes beyond, as far as it can be broken or cut.
-const WIDTH: usize = 120;
+use crate::words;
 
 /// What a session saw; [`fmt::Display`] renders it.
 #[derive(Clone, Debug, Default)]
@@ -89,9 +87,13 @@ impl fmt::Display for Summary {
             self.sums(f, known)?;
         }
         for group in &self.health {
-            healthy(group).iter().try_for_each(|note| wrap(f, note))?;
+            healthy(group)
+                .iter()
+                .try_for_each(|note| words::wrap(f, "note:", note))?;
         }
-        self.notes.iter().try_for_each(|note| wrap(f, note))
+        self.notes
+            .iter()
+            .try_for_each(|note| words::wrap(f, "note:", note))
     }
 }
 
@@ -194,7 +196,7 @@ impl Summary {
         for address in &addresses {
             address.rows(&mut rows, known, tagged);
         }
-        write_rows(f, &rows)?;
+        words::columns(f, TITLES, 1..=4, &rows)?;
         writeln!(f)
     }
 
@@ -288,33 +290,6 @@ fn row(name: String, line: &ListenerLine, share: String, netns: String) -> Row {
     [name, line.syns.to_string(), share, queue, netns, owner]
 }
 
-/// Writes a table: numbers to the right, the last column cut.
-fn write_rows(f: &mut fmt::Formatter<'_>, rows: &[Row]) -> fmt::Result {
-    let wide = |cell: &str| cell.chars().count();
-    let widths: [usize; TITLES.len()] = std::array::from_fn(|index| {
-        let widest = rows.iter().map(|row| wide(&row[index])).max();
-        let widest = widest.filter(|widest| *widest > 0);
-        widest.map_or(0, |widest| widest.max(TITLES[index].len()))
-    });
-    for cells in std::iter::once(&TITLES.map(str::to_owned)).chain(rows) {
-        let mut text = String::new();
-        for (index, (cell, &width)) in cells.iter().zip(&widths).enumerate() {
-            match (index, width) {
-                (_, 0) => {}
-                (0, _) => write!(text, "{cell:width$}")?,
-                (1..=4, _) => write!(text, "  {cell:>width$}")?,
-                _ => write!(
-                    text,
-                    "  {}",
-                    cut(cell, WIDTH.saturating_sub(wide(&text) + 2))
-                )?,
-            }
-        }
-        writeln!(f, "{}", text.trim_end())?;
-    }
-    Ok(())
-}
-
 /// What is not as it should be in a group, a sentence each.
 fn healthy(group: &GroupHealth) -> Vec<String> {
     let place = place(group.listener.address, group.listener.port, None);
@@ -350,27 +325,6 @@ fn healthy(group: &GroupHealth) -> Vec<String> {
     said
 }
 
-fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let kept = width.saturating_sub(1);
-    text.chars().take(kept).chain(['…']).collect()
-}
-
 fn syns(count: u128) -> String {
     format!("{count} SYN{}", if count == 1 { "" } else { "s" })
-}
-
-/// Writes a note, broken between words.
-fn wrap(f: &mut fmt::Formatter<'_>, note: &str) -> fmt::Result {
-    let mut line = "note:".to_owned();
-    for word in printable(note).split(' ') {
-        if line.chars().count() + 1 + word.chars().count() > WIDTH {
-            writeln!(f, "{line}")?;
-            line = " ".repeat("note:".len());
-        }
-        write!(line, " {word}")?;
-    }
-    writeln!(f, "{line}")
 }

@@ -1,6 +1,5 @@
 //! One line a SYN, for people: aligned for IPv4 at 120 columns.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use super::{Sink, bound, printable};
 use crate::event::{
     Event, Item, Listener, ListenerId, Lost, Match, Netns, Owner, Reuseport, Stage, Time, Via,
 };
+use crate::words::namespace;
 
 /// Most right halves of lines that are kept; past that they are made anew.
 const MOST_KEPT: usize = 1024;
@@ -320,13 +320,6 @@ fn holder(listener: &Listener) -> String {
         format!("{comm}({pid})")
     } else {
         format!("{comm}({pid}) +{others}")
-    }
-}
-
-fn namespace(netns: &Netns) -> Cow<'_, str> {
-    match &netns.name {
-        Some(name) => printable(name),
-        None => Cow::Owned(netns.inode.to_string()),
     }
 }
 

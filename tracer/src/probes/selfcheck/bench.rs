@@ -4,16 +4,12 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd as _, AsRawFd as _},
-    path::Path,
     sync::mpsc::{Receiver, Sender, channel},
     thread::{self, JoinHandle},
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sched::{CloneFlags, unshare},
-};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::namespaces;
@@ -65,7 +61,7 @@ impl Bench {
         let (go, wait) = channel();
         let (tell, told) = channel();
         let thread = thread::spawn(move || {
-            let netns = enter().map_err(|error| format!("{error:#}"));
+            let netns = namespaces::enter_private().map_err(|error| format!("{error:#}"));
             let entered = netns.is_ok();
             tell.send(netns.clone())?;
             let netns = netns.map_err(|error| anyhow!(error))?;
@@ -90,12 +86,6 @@ impl Bench {
             .join()
             .map_err(|_| anyhow!("the thread of the self-check ended early"))?
     }
-}
-
-fn enter() -> Result<u32> {
-    unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
-    loopback_up().context("cannot bring its loopback up")?;
-    namespaces::inode(Path::new("/proc/thread-self/ns/net")).context("cannot read its number")
 }
 
 fn work(netns: u32, go: &Receiver<()>) -> Result<Vec<Case>> {
@@ -326,20 +316,4 @@ fn attach_filter(socket: &Socket, member: u32) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
-}
-
-/// Sets the interface's UP flag: the one thing a fresh namespace lacks.
-fn loopback_up() -> Result<()> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
-    // SAFETY: an all-zero `ifreq` is valid: a name of zeros and flags of zero.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = from.cast_signed();
-    }
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
-    // SAFETY: SIOCSIFFLAGS reads one `ifreq`, which is complete.
-    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) } != 0 {
-        return Err(io::Error::last_os_error().into());
-    }
-    Ok(())
 }

@@ -1,0 +1,156 @@
+//! In which order the kernel meets listening sockets, and which of them form a group:
+//! what can be told from a dump alone. Pure.
+
+use std::{collections::HashMap, net::Ipv6Addr};
+
+use super::Listening;
+use crate::{
+    event::Family,
+    judge::rules::{Algorithm, Bound},
+};
+
+/// Sockets in a bucket up to which [`Algorithm::Hybrid`] walks the chain per port
+/// (`ilb->count <= 10`, `net/ipv4/inet_hashtables.c` of 4.19).
+const HYBRID_LIMIT: usize = 10;
+
+/// Whether the kernel looks the packet's address up first, for a port with so many sockets
+/// in its namespace. With [`Algorithm::Hybrid`] the bucket may hold more, of other ports
+/// and namespaces, so `false` is not certain there.
+#[must_use]
+pub fn by_address(algorithm: Algorithm, sockets_on_port: usize) -> bool {
+    match algorithm {
+        Algorithm::PortOnly => false,
+        Algorithm::Hybrid => sockets_on_port > HYBRID_LIMIT,
+        Algorithm::AddressFirst => true,
+    }
+}
+
+/// Sockets bound alike under one user, in chain order: one reuseport group each
+/// (`inet_reuseport_add_sock`, `net/ipv4/inet_hashtables.c`). `sock_diag` does not tell
+/// `SO_REUSEPORT`, but without it no second socket could be bound alike; of a single socket
+/// it is not known.
+#[must_use]
+pub fn groups(listeners: &[Listening]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut known: HashMap<(Bound, u32), usize> = HashMap::new();
+    for (index, listener) in listeners.iter().enumerate() {
+        let next = groups.len();
+        let group = *known.entry((listener.bound, listener.uid)).or_insert(next);
+        if group == next {
+            groups.push(Vec::new());
+        }
+        groups[group].push(index);
+    }
+    groups
+}
+
+/// Whether the first socket stands before the other in a chain that holds both. Each comes
+/// with its place in the dump, which tells the order within a family; IPv4 sockets go in
+/// at the head and IPv6 reuseport sockets at the tail (`__inet_hash`, `inet_hash2`).
+#[must_use]
+pub fn stands_before(one: (&Bound, usize), other: (&Bound, usize)) -> bool {
+    rank(one.0, one.1) < rank(other.0, other.1)
+}
+
+fn rank(bound: &Bound, place: usize) -> (bool, usize) {
+    (bound.family == Family::Ipv6, place)
+}
+
+/// The listeners in the order in which the kernel meets them: namespace by namespace,
+/// `own` first; port by port; where it looks the address up first, specific addresses
+/// before any; then in chain order.
+#[must_use]
+pub fn order(listeners: &[Listening], algorithm: Algorithm, own: u32) -> Vec<usize> {
+    let mut on_port: HashMap<(u32, u16), usize> = HashMap::new();
+    for listener in listeners {
+        *on_port
+            .entry((listener.bound.netns, listener.bound.port))
+            .or_default() += 1;
+    }
+    let key = |index: usize| {
+        let bound = &listeners[index].bound;
+        let count = on_port.get(&(bound.netns, bound.port)).copied();
+        let address = if !by_address(algorithm, count.unwrap_or(0)) {
+            (false, Ipv6Addr::UNSPECIFIED)
+        } else if bound.is_wildcard() {
+            (true, Ipv6Addr::UNSPECIFIED)
+        } else {
+            (false, bound.address)
+        };
+        let namespace = (bound.netns != own, bound.netns);
+        (namespace, bound.port, address, rank(bound, index))
+    };
+    let mut order: Vec<usize> = (0..listeners.len()).collect();
+    order.sort_by_key(|&index| key(index));
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event::Queue, judge::rules::mapped};
+    use std::net::IpAddr;
+
+    fn listening(address: &str, port: u16, uid: u32) -> Listening {
+        let address: IpAddr = address.parse().expect("an address");
+        Listening {
+            bound: Bound {
+                netns: 1,
+                address: mapped(address),
+                port,
+                family: if address.is_ipv4() {
+                    Family::Ipv4
+                } else {
+                    Family::Ipv6
+                },
+                device: 0,
+                v6only: false,
+            },
+            inode: 0,
+            cookie: 0,
+            uid,
+            queue: Queue {
+                length: 0,
+                limit: 0,
+            },
+            complete: true,
+        }
+    }
+
+    #[test]
+    fn order_follows_the_algorithm() {
+        let listeners = [
+            listening("0.0.0.0", 80, 0),
+            listening("6.6.6.6", 80, 0),
+            listening("0.0.0.0", 22, 0),
+            listening("::", 80, 0),
+            listening("::ffff:6.6.6.6", 80, 0),
+        ];
+        for (algorithm, expected) in [
+            (Algorithm::AddressFirst, [2, 1, 4, 0, 3]),
+            (Algorithm::Hybrid, [2, 0, 1, 3, 4]),
+            (Algorithm::PortOnly, [2, 0, 1, 3, 4]),
+        ] {
+            assert_eq!(order(&listeners, algorithm, 1), expected, "{algorithm:?}");
+        }
+    }
+
+    #[test]
+    fn groups_are_of_one_binding_and_user() {
+        let listeners = [
+            listening("0.0.0.0", 80, 0),
+            listening("6.6.6.6", 80, 0),
+            listening("0.0.0.0", 80, 0),
+            listening("0.0.0.0", 80, 7),
+        ];
+        assert_eq!(groups(&listeners), [vec![0, 2], vec![1], vec![3]]);
+    }
+
+    #[test]
+    fn a_crowded_bucket_is_looked_up_by_address() {
+        assert!(!by_address(Algorithm::Hybrid, 10));
+        assert!(by_address(Algorithm::Hybrid, 11));
+        assert!(!by_address(Algorithm::PortOnly, 100));
+        assert!(by_address(Algorithm::AddressFirst, 1));
+    }
+}
