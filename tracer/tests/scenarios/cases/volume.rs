@@ -73,6 +73,7 @@ impl Crowd {
                 device: None,
                 backlog: BACKLOG,
                 reuseport: true,
+                generation: 0,
             })
         };
         let sockets = self.listeners.iter().map(socket).collect::<Result<_>>()?;
