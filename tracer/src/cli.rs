@@ -1,11 +1,15 @@
 //! Arguments, checked.
 
+mod explain;
+
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use crate::{event::Match, namespaces, probes::plan::Mechanism};
+
+pub use explain::{Circumstances, Client, ExplainArgs, Question, Target};
 
 /// Which listening socket did the kernel give this SYN to, and how was it chosen?
 #[derive(Debug, Parser)]
@@ -17,16 +21,14 @@ pub struct Cli {
 }
 
 /// The commands.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one, and it is read once"
-)]
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print one line per SYN until Ctrl-C, --duration or --count; then a summary
     Trace(TraceArgs),
     /// Tell what this kernel offers, which probes would attach, and what is missing
     Doctor(DoctorArgs),
+    /// Tell which listening socket a SYN would get now, and why the others would not
+    Explain(ExplainArgs),
 }
 
 /// `sockpick trace`

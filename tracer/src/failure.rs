@@ -6,6 +6,9 @@ use std::{error::Error, fmt};
 /// Exit codes of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// 1: the answer is one that a script wants to know of, such as that nothing would be
+    /// picked; nothing failed.
+    Findings,
     /// 2: usage or configuration.
     Usage,
     /// 3: this kernel or these privileges do not allow it.
@@ -19,6 +22,7 @@ impl Kind {
     #[must_use]
     pub fn exit_code(self) -> u8 {
         match self {
+            Self::Findings => 1,
             Self::Usage => 2,
             Self::Environment => 3,
             Self::Runtime => 4,
@@ -35,6 +39,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// The answer is told on stdout; an empty message adds nothing to it.
+    pub fn findings(message: impl Into<String>) -> Self {
+        Self::new(Kind::Findings, message)
+    }
+
     /// A usage or configuration error.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Kind::Usage, message)

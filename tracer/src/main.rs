@@ -20,7 +20,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sockpick: {error:#}");
+            let message = format!("{error:#}");
+            if !message.is_empty() {
+                eprintln!("sockpick: {message}");
+            }
             ExitCode::from(failure::exit_code(&error))
         }
     }

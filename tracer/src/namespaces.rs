@@ -20,6 +20,8 @@ use crate::event::Netns;
 
 /// Where `ip netns` keeps its names.
 const NAMED: &str = "/run/netns";
+/// The namespace of this thread.
+const OWN: &str = "/proc/thread-self/ns/net";
 /// Most interface names kept; past that the cache starts afresh.
 const MOST_INTERFACES: usize = 4096;
 
@@ -158,24 +160,43 @@ pub fn named(text: &str) -> Result<u32> {
     })
 }
 
-/// Runs `work` in the namespace of the file, on a thread of its own.
+/// Runs `work` in the namespace of the file, on a thread of its own. This thread's own
+/// namespace needs no privilege.
 ///
 /// # Errors
 /// If the namespace is gone, was replaced by another, or may not be entered.
-pub fn within<T: Send + 'static>(path: &Path, expected: u32, work: fn() -> Result<T>) -> Result<T> {
+pub fn within<T: Send>(
+    path: &Path,
+    expected: u32,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     if file.metadata()?.ino() != u64::from(expected) {
         return Err(anyhow!("{} is another namespace now", path.display()));
     }
-    thread::spawn(move || {
-        setns(&file, CloneFlags::CLONE_NEWNET).context("cannot enter the namespace")?;
-        work()
+    let here = own() == Some(expected);
+    thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            if !here {
+                setns(&file, CloneFlags::CLONE_NEWNET).context("cannot enter the namespace")?;
+            }
+            work()
+        });
+        inside
+            .join()
+            .map_err(|_| anyhow!("the thread in the namespace ended early"))?
     })
-    .join()
-    .map_err(|_| anyhow!("the thread in the namespace ended early"))?
 }
 
-fn find(inode: u32) -> Option<Found> {
+/// Inode number of this thread's namespace.
+#[must_use]
+pub fn own() -> Option<u32> {
+    inode(Path::new(OWN))
+}
+
+/// The namespace with this inode number, if a process is in it or it has a name.
+#[must_use]
+pub fn find(inode: u32) -> Option<Found> {
     all().into_iter().find(|found| found.inode == inode)
 }
 

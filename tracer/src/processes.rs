@@ -70,6 +70,7 @@ impl Processes {
     }
 
     /// One process, if it holds the socket: far cheaper to tell than who holds it.
+    #[must_use]
     pub fn holder(&self, inode: u64, pid: u32) -> Option<Owner> {
         let process = Process::new(i32::try_from(pid).ok()?).ok()?;
         let mut fds = process.fd().ok()?.flatten();

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod doctor;
+mod explain;
 mod trace;
 
 use anyhow::Result;
@@ -15,5 +16,6 @@ pub fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Trace(args) => trace::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Explain(args) => explain::run(args),
     }
 }

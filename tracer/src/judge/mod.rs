@@ -1,6 +1,7 @@
 //! What a record means: how the socket fits the packet, and what chose it. Pure.
 #![forbid(unsafe_code)]
 
+pub mod explain;
 pub mod rules;
 
 use std::net::{IpAddr, Ipv6Addr};

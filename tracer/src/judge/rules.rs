@@ -81,8 +81,8 @@ impl Fit {
     }
 
     /// The score of kernels that look the address up first, without the point for
-    /// `SO_INCOMING_CPU` (`compute_score`, net/ipv4/inet_hashtables.c and
-    /// net/ipv6/inet6_hashtables.c; the point for the device since 8d6c414cd2fb, 5.16).
+    /// `SO_INCOMING_CPU` (`compute_score`, `net/ipv4/inet_hashtables.c` and
+    /// `net/ipv6/inet6_hashtables.c`; the point for the device since 8d6c414cd2fb, 5.16).
     #[must_use]
     pub fn score(self, packet: &Packet) -> u32 {
         let family = packet.destination.is_ipv4() && self.native;

@@ -46,7 +46,7 @@ pub struct Listening {
 pub struct Inventory {
     /// Listening TCP sockets of every namespace; within a namespace and a family in the
     /// order of the dump, which is that of the kernel's chains (`inet_diag_dump_icsk`,
-    /// net/ipv4/inet_diag.c).
+    /// `net/ipv4/inet_diag.c`).
     pub listeners: Vec<Listening>,
     /// Namespaces that were asked.
     pub namespaces: usize,
@@ -60,14 +60,11 @@ pub struct Inventory {
 pub fn inventory() -> Inventory {
     let mut inventory = Inventory::default();
     for found in namespaces::all() {
-        match namespaces::within(&found.path, found.inode, of_this_namespace) {
+        let here = || of_this_namespace(found.inode);
+        match namespaces::within(&found.path, found.inode, here) {
             Ok(listeners) => {
                 inventory.namespaces += 1;
-                let here = listeners.into_iter().map(|mut listener| {
-                    listener.bound.netns = found.inode;
-                    listener
-                });
-                inventory.listeners.extend(here);
+                inventory.listeners.extend(listeners);
             }
             Err(error) => {
                 let problem = format!("{error:#}");
@@ -80,8 +77,18 @@ pub fn inventory() -> Inventory {
     inventory
 }
 
-fn of_this_namespace() -> Result<Vec<Listening>> {
-    by_sock_diag().or_else(|error| by_proc().with_context(|| format!("{error:#}")))
+/// Listening sockets of this thread's namespace, whose inode number is given; ordered as
+/// [`Inventory::listeners`].
+///
+/// # Errors
+/// If neither `sock_diag` nor `/proc` answers.
+pub fn of_this_namespace(netns: u32) -> Result<Vec<Listening>> {
+    let mut listeners =
+        by_sock_diag().or_else(|error| by_proc().with_context(|| format!("{error:#}")))?;
+    for listener in &mut listeners {
+        listener.bound.netns = netns;
+    }
+    Ok(listeners)
 }
 
 /// What `/proc` says of the namespace of this thread. The kernel gives no cookies here.

@@ -326,7 +326,7 @@ fn namespace(netns: &Netns) -> Cow<'_, str> {
 }
 
 /// A text that a process chose, without what would steer the terminal.
-pub(super) fn printable(text: &str) -> Cow<'_, str> {
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if text.contains(char::is_control) {
         Cow::Owned(text.replace(char::is_control, "\u{fffd}"))
     } else {

@@ -15,6 +15,7 @@ mod client;
 mod compare;
 mod context;
 mod event;
+mod explain;
 mod kernel;
 mod listen;
 mod load;

@@ -2,6 +2,8 @@
 //! compares; `all` lists them under the names they keep.
 
 mod basic;
+mod explain_cases;
+mod explain_random;
 mod families;
 mod groups;
 mod listeners;
@@ -89,6 +91,9 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("sigterm", session::sigterm),
         case("sigkill_leaves_nothing", session::sigkill_leaves_nothing),
         within(120, "wrong_btf", wrong_btf::wrong_btf),
+        case("explain_cases", explain_cases::explain_cases),
+        case("explain_vrf", explain_cases::explain_vrf),
+        within(300, "explain_random", explain_random::explain_random),
         case("bad_arguments", surroundings::bad_arguments),
         case("not_root", surroundings::not_root),
     ]
