@@ -100,8 +100,8 @@ fn plain(explain: &mut Explain) -> Result<()> {
     let on_lo = Server::inside(Listen::new("on-lo", "0.0.0.0:83")?.device("lo"))?;
     let answer = explain.ask("127.0.0.1:83")?;
     gets(&answer, Some(&on_lo), ["only_one", "wildcard", "lookup"])?;
-    if need_module("dummy").is_ok() {
-        tool(&["ip", "link", "add", "idle", "type", "dummy"])?;
+    // Not every kernel comes with its modules.
+    if tool(&["ip", "link", "add", "idle", "type", "dummy"]).is_ok() {
         let answer = explain.ask("127.0.0.1:83 --dev idle")?;
         gets(&answer, None, [answer.rule.as_str(), "none", "lookup"])?;
         ensure!(!known || outcome(&answer, &on_lo) == "device", "{answer:?}");

@@ -17,7 +17,7 @@ use crate::netns::Netns;
 
 /// Sets of listeners for each backend: explain does not depend on the backend, so each has
 /// a share, with a seed of its own.
-const SETS: u64 = 300;
+const SETS: u64 = 200;
 /// Questions about each.
 const QUESTIONS: u64 = 2;
 /// The first of them.
