@@ -2,6 +2,10 @@
 //! configuration, counters and map names. Sizes are asserted below, so the two
 //! sides cannot drift apart unnoticed.
 
+mod ask;
+
+pub use ask::{Ask, asked};
+
 /// Names of the maps, as user space asks for them.
 pub mod maps {
     /// Ring buffer of [`super::SynRecord`] and [`super::ListenerRecord`].
@@ -20,6 +24,8 @@ pub mod maps {
     pub const FILTER_SRC: &str = "FILTER_SRC";
     /// Namespace inode numbers that pass the filter.
     pub const FILTER_NETNS: &str = "FILTER_NETNS";
+    /// [`super::Ask`], one entry.
+    pub const ASK: &str = "ASK";
 }
 
 /// The offset of a field that this kernel does not have.

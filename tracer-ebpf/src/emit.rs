@@ -27,7 +27,7 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(4096, 0);
 static MEMBERS: PerCpuArray<[u64; MAX_MEMBERS_SEARCHED]> = PerCpuArray::with_max_entries(1, 0);
 
 /// `BPF_PROG_TYPE_UNSPEC`: a classic filter (`bpf_prog_was_classic`, include/linux/filter.h).
-const PROG_TYPE_CLASSIC: u32 = 0;
+pub(crate) const PROG_TYPE_CLASSIC: u32 = 0;
 
 /// The reuseport group of a chosen socket, and its place in it.
 #[derive(Clone, Copy)]
@@ -160,7 +160,7 @@ fn group_of(slot: &Inflight, sk: KernelPtr, listener: Option<&mut Listener>) -> 
 /// A member that leaves is replaced by the last one, so places do change
 /// (`__reuseport_detach_sock`, `net/core/sock_reuseport.c`).
 #[inline(always)]
-fn member(reuse: KernelPtr, sk: KernelPtr, size: u16, hint: u16) -> u16 {
+pub(crate) fn member(reuse: KernelPtr, sk: KernelPtr, size: u16, hint: u16) -> u16 {
     let socks = reuse.at(config!(off.reuse_socks).into());
     if hint < size && socks.at(u64::from(hint) * 8).load::<u64>() == sk.0 {
         return hint;
@@ -256,7 +256,7 @@ fn fill(
 /// Copies word by word: an assignment becomes a call of `memmove`, which on this
 /// target goes byte by byte.
 #[inline(always)]
-fn copy(from: &Listener, to: &mut Listener) {
+pub(crate) fn copy(from: &Listener, to: &mut Listener) {
     // SAFETY: both are live and aligned; map value and reserved space do not overlap.
     unsafe { core::ptr::copy_nonoverlapping(from, to, 1) };
 }

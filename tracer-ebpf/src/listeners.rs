@@ -84,7 +84,7 @@ pub(crate) fn inode(sk: KernelPtr) -> u64 {
 
 /// Reads a listener from the kernel's structures into the scratch entry.
 #[inline(always)]
-fn read(sk: KernelPtr) -> Option<&'static mut Listener> {
+pub(crate) fn read(sk: KernelPtr) -> Option<&'static mut Listener> {
     let scratch = SCRATCH.get_ptr_mut(0)?;
     // SAFETY: a live map value of this CPU.
     let new = unsafe { &mut *scratch };

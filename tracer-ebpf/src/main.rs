@@ -17,6 +17,10 @@
     clippy::inline_always,
     reason = "a call between functions hides from the verifier what it knows of the arguments"
 )]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "the signature that the macros of aya want"
+)]
 
 mod emit;
 mod fields;
@@ -26,11 +30,11 @@ mod inflight;
 mod listeners;
 
 use aya_ebpf::{
-    macros::{fentry, fexit, kprobe, kretprobe},
-    programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
+    macros::{classifier, fentry, fexit, kprobe, kretprobe},
+    programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext, TcContext},
 };
 use hooks::{
-    accept, listen,
+    accept, ask, listen,
     lookup::{self, V4, V6},
     request, reuseport, steer,
 };
@@ -80,6 +84,13 @@ programs! {
     fexit accept_x(FExitContext) => accept::accepted;
     kprobe accept_k(ProbeContext) => accept::entry;
     kretprobe accept_r(RetProbeContext) => accept::exit;
+}
+
+/// Never attached: run by user space, on no packet of anybody's.
+#[classifier]
+pub fn ask_lookup(ctx: TcContext) -> i32 {
+    ask::ask(&ctx);
+    0
 }
 
 /// The kernel offers its tracing helpers to GPL-compatible programs only.

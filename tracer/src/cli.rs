@@ -1,5 +1,7 @@
 //! Arguments, checked.
 
+mod explain;
+
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -15,6 +17,8 @@ use crate::{
 mod survey;
 
 pub use survey::{AuditArgs, ListenersArgs, ScopeArgs};
+
+pub use explain::{Circumstances, Client, ExplainArgs, Question, Target};
 
 /// Which listening socket did the kernel give this SYN to, and how was it chosen?
 #[derive(Debug, Parser)]
@@ -40,6 +44,8 @@ pub enum Command {
     Audit(AuditArgs),
     /// Tell what this kernel offers, which probes would attach, and what is missing
     Doctor(DoctorArgs),
+    /// Tell which listening socket a SYN would get now, and why the others would not
+    Explain(ExplainArgs),
 }
 
 /// `sockpick trace`

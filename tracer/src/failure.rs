@@ -6,7 +6,8 @@ use std::{error::Error, fmt};
 /// Exit codes of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// 1: findings, which the output tells.
+    /// 1: findings, which the output tells; or an answer that a script wants to know of, such
+    /// as that nothing would be picked.
     Findings,
     /// 2: usage or configuration.
     Usage,
@@ -38,6 +39,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// The answer is told on stdout; an empty message adds nothing to it.
+    pub fn findings(message: impl Into<String>) -> Self {
+        Self::new(Kind::Findings, message)
+    }
+
     /// A usage or configuration error.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Kind::Usage, message)
@@ -46,12 +52,6 @@ impl Failure {
     /// This kernel or these privileges do not allow it.
     pub fn environment(message: impl Into<String>) -> Self {
         Self::new(Kind::Environment, message)
-    }
-
-    /// There are findings. The output told them, so there is no message.
-    #[must_use]
-    pub fn findings() -> Self {
-        Self::new(Kind::Findings, "")
     }
 
     fn new(kind: Kind, message: impl Into<String>) -> Self {
@@ -75,7 +75,7 @@ impl Error for Failure {}
 pub fn is_silent(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<Failure>()
-        .is_some_and(|failure| failure.kind == Kind::Findings)
+        .is_some_and(|failure| failure.message.is_empty())
 }
 
 /// Exit code of any error: what a [`Failure`] in its chain says, else 4.

@@ -12,6 +12,7 @@ pub mod decode;
 pub mod enrich;
 pub mod event;
 pub mod failure;
+pub mod interfaces;
 pub mod judge;
 pub mod kernel;
 pub mod listeners;

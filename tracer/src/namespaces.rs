@@ -203,24 +203,27 @@ pub fn named(text: &str) -> Result<u32> {
 ///
 /// # Errors
 /// If the namespace is gone, was replaced by another, or may not be entered.
-pub fn within<T, W>(path: &Path, expected: u32, work: W) -> Result<T>
-where
-    T: Send + 'static,
-    W: FnOnce() -> Result<T> + Send + 'static,
-{
-    if inode(Path::new(OWN)) == Some(expected) {
+pub fn within<T: Send>(
+    path: &Path,
+    expected: u32,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
+    if own() == Some(expected) {
         return work();
     }
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     if file.metadata()?.ino() != u64::from(expected) {
         return Err(anyhow!("{} is another namespace now", path.display()));
     }
-    thread::spawn(move || {
-        setns(&file, CloneFlags::CLONE_NEWNET).context("cannot enter the namespace")?;
-        work()
+    thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            setns(&file, CloneFlags::CLONE_NEWNET).context("cannot enter the namespace")?;
+            work()
+        });
+        inside
+            .join()
+            .map_err(|_| anyhow!("the thread in the namespace ended early"))?
     })
-    .join()
-    .map_err(|_| anyhow!("the thread in the namespace ended early"))?
 }
 
 /// Puts this thread into a new namespace with its loopback up; the namespace goes with
@@ -250,7 +253,15 @@ fn loopback_up() -> Result<()> {
     Ok(())
 }
 
-fn find(inode: u32) -> Option<Found> {
+/// Inode number of this thread's namespace.
+#[must_use]
+pub fn own() -> Option<u32> {
+    inode(Path::new(OWN))
+}
+
+/// The namespace with this inode number, if a process is in it or it has a name.
+#[must_use]
+pub fn find(inode: u32) -> Option<Found> {
     all().into_iter().find(|found| found.inode == inode)
 }
 

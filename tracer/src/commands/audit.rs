@@ -55,7 +55,7 @@ pub(super) fn run(args: &AuditArgs) -> Result<()> {
         .iter()
         .any(|finding| finding.severity >= Severity::Warning)
     {
-        return Err(Failure::findings().into());
+        return Err(Failure::findings("").into());
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod doctor;
+mod explain;
 mod listeners;
 mod survey;
 mod trace;
@@ -20,5 +21,6 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Listeners(args) => listeners::run(args),
         Command::Audit(args) => audit::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Explain(args) => explain::run(args),
     }
 }

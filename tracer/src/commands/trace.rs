@@ -26,8 +26,7 @@ use crate::{
     enrich::Enricher,
     event::Backend,
     failure::Failure,
-    judge::rules::Algorithm,
-    kernel::preflight,
+    kernel::{algorithm, preflight},
     listeners, namespaces,
     probes::{
         loader::{Kernel, Programs, Wishes},
@@ -54,7 +53,9 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let assessor = Assessor::new(expectations, Algorithm::AddressFirst);
+    let (algorithm, how) = algorithm::detect();
+    debug!("lookup: {algorithm:?}, {}", how.words());
+    let assessor = Assessor::new(expectations, algorithm);
     runtime.block_on(trace(args, &mut kernel, &wishes, assessor))
 }
 

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod expectations;
+pub mod explain;
 pub mod health;
 pub mod picture;
 pub mod rules;

@@ -1,9 +1,11 @@
 //! Which kernel fields the programs read, and where this kernel keeps them.
 
+use std::fs;
+
 use anyhow::{Context as _, Result, ensure};
 use sockpick_ebpf::abi::{ABSENT, Offsets};
 
-use super::btf::Btf;
+use super::{btf::Btf, features::KERNEL_BTF};
 
 /// Structures whose members are read.
 pub const STRUCTS: &[&str] = &[
@@ -80,6 +82,16 @@ fn socket_ino(btf: &Btf) -> Result<u16> {
     inode
         .checked_sub(socket)
         .context("struct socket_alloc: the inode stands before the socket")
+}
+
+/// Offsets of every field in the running kernel.
+///
+/// # Errors
+/// If it has no type information, or [`offsets`] fails.
+pub fn offsets_of_running_kernel() -> Result<Offsets> {
+    let bytes = fs::read(KERNEL_BTF)
+        .with_context(|| format!("cannot read this kernel's type information ({KERNEL_BTF})"))?;
+    offsets(&Btf::parse(bytes, STRUCTS)?)
 }
 
 /// Offset of a member of the given size; a size of 0 is not checked.

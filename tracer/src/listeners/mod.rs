@@ -64,14 +64,11 @@ pub fn inventory() -> Inventory {
 pub fn inventory_of(namespaces: Vec<Found>) -> Inventory {
     let mut inventory = Inventory::default();
     for found in namespaces {
-        match namespaces::within(&found.path, found.inode, of_this_namespace) {
+        let here = || of_this_namespace(found.inode);
+        match namespaces::within(&found.path, found.inode, here) {
             Ok(listeners) => {
                 inventory.namespaces += 1;
-                let here = listeners.into_iter().map(|mut listener| {
-                    listener.bound.netns = found.inode;
-                    listener
-                });
-                inventory.listeners.extend(here);
+                inventory.listeners.extend(listeners);
             }
             Err(error) => {
                 let problem = format!("{error:#}");
@@ -85,8 +82,18 @@ pub fn inventory_of(namespaces: Vec<Found>) -> Inventory {
     inventory
 }
 
-fn of_this_namespace() -> Result<Vec<Listening>> {
-    by_sock_diag().or_else(|error| by_proc().with_context(|| format!("{error:#}")))
+/// Listening sockets of this thread's namespace, whose inode number is given; ordered as
+/// [`Inventory::listeners`].
+///
+/// # Errors
+/// If neither `sock_diag` nor `/proc` answers.
+pub fn of_this_namespace(netns: u32) -> Result<Vec<Listening>> {
+    let mut listeners =
+        by_sock_diag().or_else(|error| by_proc().with_context(|| format!("{error:#}")))?;
+    for listener in &mut listeners {
+        listener.bound.netns = netns;
+    }
+    Ok(listeners)
 }
 
 /// What `/proc` says of the namespace of this thread. The kernel gives no cookies here.

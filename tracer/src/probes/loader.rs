@@ -25,7 +25,8 @@ use crate::{
     },
 };
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sockpick-ebpf"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sockpick-ebpf"));
 
 /// What a session asks of the kernel side.
 #[derive(Clone, Debug)]
@@ -326,7 +327,7 @@ fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     None
 }
 
-fn is_permission(error: &ProgramError) -> bool {
+pub(super) fn is_permission(error: &ProgramError) -> bool {
     matches!(errno(error), Some(libc::EPERM | libc::EACCES)) && !is_verifiers(error)
 }
 
@@ -342,7 +343,7 @@ fn is_verifiers(error: &ProgramError) -> bool {
 }
 
 /// The kernel refuses on grounds of privilege, which no other mechanism would change.
-fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
+pub(super) fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
     let cause = match errno(error) {
         Some(libc::EPERM | libc::EACCES) => {
             "permission denied. Run as root; if you do, lockdown or another security module \
@@ -355,7 +356,7 @@ fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> anyhow::Err
 }
 
 /// The last words of a verifier's log, or the error itself.
-fn brief(error: &ProgramError) -> String {
+pub(super) fn brief(error: &ProgramError) -> String {
     if let ProgramError::LoadError {
         io_error,
         verifier_log,

@@ -16,6 +16,7 @@ mod client;
 mod compare;
 mod context;
 mod event;
+mod explain;
 mod kernel;
 mod ledger;
 mod listen;

@@ -134,7 +134,7 @@ pub(crate) fn bind_to_device(cx: &Context) -> Result<()> {
 }
 
 /// A namespace at the other end of a veth pair: 192.0.2.1 `near` here, 192.0.2.2 `far` there.
-fn second_host(netns: &Netns) -> Result<Netns> {
+pub(super) fn second_host(netns: &Netns) -> Result<Netns> {
     let far = Netns::fresh()?;
     let peer = [
         "type",
@@ -152,7 +152,7 @@ fn second_host(netns: &Netns) -> Result<Netns> {
     Ok(far)
 }
 
-fn up(device: &str, address: &str) -> Result<()> {
+pub(super) fn up(device: &str, address: &str) -> Result<()> {
     command(&["ip", "address", "add", address, "dev", device])?;
     command(&["ip", "link", "set", device, "up"]).map(drop)
 }

@@ -2,6 +2,8 @@
 //! compares; `all` lists them under the names they keep.
 
 mod basic;
+mod explain_cases;
+mod explain_random;
 mod families;
 mod groups;
 mod listeners;
@@ -121,6 +123,9 @@ pub(crate) fn all() -> Vec<Scenario> {
         within(120, "wrong_btf", wrong_btf::wrong_btf).once(),
         case("bad_arguments", surroundings::bad_arguments).once(),
         case("not_root", surroundings::not_root).once(),
+        case("explain_cases", explain_cases::explain_cases),
+        case("explain_vrf", explain_cases::explain_vrf),
+        within(300, "explain_random", explain_random::explain_random),
     ]
 }
 

@@ -1,0 +1,215 @@
+//! `sockpick explain`: which listening socket a SYN would get now, by which rule, and why
+//! the others would not. Sends no packet.
+
+mod answer;
+mod notes;
+mod scene;
+mod table;
+
+use std::{
+    io::{self, BufRead as _, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use crate::{
+    cli::{Circumstances, Client, ExplainArgs, Output, Question, Target},
+    event::SCHEMA,
+    failure::Failure,
+    kernel::offsets::offsets_of_running_kernel,
+    namespaces::{self, Namespaces},
+    probes::ask::Asker,
+    processes::Processes,
+};
+
+use answer::Answer;
+use scene::{Scene, Sent};
+
+/// Client of a SYN that nobody was named for: addresses for documentation (RFC 5737,
+/// RFC 3849), and a port from the range for them.
+const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+const CLIENT_PORT: u16 = 40_000;
+/// In batch mode: how old what is known of a socket's owners may be.
+const OWNERS_AGE: Duration = Duration::from_secs(10);
+
+/// A line of stdin that was not understood, as JSON.
+#[derive(Serialize)]
+struct Misunderstood<'a> {
+    schema: u32,
+    error: &'a str,
+}
+
+pub(super) fn run(args: &ExplainArgs) -> Result<()> {
+    env_logger::init();
+    let mut explainer = Explainer::new();
+    match args.target {
+        Target::One(destination) => {
+            let question = Question {
+                destination,
+                circumstances: args.circumstances.clone(),
+            };
+            let answer = explainer.explain(&question)?;
+            Explainer::print(&mut io::stdout().lock(), args.output, &answer)?;
+            picked_or_not(answer.would_be_picked())
+        }
+        Target::Stdin => batch(&mut explainer, args),
+    }
+}
+
+/// Answers the questions on stdin line by line, each as soon as it is there.
+fn batch(explainer: &mut Explainer, args: &ExplainArgs) -> Result<()> {
+    let mut all_picked = true;
+    let mut wrong = 0_u64;
+    explainer.batch = true;
+    let mut out = io::stdout().lock();
+    for line in io::stdin().lock().lines() {
+        let line = line.context("cannot read the questions from stdin")?;
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let answer = Question::parse(&line, &args.circumstances).and_then(|question| {
+            explainer
+                .explain(&question)
+                .map_err(|error| format!("{error:#}"))
+        });
+        match (answer, args.output) {
+            (Ok(answer), output) => {
+                all_picked &= answer.would_be_picked();
+                Explainer::print(&mut out, output, &answer)?;
+                if output == Output::Table {
+                    writeln!(out)?;
+                }
+            }
+            (Err(error), output) => {
+                wrong += 1;
+                if output == Output::Json {
+                    let error = Misunderstood {
+                        schema: SCHEMA,
+                        error: &error,
+                    };
+                    writeln!(out, "{}", serde_json::to_string(&error)?)?;
+                } else {
+                    eprintln!("sockpick: {line:?}: {error}");
+                }
+            }
+        }
+        out.flush()?;
+    }
+    if wrong > 0 {
+        let questions = if wrong == 1 { "question" } else { "questions" };
+        return Err(Failure::usage(format!("{wrong} {questions} could not be answered")).into());
+    }
+    picked_or_not(all_picked)
+}
+
+fn picked_or_not(picked: bool) -> Result<()> {
+    if picked {
+        Ok(())
+    } else {
+        Err(Failure::findings("").into())
+    }
+}
+
+/// What is kept from question to question.
+struct Explainer {
+    /// The program, or why there is none.
+    asker: Result<Asker, String>,
+    namespaces: Namespaces,
+    processes: Processes,
+    /// Many questions: owners are not looked for with each.
+    batch: bool,
+}
+
+impl Explainer {
+    fn new() -> Self {
+        let asker = offsets_of_running_kernel().and_then(|offsets| Asker::load(&offsets));
+        Self {
+            asker: asker.map_err(|error| format!("{error:#}")),
+            namespaces: Namespaces::default(),
+            processes: Processes::default(),
+            batch: false,
+        }
+    }
+
+    fn explain(&mut self, question: &Question) -> Result<Answer> {
+        let Question {
+            destination,
+            circumstances,
+        } = question;
+        let Circumstances { from, dev, netns } = circumstances;
+        let sent = Sent {
+            client: client(destination.ip(), *from)?,
+            named: *from,
+            destination: *destination,
+            device: dev.as_deref(),
+        };
+        let own = namespaces::own().context("cannot tell this process's network namespace")?;
+        let inode = netns.unwrap_or(own);
+        let path = if inode == own {
+            "/proc/thread-self/ns/net".into()
+        } else {
+            namespaces::find(inode)
+                .ok_or_else(|| Failure::usage(format!("network namespace {inode} is gone")))?
+                .path
+        };
+        let asker = self.asker.as_mut().map_err(|why| why.clone());
+        let scene = namespaces::within(&path, inode, || Scene::look(asker, &sent, inode));
+        let scene = scene.map_err(|error| {
+            if error.is::<Failure>() {
+                return error;
+            }
+            Failure::environment(format!(
+                "cannot look into network namespace {inode}: {error:#}. Run it as root, for \
+                 example with sudo."
+            ))
+            .into()
+        })?;
+        self.prepare_owners(&scene);
+        let netns = self.namespaces.describe(inode, 0);
+        Ok(Answer::of(&scene, &sent, netns, |inode| {
+            self.processes.owners(inode, OWNERS_AGE)
+        }))
+    }
+
+    /// One scan of /proc serves all candidates; in batch mode as often as costs a tenth of a
+    /// CPU at most.
+    fn prepare_owners(&mut self, scene: &Scene) {
+        let inodes = scene.listeners.iter().map(|listener| listener.inode);
+        if self.batch {
+            inodes.for_each(|inode| self.processes.expect(inode));
+        } else {
+            self.processes.prepare(inodes);
+        }
+    }
+
+    fn print(out: &mut impl Write, output: Output, answer: &Answer) -> Result<()> {
+        match output {
+            Output::Json => writeln!(out, "{}", serde_json::to_string(answer)?)?,
+            Output::Table => table::write(out, answer, namespaces::own())?,
+        }
+        out.flush()?;
+        Ok(())
+    }
+}
+
+/// The client of the SYN; what was not named of it is made up.
+fn client(destination: IpAddr, named: Option<Client>) -> Result<SocketAddr> {
+    let made_up = match (destination, destination.is_loopback()) {
+        (_, true) => destination,
+        (IpAddr::V4(_), _) => CLIENT_V4.into(),
+        (IpAddr::V6(_), _) => CLIENT_V6.into(),
+    };
+    let address = named.map_or(made_up, |client| client.address);
+    if address.is_ipv4() != destination.is_ipv4() {
+        return Err(Failure::usage(format!(
+            "{address} and {destination} are of different families: a SYN has one"
+        ))
+        .into());
+    }
+    let port = named.and_then(|client| client.port).unwrap_or(CLIENT_PORT);
+    Ok(SocketAddr::new(address, port))
+}

@@ -1,0 +1,347 @@
+//! The answer, as JSON has it (docs/explain.md). Pure.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use serde::Serialize;
+
+use super::{
+    notes::notes,
+    scene::{Scene, Sent},
+};
+use crate::{
+    event::{Endpoint, Family, Match, Netns, Owner, Queue, SCHEMA, Via},
+    judge::{
+        self,
+        explain::{self, Candidate, Outcome, Pick, Rule, Socket},
+        rules::{ANY_MAPPED, Bound, mapped},
+    },
+    listeners::Listening,
+    probes::ask::Found,
+};
+
+/// Who was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Asked {
+    /// The kernel's own lookup.
+    Kernel,
+    /// The rules, over the list of listeners.
+    Rules,
+}
+
+/// The answer to one question.
+#[derive(Debug, Serialize)]
+pub(super) struct Answer {
+    pub(super) schema: u32,
+    pub(super) netns: Arc<Netns>,
+    pub(super) client: Endpoint,
+    pub(super) destination: Endpoint,
+    pub(super) ifindex: u32,
+    pub(super) ifname: String,
+    pub(super) asked: Asked,
+    /// Why not the kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) because: Option<String>,
+    /// The socket is known, not only its group.
+    pub(super) certain: bool,
+    pub(super) rule: Rule,
+    #[serde(rename = "match")]
+    pub(super) matched: Match,
+    pub(super) via: Via,
+    pub(super) listener: Option<Listener>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reuseport: Option<Reuseport>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) sk_lookup_programs: Vec<u32>,
+    pub(super) candidates: Vec<Told>,
+    pub(super) notes: Vec<String>,
+}
+
+/// A listening socket.
+#[derive(Debug, Serialize)]
+pub(super) struct Listener {
+    pub(super) address: IpAddr,
+    pub(super) port: u16,
+    pub(super) family: Family,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) device: Option<String>,
+    pub(super) v6only: bool,
+    pub(super) uid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) inode: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cookie: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) queue: Option<Queue>,
+    pub(super) owners: Arc<[Owner]>,
+}
+
+/// A reuseport group.
+#[derive(Debug, Serialize)]
+pub(super) struct Reuseport {
+    pub(super) size: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) member: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) program_id: Option<u32>,
+}
+
+/// A listener on the port, and how it fared.
+#[derive(Debug, Serialize)]
+pub(super) struct Told {
+    #[serde(flatten)]
+    pub(super) listener: Listener,
+    pub(super) fits: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) score: Option<u32>,
+    pub(super) outcome: Outcome,
+}
+
+/// What is known of the choice before it is put into words.
+pub(super) struct Choice {
+    pub(super) pick: Pick,
+    pub(super) steered: bool,
+    pub(super) via: Via,
+    pub(super) certain: bool,
+    pub(super) reuseport: Option<Reuseport>,
+}
+
+impl Answer {
+    /// Puts the answer together; `owners` tells who holds a socket, by its inode.
+    pub(super) fn of(
+        scene: &Scene,
+        sent: &Sent<'_>,
+        netns: Arc<Netns>,
+        mut owners: impl FnMut(u64) -> Arc<[Owner]>,
+    ) -> Self {
+        let sockets: Vec<Socket> = scene.listeners.iter().map(socket).collect();
+        let choice = choice(scene, sent, &sockets);
+        let candidates = explain::candidates(&scene.packet, &sockets, choice.pick, choice.steered);
+        let mut describe = |listening: &Listening| listener(listening, scene, &mut owners);
+        let found = scene.kernel.as_ref().ok().and_then(Option::as_ref);
+        let listener = match choice.pick {
+            Pick::Nothing => None,
+            Pick::One(index) if choice.certain => Some(describe(&scene.listeners[index])),
+            Pick::One(index) | Pick::Group(index) => {
+                Some(anonymous(describe(&scene.listeners[index])))
+            }
+            Pick::Outside => found.map(|found| describe(&of_found(found))),
+        };
+        let told = |one: &Candidate| Told {
+            listener: describe(&scene.listeners[one.index]),
+            fits: one.fit.is_some(),
+            score: one.fit.map(|fit| fit.score(&scene.packet)),
+            outcome: one.outcome,
+        };
+        Self {
+            schema: SCHEMA,
+            netns,
+            client: endpoint(scene.client),
+            destination: endpoint(sent.destination),
+            ifindex: scene.arrival.interface.index,
+            ifname: scene.arrival.interface.name.clone(),
+            asked: if scene.kernel.is_ok() {
+                Asked::Kernel
+            } else {
+                Asked::Rules
+            },
+            because: scene.kernel.as_ref().err().cloned(),
+            certain: choice.certain,
+            rule: explain::rule(&candidates, choice.pick, choice.steered),
+            matched: matched(scene, found, choice.pick),
+            via: choice.via,
+            candidates: candidates.iter().map(told).collect(),
+            listener,
+            notes: notes(scene, sent, &choice),
+            reuseport: choice.reuseport,
+            sk_lookup_programs: scene.sk_lookup.clone().unwrap_or_default(),
+        }
+    }
+
+    /// Whether a socket would get the SYN.
+    pub(super) fn would_be_picked(&self) -> bool {
+        self.listener.is_some()
+    }
+}
+
+fn choice(scene: &Scene, sent: &Sent<'_>, sockets: &[Socket]) -> Choice {
+    let by_rules = explain::pick(&scene.packet, sockets);
+    let programs = scene.sk_lookup.as_deref().unwrap_or_default();
+    let Ok(found) = &scene.kernel else {
+        return by_the_rules(by_rules, sockets, !programs.is_empty());
+    };
+    let pick = match found {
+        None => Pick::Nothing,
+        Some(found) => scene
+            .listeners
+            .iter()
+            .position(|listener| listener.inode == found.listener.inode)
+            .map_or(Pick::Outside, Pick::One),
+    };
+    // What the tables would give is known from the rules; they only err where something is
+    // not visible, so a program must be there too.
+    let steered = !programs.is_empty() && !same(pick, by_rules, sockets);
+    let Some(group) = found.as_ref().and_then(|found| found.group) else {
+        return Choice {
+            pick,
+            steered,
+            via: if steered { Via::SkLookup } else { Via::Lookup },
+            certain: true,
+            reuseport: None,
+        };
+    };
+    let named = sent.named.and_then(|client| client.port) == Some(scene.client.port());
+    let by_hash = group.via == Via::ReuseportHash;
+    let certain = by_hash && (named || group.size == 1);
+    Choice {
+        pick: match pick {
+            Pick::One(index) if !certain => Pick::Group(index),
+            pick => pick,
+        },
+        steered,
+        via: if steered { Via::SkLookup } else { group.via },
+        certain,
+        reuseport: Some(Reuseport {
+            size: group.size.into(),
+            member: group.member.filter(|_| certain),
+            program_id: group.program_id,
+        }),
+    }
+}
+
+fn by_the_rules(pick: Pick, sockets: &[Socket], programs: bool) -> Choice {
+    let group = match pick {
+        Pick::Group(index) => sockets.iter().filter(|&one| *one == sockets[index]).count(),
+        _ => 0,
+    };
+    Choice {
+        pick,
+        steered: false,
+        via: if group > 1 {
+            Via::ReuseportHash
+        } else {
+            Via::Lookup
+        },
+        certain: group == 0 && !programs,
+        reuseport: (group > 1).then_some(Reuseport {
+            size: group,
+            member: None,
+            program_id: None,
+        }),
+    }
+}
+
+/// Whether two picks name one socket, or members of one group.
+fn same(one: Pick, other: Pick, sockets: &[Socket]) -> bool {
+    let of = |pick| match pick {
+        Pick::One(index) | Pick::Group(index) => Some(sockets[index]),
+        _ => None,
+    };
+    match (of(one), of(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => one == other,
+    }
+}
+
+fn matched(scene: &Scene, found: Option<&Found>, pick: Pick) -> Match {
+    let bound = match pick {
+        Pick::Nothing => return Match::None,
+        Pick::One(index) | Pick::Group(index) => scene.listeners[index].bound,
+        Pick::Outside => match found {
+            Some(found) => of_found(found).bound,
+            None => return Match::None,
+        },
+    };
+    let destination = scene.packet.destination;
+    if bound.port != scene.packet.port {
+        Match::None
+    } else if bound.address == mapped(destination) {
+        Match::Exact
+    } else if destination.is_ipv4() && bound.address == ANY_MAPPED {
+        Match::Wildcard
+    } else if bound.address.is_unspecified() {
+        if destination.is_ipv4() {
+            Match::DualStack
+        } else {
+            Match::Wildcard
+        }
+    } else {
+        Match::None
+    }
+}
+
+fn socket(listener: &Listening) -> Socket {
+    Socket {
+        bound: listener.bound,
+        uid: listener.uid,
+    }
+}
+
+fn endpoint(address: SocketAddr) -> Endpoint {
+    Endpoint {
+        address: address.ip(),
+        port: address.port(),
+    }
+}
+
+/// What the kernel said of a listener that is not in the list.
+fn of_found(found: &Found) -> Listening {
+    let listener = &found.listener;
+    Listening {
+        bound: Bound {
+            netns: listener.netns,
+            address: listener.addr.into(),
+            port: listener.port,
+            family: judge::family(listener),
+            device: listener.bound_dev_if,
+            v6only: listener.v6only != 0,
+        },
+        inode: listener.inode,
+        cookie: listener.cookie,
+        uid: listener.uid,
+        queue: found.queue,
+        complete: true,
+    }
+}
+
+fn listener(
+    listening: &Listening,
+    scene: &Scene,
+    owners: &mut impl FnMut(u64) -> Arc<[Owner]>,
+) -> Listener {
+    let bound = &listening.bound;
+    let device = (bound.device != 0).then(|| {
+        let known = scene.interfaces.indexed(bound.device);
+        known.map_or_else(
+            || format!("if{}", bound.device),
+            |interface| interface.name.clone(),
+        )
+    });
+    let some = |number: u64| (number != 0).then_some(number);
+    Listener {
+        address: bound.shown_address(),
+        port: bound.port,
+        family: bound.family,
+        device,
+        v6only: bound.v6only,
+        uid: listening.uid,
+        inode: some(listening.inode),
+        cookie: some(listening.cookie),
+        queue: listening.complete.then_some(listening.queue),
+        owners: owners(listening.inode),
+    }
+}
+
+/// Any of a group: what only one member has is left out.
+fn anonymous(listener: Listener) -> Listener {
+    Listener {
+        inode: None,
+        cookie: None,
+        queue: None,
+        owners: Arc::from([]),
+        ..listener
+    }
+}

@@ -1,0 +1,227 @@
+//! The answer for people, in at most 120 columns.
+
+use std::{
+    borrow::Cow,
+    fmt::Write as _,
+    io::{self, Write},
+    net::IpAddr,
+};
+
+use super::answer::{Answer, Asked, Listener, Told};
+use crate::{
+    event::{Match, Netns, Owner, Via},
+    judge::explain::{Outcome, Rule},
+    sinks::printable,
+};
+
+/// Widest output.
+const COLUMNS: usize = 120;
+/// Columns of the labels at the left.
+const LABEL: usize = 6;
+/// Most columns for owners in the list.
+const OWNER: usize = 34;
+
+/// Writes the answer; namespaces other than `own` (an inode number) are named.
+pub(super) fn write(out: &mut impl Write, answer: &Answer, own: Option<u32>) -> io::Result<()> {
+    let elsewhere = (own != Some(answer.netns.inode)).then(|| namespace(&answer.netns));
+    let place = elsewhere.map_or_else(String::new, |name| format!(", netns {name}"));
+    labelled(
+        out,
+        "SYN",
+        &format!(
+            "{} → {} through {}{place}",
+            answer.client,
+            answer.destination,
+            printable(&answer.ifname)
+        ),
+    )?;
+    labelled(out, "gets", &gets(answer))?;
+    labelled(out, "by", &by(answer))?;
+    let how = match answer.asked {
+        Asked::Kernel => "asked the kernel".to_owned(),
+        Asked::Rules => {
+            let because = answer.because.as_deref().unwrap_or_default();
+            format!("by the rules of Linux 5.0 and newer, because {because}")
+        }
+    };
+    labelled(out, "how", &how)?;
+    for note in &answer.notes {
+        labelled(out, "note", note)?;
+    }
+    list(out, answer)
+}
+
+/// A label and a text, wrapped beside it.
+fn labelled(out: &mut impl Write, label: &str, text: &str) -> io::Result<()> {
+    let mut label = label;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let room = COLUMNS - LABEL;
+        let end = match rest.char_indices().nth(room) {
+            None => rest.len(),
+            Some((most, _)) => rest[..most].rfind(' ').unwrap_or(most),
+        };
+        writeln!(out, "{label:LABEL$}{}", &rest[..end])?;
+        rest = rest[end..].trim_start();
+        label = "";
+    }
+    Ok(())
+}
+
+fn gets(answer: &Answer) -> String {
+    let Some(listener) = &answer.listener else {
+        return "nothing: the client is refused with a reset".to_owned();
+    };
+    let mut text = bound(listener);
+    if let Some(group) = &answer.reuseport {
+        let size = group.size;
+        // Writing to a string does not fail, here and below.
+        let _ = match group.member {
+            Some(member) => write!(text, ", member [{member}]/{size} of a reuseport group"),
+            None if answer.certain => write!(text, ", in a reuseport group of {size}"),
+            None => write!(text, ", a member of its reuseport group of {size}"),
+        };
+    }
+    if let Some(inode) = listener.inode {
+        let _ = write!(text, ", inode {inode}");
+    }
+    if !listener.owners.is_empty() {
+        text += ", held by ";
+        text += &owner(&listener.owners);
+    }
+    text
+}
+
+fn by(answer: &Answer) -> String {
+    let rule = match answer.rule {
+        Rule::NoListener => return "no listener there takes it".to_owned(),
+        Rule::OnlyOne => "no other listener takes it",
+        Rule::Address => "it is bound to that very address, which beats any address",
+        Rule::Device => "it is bound to the interface",
+        Rule::Family => "an IPv4 socket beats an IPv6 one for an IPv4 packet",
+        Rule::Order => "it stands first in the kernel's chain; order of start decides",
+        Rule::SkLookup => "an sk_lookup program chose",
+        Rule::Unexplained => "something counts that is not visible from outside",
+    };
+    let via = match answer.via {
+        Via::Lookup => "lookup",
+        Via::ReuseportHash => "reuseport_hash",
+        Via::ReuseportBpf => "reuseport_bpf",
+        Via::ReuseportCbpf => "reuseport_cbpf",
+        Via::SkLookup => "sk_lookup",
+        Via::SkAssign => "sk_assign",
+        Via::Tproxy => "tproxy",
+    };
+    let matched = match answer.matched {
+        Match::Exact => "exact",
+        Match::Wildcard => "wildcard",
+        Match::DualStack => "dual_stack",
+        Match::None => "none",
+    };
+    format!("{rule} ({matched} {via})")
+}
+
+fn list(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
+    let rows: Vec<[String; 5]> = answer.candidates.iter().map(row).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let titles = ["LISTENER", "INODE", "SCORE", "OWNER", "WHY"].map(ToOwned::to_owned);
+    let mut widths = [0; 5];
+    for row in rows.iter().chain([&titles]) {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let picked = |at: usize| {
+        matches!(
+            answer.candidates[at].outcome,
+            Outcome::Picked | Outcome::PickedGroup
+        )
+    };
+    writeln!(out)?;
+    let marks =
+        std::iter::once(" ").chain((0..rows.len()).map(|at| if picked(at) { ">" } else { " " }));
+    for (mark, row) in marks.zip(std::iter::once(&titles).chain(&rows)) {
+        let mut line = mark.to_owned();
+        for (index, (cell, width)) in row.iter().zip(widths).enumerate() {
+            let gap = if index == 0 { " " } else { "  " };
+            line += gap;
+            line += cell;
+            line.extend(std::iter::repeat_n(' ', width - cell.chars().count()));
+        }
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+fn row(told: &Told) -> [String; 5] {
+    let listener = &told.listener;
+    let dash = || "-".to_owned();
+    [
+        bound(listener),
+        listener.inode.map_or_else(dash, |inode| inode.to_string()),
+        told.score.map_or_else(dash, |score| score.to_string()),
+        shortened(&owner(&listener.owners)),
+        why(told.outcome).to_owned(),
+    ]
+}
+
+fn why(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Picked => "gets it",
+        Outcome::PickedGroup => "it or another of this group gets it",
+        Outcome::OtherMember => "the hash chose another of this group",
+        Outcome::Steered => "an sk_lookup program chose",
+        Outcome::LessSpecific => "any address is less specific",
+        Outcome::LowerScore => "lower score",
+        Outcome::LaterInChain => "as good, but later in the chain",
+        Outcome::Overtaken => "better, but one before it answered",
+        Outcome::Unexplained => "for a reason not visible from outside",
+        Outcome::Device => "not bound to this interface",
+        Outcome::Ipv6Only => "takes IPv6 only (IPV6_V6ONLY)",
+        Outcome::Ipv4Only => "takes IPv4 only",
+        Outcome::VrfScope => "not bound to the VRF",
+    }
+}
+
+/// Where a listener is bound, as `ss` writes it: `*%eth0:80`, `[::]:80`.
+fn bound(listener: &Listener) -> String {
+    let device = listener.device.as_deref().map(printable);
+    let (mark, device) = device.map_or(("", Cow::Borrowed("")), |device| ("%", device));
+    let port = listener.port;
+    match listener.address {
+        IpAddr::V4(any) if any.is_unspecified() => format!("*{mark}{device}:{port}"),
+        IpAddr::V4(address) => format!("{address}{mark}{device}:{port}"),
+        IpAddr::V6(address) => format!("[{address}]{mark}{device}:{port}"),
+    }
+}
+
+fn owner(owners: &[Owner]) -> String {
+    let Some(first) = owners.first() else {
+        return "-".to_owned();
+    };
+    let mut text = format!("{}({})", printable(&first.comm), first.pid);
+    if owners.len() > 1 {
+        let _ = write!(text, " +{}", owners.len() - 1);
+    }
+    if let Some(unit) = &first.unit {
+        text += " ";
+        text += &printable(unit);
+    }
+    text
+}
+
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= OWNER {
+        return text.to_owned();
+    }
+    text.chars().take(OWNER - 1).chain(['…']).collect()
+}
+
+fn namespace(netns: &Netns) -> Cow<'_, str> {
+    match &netns.name {
+        Some(name) => printable(name),
+        None => Cow::Owned(netns.inode.to_string()),
+    }
+}
