@@ -71,7 +71,7 @@ impl Assessor {
         let listener = &record.listener;
         self.picture.closed(
             &judge::bound(listener),
-            live(listener, 0),
+            &live(listener, 0),
             record.ktime_ns,
             enricher.last_owners(listener),
         );
@@ -149,7 +149,7 @@ fn write(event: &mut Event, judgement: &Judgement<'_>, enricher: &mut Enricher) 
     }
     if judgement.reason == Some(Reason::Unknown) {
         let candidates = judgement.candidates.iter();
-        let candidates = candidates.flat_map(|place| judge::verdict::expected_live(place));
+        let candidates = candidates.filter_map(|place| judge::verdict::expected_live(place));
         event.candidates = Some(candidates.map(|live| enricher.other(&live)).collect());
     }
     if event.via == Via::SkLookup {

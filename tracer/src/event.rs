@@ -455,10 +455,6 @@ pub struct MemberHealth {
 }
 
 /// What flows to a sink.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every item is a SYN; a box would cost each of them an allocation"
-)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Item {
     /// A SYN.

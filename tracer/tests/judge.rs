@@ -1,5 +1,6 @@
 //! The judgement against tables, and against a straightforward model of the kernels.
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,7 +93,7 @@ impl Scene {
         let number = self.all.len() as u64;
         let closed = NOW - seconds * SECOND;
         self.picture
-            .closed(&bound(place), socket(number), closed, Arc::from([]));
+            .closed(&bound(place), &socket(number), closed, Arc::from([]));
         self
     }
 
@@ -142,13 +143,13 @@ impl Scene {
         });
         let mut text = format!("{:?}", judgement.verdict);
         if let Some(reason) = judgement.reason {
-            text += &format!(" {reason:?}");
+            let _ = write!(text, " {reason:?}");
         }
         if let Some(service) = judgement.service {
-            text += &format!(" service {service}");
+            let _ = write!(text, " service {service}");
         }
         if let Some(listener) = judgement.listener {
-            text += &format!(" listener {}", listener.socket.id);
+            let _ = write!(text, " listener {}", listener.socket.id);
         }
         text
     }
@@ -507,7 +508,7 @@ proptest! {
         }
         let last = socket(99);
         scene.picture.opened(leaves, last.clone());
-        scene.picture.closed(&leaves, last, NOW - ago * SECOND, Arc::from([]));
+        scene.picture.closed(&leaves, &last, NOW - ago * SECOND, Arc::from([]));
         let Some(picked) = Chain::started(&stays).address_first(&packet) else { return Ok(()) };
         let chosen = stays[picked as usize - 1];
         let judge = Judge {

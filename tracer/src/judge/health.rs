@@ -25,7 +25,7 @@ pub struct Health {
 #[derive(Debug, Default)]
 struct Group {
     /// A SYN was given to a member as such.
-    is_group: bool,
+    grouped: bool,
     /// Sums over the SYNs so far: what each member should have got, and its variance.
     sums: Sums,
     members: HashMap<u64, Member>,
@@ -98,7 +98,7 @@ impl Health {
     /// It was given a SYN as one of `size` members; `by_hash`: by chance, not by a program.
     pub fn syn(&mut self, socket: &Socket, size: u16, by_hash: bool) {
         let group = self.group(socket);
-        group.is_group = true;
+        group.grouped = true;
         group.syns += 1;
         let member = group.members.entry(socket.inode).or_default();
         member.id = socket.id;
@@ -111,8 +111,9 @@ impl Health {
     }
 
     /// What there is to say of each group, and of each listener that took connections with it.
+    #[must_use]
     pub fn report(&self) -> Vec<GroupHealth> {
-        let told = |group: &&Group| group.is_group || group.destroyed > 0;
+        let told = |group: &&Group| group.grouped || group.destroyed > 0;
         let mut all: Vec<GroupHealth> = self
             .groups
             .iter()
@@ -148,7 +149,7 @@ impl Group {
             },
             syns: self.syns,
             destroyed: self.destroyed,
-            members: if self.is_group { members } else { Vec::new() },
+            members: if self.grouped { members } else { Vec::new() },
         }
     }
 }

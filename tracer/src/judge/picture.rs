@@ -132,8 +132,8 @@ impl Picture {
     }
 
     /// A socket left the table.
-    pub fn closed(&mut self, bound: &Bound, socket: Live, closed_ns: u64, owners: Arc<[Owner]>) {
-        let name = name(bound, &socket);
+    pub fn closed(&mut self, bound: &Bound, socket: &Live, closed_ns: u64, owners: Arc<[Owner]>) {
+        let name = name(bound, socket);
         // Where it was bound when it was last looked at.
         let bound = self.names.get(&name).copied().unwrap_or(*bound);
         if self.closed_ids.len() >= CLOSED_IDS {
@@ -145,7 +145,7 @@ impl Picture {
         place.gone = Some(Gone {
             socket: Live {
                 opened_ns: opened_ns.unwrap_or(socket.opened_ns),
-                ..socket
+                ..socket.clone()
             },
             closed_ns,
             owners,
@@ -165,7 +165,7 @@ impl Picture {
             .filter(|(bound, live)| !keep(bound, live.inode))
             .collect();
         for (bound, live) in lost {
-            self.closed(&bound, live, now_ns, Arc::from([]));
+            self.closed(&bound, &live, now_ns, Arc::from([]));
         }
     }
 

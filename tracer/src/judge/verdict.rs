@@ -326,11 +326,10 @@ impl<'a> Judge<'a> {
         fitting.filter(|(place, _)| !place.live.is_empty())
     }
 
-    fn with_candidates(&self, judgement: Judgement<'a>, packet: &Packet) -> Judgement<'a> {
-        Judgement {
-            candidates: self.live(packet).map(|(place, _)| place).collect(),
-            ..judgement
-        }
+    fn with_candidates(&self, mut judgement: Judgement<'a>, packet: &Packet) -> Judgement<'a> {
+        let fitting = self.live(packet).map(|(place, _)| place);
+        judgement.candidates.extend(fitting);
+        judgement
     }
 }
 

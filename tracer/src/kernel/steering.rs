@@ -11,8 +11,7 @@ use crate::event::Program;
 const PROG_QUERY: libc::c_long = 16;
 /// `BPF_SK_LOOKUP`, the attach type.
 const SK_LOOKUP: u32 = 36;
-/// Most programs of one namespace: the kernel allows 64 (`NETNS_BPF_MAX_PROGS` is not
-/// exported; `bpf_prog_array` is checked against 64 in kernel/bpf/net_namespace.c).
+/// Most programs of one namespace (`netns_bpf_max_progs`, `kernel/bpf/net_namespace.c`).
 const MOST: usize = 64;
 
 /// The query part of `union bpf_attr`.
@@ -21,8 +20,8 @@ const MOST: usize = 64;
 struct Query {
     target_fd: u32,
     attach_type: u32,
-    query_flags: u32,
-    attach_flags: u32,
+    asked_flags: u32,
+    told_flags: u32,
     prog_ids: u64,
     prog_cnt: u32,
     reserved: u32,

@@ -197,7 +197,8 @@ fn verdict_of(all: &mut Differences, want: &WantVerdict, event: &Event) {
     let listener = event.expected.as_ref().and_then(|e| e.listener.as_ref());
     let inode = listener.and_then(|listener| listener.inode);
     let named = inode.is_some_and(|inode| want.expected.contains(&inode));
-    if !named && !(want.expected.is_empty() && listener.is_none()) {
+    let nobody = want.expected.is_empty() && listener.is_none();
+    if !named && !nobody {
         all.0.push(format!(
             "expected listener is one of {:?}, said {inode:?}",
             want.expected

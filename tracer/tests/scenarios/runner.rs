@@ -63,14 +63,13 @@ impl Tally {
 /// Runs all scenarios asked for, with every backend that this kernel allows.
 pub(crate) fn all(asked: &All) -> Result<ExitCode> {
     let mut scenarios = cases::all();
-    if !asked.filters.is_empty() {
-        scenarios.retain(|s| {
-            asked
-                .filters
-                .iter()
-                .any(|part| s.name.contains(part.as_str()))
-        });
-    }
+    scenarios.retain(|scenario| {
+        if scenario.only_asked {
+            return asked.filters.iter().any(|name| name == scenario.name);
+        }
+        let mut parts = asked.filters.iter();
+        asked.filters.is_empty() || parts.any(|part| scenario.name.contains(part.as_str()))
+    });
     // Whatever a scenario leaves running becomes our child, so that we can end it.
     prctl::set_child_subreaper(true)?;
     let mut tally = Tally::default();
@@ -103,7 +102,8 @@ pub(crate) fn all(asked: &All) -> Result<ExitCode> {
         skipped,
     } = tally;
     println!("{passed} passed, {failed} failed, {skipped} skipped");
-    Ok(ExitCode::from(u8::from(failed > 0 || passed == 0)))
+    let wrong = alerts.missed + alerts.wrong > 0;
+    Ok(ExitCode::from(u8::from(failed > 0 || passed == 0 || wrong)))
 }
 
 /// What sockpick says about this kernel.

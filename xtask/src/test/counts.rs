@@ -50,6 +50,58 @@ impl Counts {
     }
 }
 
+/// Alerts that the ground truth asked for, and what differed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Alerts {
+    pub(super) expected: u64,
+    /// Not given.
+    pub(super) missed: u64,
+    /// Given, and should not have been.
+    pub(super) wrong: u64,
+}
+
+impl Alerts {
+    /// Reads `ALERTS expected=N missed=N false=N`.
+    pub(super) fn from_line(line: &str) -> Option<Self> {
+        let mut words = line.strip_prefix("ALERTS ")?.split_whitespace();
+        let mut number = |name: &str| {
+            let (key, value) = words.next()?.split_once('=')?;
+            (key == name).then(|| value.parse().ok()).flatten()
+        };
+        Some(Self {
+            expected: number("expected")?,
+            missed: number("missed")?,
+            wrong: number("false")?,
+        })
+    }
+
+    pub(super) fn all_right(self) -> bool {
+        self.missed == 0 && self.wrong == 0
+    }
+}
+
+impl AddAssign for Alerts {
+    fn add_assign(&mut self, other: Self) {
+        self.expected += other.expected;
+        self.missed += other.missed;
+        self.wrong += other.wrong;
+    }
+}
+
+impl fmt::Display for Alerts {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            expected,
+            missed,
+            wrong,
+        } = self;
+        write!(
+            out,
+            "ALERTS expected={expected} missed={missed} false={wrong}"
+        )
+    }
+}
+
 impl AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
         self.passed += other.passed;
@@ -71,7 +123,19 @@ impl fmt::Display for Counts {
 
 #[cfg(test)]
 mod tests {
-    use super::Counts;
+    use super::{Alerts, Counts};
+
+    #[test]
+    fn the_line_of_alerts_is_read_as_it_is_written() {
+        let alerts = Alerts {
+            expected: 40,
+            missed: 1,
+            wrong: 2,
+        };
+        assert_eq!(Alerts::from_line(&alerts.to_string()), Some(alerts));
+        assert_eq!(Alerts::from_line("ALERTS expected=1 missed=0"), None);
+        assert!(!alerts.all_right());
+    }
 
     #[test]
     fn the_closing_line_is_read_as_it_is_written() {

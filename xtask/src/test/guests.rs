@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::Args;
-use super::counts::Counts;
+use super::counts::{Alerts, Counts};
 use crate::artifacts::{self, SCENARIOS_PROGRAM as PROGRAM};
 use crate::guest::{Guest, Source};
 use crate::kernels;
@@ -24,6 +24,7 @@ const AT_ONCE: usize = 2;
 pub(super) struct Column {
     pub(super) kernel: String,
     pub(super) counts: Counts,
+    pub(super) alerts: Alerts,
     /// What the scenarios said about the kernel: one JSON object.
     pub(super) report: Option<String>,
     /// Lines for the user.
@@ -54,38 +55,77 @@ pub(super) fn run(args: &Args, files: &[GuestFile]) -> Result<Vec<Column>> {
     Ok(columns)
 }
 
+/// The scenario that takes an hour of the guest's time, on one kernel.
+const HOUR: &str = "nginx_hour";
+const HOUR_KERNEL: &str = "6.12";
+
+/// An hour of nginx reloads. The guest counts instructions, so it skips the time in which
+/// nothing happens.
+pub(super) fn hour(args: &Args, files: &[GuestFile]) -> Result<Column> {
+    let guest = Guest {
+        files: files.to_owned(),
+        timeout: Duration::from_secs(args.timeout),
+        icount: true,
+        ..Guest::new(kernels::find(HOUR_KERNEL, false)?)
+    };
+    let command = [PROGRAM, "--backend", "fentry", HOUR].map(ToOwned::to_owned);
+    let mut transcript = Transcript::default();
+    let finished = guest.run(&command, |source, line| transcript.add(source, line));
+    let outcome = finished.map(|finished| (finished.exit_code, finished.took));
+    let name = format!("{HOUR_KERNEL}-hour");
+    let logs = artifacts::folder()?.join("logs");
+    let column = transcript.column(&name, &outcome, false, &logs);
+    print!("{}", column.summary);
+    Ok(column)
+}
+
 fn run_column(name: &str, args: &Args, files: &[GuestFile], logs: &Path) -> Column {
     let mut transcript = Transcript::default();
     let outcome = run_guest(name, args, files, &mut transcript);
-    let (counts, problem) = transcript.judge(&outcome, args.filter.is_some());
-    let log = logs.join(format!("{name}.log"));
-    let mut summary = format!("kernel {name}: {counts}");
-    if let Ok(took) = &outcome {
-        let _ = write!(summary, " in {} s", took.1.as_secs());
-    }
-    for line in &transcript.failures {
-        let _ = write!(summary, "\n  {line}");
-    }
-    if let Some(problem) = problem {
-        let _ = write!(summary, "\n  FAIL {problem}");
-        transcript.all.push_str(&problem);
-        transcript.all.push('\n');
-    }
-    match fs::write(&log, &transcript.all) {
-        Ok(()) if counts.failed > 0 => {
-            let _ = write!(summary, "\n  all it said is in {}", log.display());
+    transcript.column(name, &outcome, args.filter.is_some(), logs)
+}
+
+impl Transcript {
+    /// What came of it, with all that was said kept in a file.
+    fn column(
+        mut self,
+        name: &str,
+        outcome: &Result<(u8, Duration)>,
+        filtered: bool,
+        logs: &Path,
+    ) -> Column {
+        let transcript = &mut self;
+        let (counts, problem) = transcript.judge(outcome, filtered);
+        let log = logs.join(format!("{name}.log"));
+        let mut summary = format!("kernel {name}: {counts}");
+        if let Ok(took) = outcome {
+            let _ = write!(summary, " in {} s", took.1.as_secs());
         }
-        Ok(()) => {}
-        Err(error) => {
-            let _ = write!(summary, "\n  cannot write {}: {error}", log.display());
+        for line in &transcript.failures {
+            let _ = write!(summary, "\n  {line}");
         }
-    }
-    summary.push('\n');
-    Column {
-        kernel: name.to_owned(),
-        counts,
-        report: transcript.report,
-        summary,
+        if let Some(problem) = problem {
+            let _ = write!(summary, "\n  FAIL {problem}");
+            transcript.all.push_str(&problem);
+            transcript.all.push('\n');
+        }
+        match fs::write(&log, &transcript.all) {
+            Ok(()) if counts.failed > 0 => {
+                let _ = write!(summary, "\n  all it said is in {}", log.display());
+            }
+            Ok(()) => {}
+            Err(error) => {
+                let _ = write!(summary, "\n  cannot write {}: {error}", log.display());
+            }
+        }
+        summary.push('\n');
+        Column {
+            kernel: name.to_owned(),
+            counts,
+            alerts: transcript.alerts,
+            report: transcript.report.take(),
+            summary,
+        }
     }
 }
 
@@ -118,6 +158,7 @@ struct Transcript {
     failures: Vec<String>,
     closing: Option<Counts>,
     report: Option<String>,
+    alerts: Alerts,
 }
 
 impl Transcript {
@@ -136,6 +177,7 @@ impl Transcript {
                 self.failures.push(text.to_owned());
             }
             Some(("REPORT", report)) => self.report = Some(report.to_owned()),
+            Some(("ALERTS", _)) => self.alerts += Alerts::from_line(text).unwrap_or_default(),
             _ => self.closing = Counts::from_closing_line(text).or(self.closing),
         }
     }
@@ -151,6 +193,9 @@ impl Transcript {
             )),
             (Ok(_), Some(_)) if run == 0 && !(filtered && counts.skipped > 0) => {
                 Some("no scenario was run".to_owned())
+            }
+            (Ok(_), Some(_)) if counts.failed == 0 && !self.alerts.all_right() => {
+                Some(format!("{}, though no scenario failed", self.alerts))
             }
             (Ok((code, _)), Some(_)) if *code != 0 && counts.failed == 0 => Some(format!(
                 "{PROGRAM} ended with status {code} though no scenario failed"
@@ -203,6 +248,21 @@ mod tests {
         assert_eq!(failed(&["0 passed, 0 failed, 0 skipped\n"], 0, false), 1);
         assert_eq!(failed(&["0 passed, 0 failed, 2 skipped\n"], 0, false), 1);
         assert_eq!(failed(&["1 passed, 0 failed, 2 skipped\n"], 101, false), 1);
+    }
+
+    #[test]
+    fn a_wrong_alert_is_a_failure() {
+        let closing = "1 passed, 0 failed, 0 skipped\n";
+        for (line, failures) in [
+            ("ALERTS expected=3 missed=0 false=0\n", 0),
+            ("ALERTS expected=3 missed=1 false=0\n", 1),
+            ("ALERTS expected=3 missed=0 false=1\n", 1),
+        ] {
+            assert_eq!(
+                failed(&["PASS fentry a\n", line, closing], 0, false),
+                failures
+            );
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use anyhow::Result;
 
 use crate::artifacts::{self, Build};
 use crate::{kernels, setup};
-use counts::Counts;
+use counts::{Alerts, Counts};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -50,6 +50,7 @@ impl Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     setup::run()?;
     let mut total = Counts::default();
+    let mut alerts = Alerts::default();
     if args.filter.is_none() {
         total += host::run()?;
     }
@@ -58,13 +59,22 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         let columns = guests::run(args, &files)?;
         for column in &columns {
             total += column.counts;
+            alerts += column.alerts;
+        }
+        if args.is_complete() && args.filter.is_none() {
+            let hour = guests::hour(args, &files)?;
+            total += hour.counts;
+            alerts += hour.alerts;
         }
         if args.is_complete() {
             report::publish(&columns)?;
         }
     }
+    if !args.host_only {
+        println!("{alerts}");
+    }
     println!("{total}");
-    Ok(if total.failed == 0 {
+    Ok(if total.failed == 0 && alerts.all_right() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

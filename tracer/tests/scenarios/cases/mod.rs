@@ -9,6 +9,7 @@ mod groups;
 mod listeners;
 mod netfilter;
 mod nginx;
+mod nginx_quiet;
 mod packets;
 mod restarts;
 mod session;
@@ -40,11 +41,18 @@ pub(crate) struct Scenario {
     pub(crate) limit: Duration,
     /// Does not depend on the backend: run with the first only.
     pub(crate) once: bool,
+    /// Runs only when its whole name is asked for.
+    pub(crate) only_asked: bool,
 }
 
 impl Scenario {
     const fn once(mut self) -> Self {
         self.once = true;
+        self
+    }
+
+    const fn only_asked(mut self) -> Self {
+        self.only_asked = true;
         self
     }
 }
@@ -55,6 +63,7 @@ const fn within(seconds: u64, name: &'static str, run: fn(&Context) -> Result<()
         run,
         limit: Duration::from_secs(seconds),
         once: false,
+        only_asked: false,
     }
 }
 
@@ -119,6 +128,8 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("only_alerts", verdicts::only_alerts),
         case("late_reader", restarts::late_reader),
         case("died_in_the_queue", restarts::died_in_the_queue),
+        case("nginx_reloads_quiet", nginx_quiet::reloads),
+        within(1200, "nginx_hour", nginx_quiet::hour).only_asked(),
         within(180, "restarts_200", restarts::restarts_200),
         within(120, "wrong_btf", wrong_btf::wrong_btf).once(),
         case("bad_arguments", surroundings::bad_arguments).once(),

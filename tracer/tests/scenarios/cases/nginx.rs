@@ -18,19 +18,19 @@ use crate::netns::Netns;
 use crate::truth::{Socket, Truth};
 use crate::want::{Expect, Wants};
 
-const ADDRESS: &str = "127.0.0.1:8080";
+pub(super) const ADDRESS: &str = "127.0.0.1:8080";
 const WORKERS: usize = 4;
 const BACKLOG: u32 = 77;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A running nginx, ended when dropped.
-struct Nginx {
+pub(super) struct Nginx {
     master: Child,
     folder: PathBuf,
 }
 
 impl Nginx {
-    fn start() -> Result<Self> {
+    pub(super) fn start() -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("nginx-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
         let text = configuration(&folder);
@@ -43,7 +43,7 @@ impl Nginx {
         Ok(nginx)
     }
 
-    fn reload(&self) -> Result<()> {
+    pub(super) fn reload(&self) -> Result<()> {
         let arguments = arguments(&self.folder);
         let mut words = vec!["nginx"];
         words.extend(arguments.iter().map(String::as_str));
@@ -51,12 +51,12 @@ impl Nginx {
         command(&words).map(drop)
     }
 
-    fn workers(&self) -> Result<Vec<u32>> {
+    pub(super) fn workers(&self) -> Result<Vec<u32>> {
         children_of(self.master.id())
     }
 
     /// Waits until all workers are there and listen, and none of the old ones.
-    fn workers_other_than(&self, old: &[u32]) -> Result<Vec<u32>> {
+    pub(super) fn workers_other_than(&self, old: &[u32]) -> Result<Vec<u32>> {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             let workers = self.workers()?;
@@ -70,7 +70,7 @@ impl Nginx {
     }
 
     /// Which listener each worker takes connections from: the one its epoll waits for.
-    fn polled(&self) -> Result<HashMap<u32, u64>> {
+    pub(super) fn polled(&self) -> Result<HashMap<u32, u64>> {
         let listening = self.listening()?;
         let mut polled = HashMap::new();
         for worker in self.workers()? {
@@ -83,7 +83,7 @@ impl Nginx {
     }
 
     /// The listeners, in the order the master opened them.
-    fn listening(&self) -> Result<Vec<u64>> {
+    pub(super) fn listening(&self) -> Result<Vec<u64>> {
         let table = std::fs::read_to_string("/proc/thread-self/net/tcp")?;
         // State 0A is LISTEN; the tenth column is the inode.
         let rows = table
@@ -191,7 +191,7 @@ fn request() -> Result<Attempt> {
     Ok(attempt)
 }
 
-fn requests(times: usize) -> Result<Vec<Attempt>> {
+pub(super) fn requests(times: usize) -> Result<Vec<Attempt>> {
     (0..times).map(|_| request()).collect()
 }
 
@@ -221,7 +221,7 @@ pub(crate) fn reload(cx: &Context) -> Result<()> {
     compare(cx, &trace.finish()?, &wants)
 }
 
-fn truth(netns: &Netns, nginx: &Nginx, listening: &[u64]) -> Result<Truth> {
+pub(super) fn truth(netns: &Netns, nginx: &Nginx, listening: &[u64]) -> Result<Truth> {
     if listening.len() != WORKERS || nginx.listening()? != listening {
         bail!("nginx has other listeners than expected: {listening:?}");
     }
@@ -245,7 +245,10 @@ fn truth(netns: &Netns, nginx: &Nginx, listening: &[u64]) -> Result<Truth> {
 }
 
 /// Fills in which listener the answering worker takes connections from.
-fn at_listener(attempts: Vec<Attempt>, polled: &HashMap<u32, u64>) -> Result<Vec<Attempt>> {
+pub(super) fn at_listener(
+    attempts: Vec<Attempt>,
+    polled: &HashMap<u32, u64>,
+) -> Result<Vec<Attempt>> {
     let fill = |mut attempt: Attempt| {
         let Outcome::Answered(identity) = &mut attempt.outcome else {
             bail!("the scenario itself went wrong: {:?}", attempt.outcome);

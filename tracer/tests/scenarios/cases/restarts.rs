@@ -52,7 +52,7 @@ pub(crate) fn restarts_200(cx: &Context) -> Result<()> {
         recorded
             .events
             .iter()
-            .fold(Default::default(), |mut map, event| {
+            .fold(std::collections::HashMap::new(), |mut map, event| {
                 let events: &mut Vec<_> = map.entry(event.key()).or_insert_with(Vec::new);
                 events.push(event);
                 map
