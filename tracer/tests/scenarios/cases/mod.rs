@@ -129,7 +129,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("late_reader", restarts::late_reader),
         case("died_in_the_queue", restarts::died_in_the_queue),
         case("nginx_reloads_quiet", nginx_quiet::reloads),
-        within(1200, "nginx_hour", nginx_quiet::hour).only_asked(),
+        within(7200, "nginx_hour", nginx_quiet::hour).only_asked(),
         within(180, "restarts_200", restarts::restarts_200),
         within(120, "wrong_btf", wrong_btf::wrong_btf).once(),
         case("bad_arguments", surroundings::bad_arguments).once(),
