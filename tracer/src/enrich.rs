@@ -15,8 +15,8 @@ use crate::{
         Reuseport, SCHEMA, Time, Verdict,
     },
     judge::{self, verdict::Expected},
-    kernel::steering,
     namespaces::Namespaces,
+    probes::steering,
     processes::Processes,
 };
 

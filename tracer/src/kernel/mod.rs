@@ -5,4 +5,3 @@ pub mod btf;
 pub mod features;
 pub mod offsets;
 pub mod preflight;
-pub mod steering;

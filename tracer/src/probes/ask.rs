@@ -4,7 +4,6 @@
 use std::{
     fs::File,
     net::{IpAddr, SocketAddr},
-    os::fd::AsRawFd as _,
 };
 
 use anyhow::{Context as _, Result};
@@ -19,6 +18,7 @@ use sockpick_ebpf::abi::{Ask, Config, Listener, Offsets, asked, group_prog, maps
 use super::{
     loader::{OBJECT, brief, is_permission, refused},
     maps::Shared,
+    steering,
 };
 use crate::{
     event::{Queue, Via},
@@ -32,13 +32,6 @@ const CONTEXT: usize = IFINDEX + 4;
 /// Room for an Ethernet, an IPv6 and a TCP header: newer kernels refuse a test run on less
 /// than the header that the packet claims to have. Their content is not looked at.
 const PACKET: [u8; 128] = [0; 128];
-/// `BPF_PROG_QUERY` and `BPF_SK_LOOKUP`, include/uapi/linux/bpf.h
-const PROG_QUERY: libc::c_long = 16;
-const SK_LOOKUP: u32 = 36;
-/// Most `sk_lookup` programs a namespace can have (`MAX_PROGS`,
-/// `kernel/bpf/net_namespace.c`).
-const MOST_PROGRAMS: usize = 64;
-
 /// A loaded program that answers questions. Dropping it unloads it.
 pub struct Asker {
     ebpf: Ebpf,
@@ -225,43 +218,8 @@ fn group(answer: &Ask) -> Option<Group> {
 /// or without the privilege.
 #[must_use]
 pub fn sk_lookup_programs() -> Option<Vec<u32>> {
-    /// The part of `union bpf_attr` for `BPF_PROG_QUERY`.
-    #[repr(C)]
-    struct Query {
-        target_fd: u32,
-        attach_type: u32,
-        flags: u32,
-        attach_flags: u32,
-        prog_ids: u64,
-        prog_cnt: u32,
-        reserved: u32,
-    }
     let netns = File::open("/proc/thread-self/ns/net").ok()?;
-    let mut ids = vec![0_u32; MOST_PROGRAMS];
-    let mut query = Query {
-        target_fd: netns.as_raw_fd().cast_unsigned(),
-        attach_type: SK_LOOKUP,
-        flags: 0,
-        attach_flags: 0,
-        prog_ids: ids.as_mut_ptr().expose_provenance() as u64,
-        prog_cnt: MOST_PROGRAMS as u32,
-        reserved: 0,
-    };
-    // SAFETY: the attribute is as long as said and lives through the call; `prog_ids` points
-    // to room for `prog_cnt` ids.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            PROG_QUERY,
-            &raw mut query,
-            size_of::<Query>(),
-        )
-    };
-    if result != 0 {
-        return None;
-    }
-    ids.truncate(query.prog_cnt as usize);
-    Some(ids)
+    steering::sk_lookup_ids(&netns).ok()
 }
 
 #[cfg(test)]

@@ -5,3 +5,4 @@ pub mod loader;
 pub mod maps;
 pub mod plan;
 pub mod selfcheck;
+pub mod steering;

@@ -4,10 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{
-    place, printable,
-    table::{alert::word, stage_word},
-};
+use super::{place, printable};
 use crate::event::{GroupHealth, Queue, Reason, Stage, Verdict};
 use crate::words;
 
@@ -153,7 +150,7 @@ impl Summary {
                 Stage::Queue => "the ring buffer was full",
                 Stage::Sink => "the output did not take it all",
             };
-            let stage = stage_word(stage);
+            let stage = stage.word();
             writeln!(f, "{} lost: {stage} ({why})", syns(lost.into()))?;
         }
         Ok(())
@@ -164,19 +161,13 @@ impl Summary {
         let mut last = None;
         for &((verdict, reason), count) in &self.verdicts {
             let Some(reason) = reason else { continue };
-            let name = match verdict {
-                Verdict::Ok => "ok",
-                Verdict::Misdirected => "misdirected",
-                Verdict::Uncovered => "uncovered",
-                Verdict::Steered => "steered",
-                Verdict::Refused => "refused",
-            };
+            let name = verdict.word();
             match last {
                 Some(before) if before == verdict => write!(f, ", ")?,
                 Some(_) => write!(f, "\n{name}: ")?,
                 None => write!(f, "{name}: ")?,
             }
-            write!(f, "{} {count}", word(reason))?;
+            write!(f, "{} {count}", reason.word())?;
             last = Some(verdict);
         }
         if last.is_some() {

@@ -8,14 +8,14 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-pub(super) mod alert;
+mod alert;
 mod line;
 
 use line::{COLUMNS, Cell, Line, MATCH, push_endpoint, push_number};
 
 use super::{Sink, bound, printable};
 use crate::event::{
-    Event, Item, Listener, ListenerId, Lost, Match, Netns, Owner, Reuseport, Stage, Time, Via,
+    Event, Item, Listener, ListenerId, Lost, Match, Netns, Owner, Reuseport, Time, Via,
 };
 use crate::words::namespace;
 
@@ -195,7 +195,7 @@ impl<W: Write> Table<W> {
             Style::new()
         };
         let syns = if lost.lost == 1 { "SYN" } else { "SYNs" };
-        let stage = stage_word(lost.stage);
+        let stage = lost.stage.word();
         writeln!(
             self.out,
             "{style}-- {} {syns} lost: {stage}{style:#}",
@@ -279,21 +279,16 @@ fn dash() -> String {
 fn chosen(event: &Event) -> (String, Style) {
     let (fit, style) = match (event.matched, &event.listener) {
         (_, None) => ("refused", AnsiColor::Red.on_default()),
-        (Match::Exact, _) => ("exact", AnsiColor::Green.on_default()),
-        (Match::Wildcard, _) => ("wildcard", AnsiColor::Yellow.on_default()),
-        (Match::DualStack, _) => ("dual_stack", AnsiColor::Yellow.on_default()),
-        (Match::None, _) => ("none", Style::new()),
+        (matched @ Match::Exact, _) => (matched.word(), AnsiColor::Green.on_default()),
+        (matched @ (Match::Wildcard | Match::DualStack), _) => {
+            (matched.word(), AnsiColor::Yellow.on_default())
+        }
+        (Match::None, _) => (Match::None.word(), Style::new()),
     };
-    let via = match event.via {
-        Via::Lookup if event.listener.is_none() => return (fit.to_owned(), style),
-        Via::Lookup => "lookup",
-        Via::ReuseportHash => "reuseport_hash",
-        Via::ReuseportBpf => "reuseport_bpf",
-        Via::ReuseportCbpf => "reuseport_cbpf",
-        Via::SkLookup => "sk_lookup",
-        Via::SkAssign => "sk_assign",
-        Via::Tproxy => "tproxy",
-    };
+    if event.via == Via::Lookup && event.listener.is_none() {
+        return (fit.to_owned(), style);
+    }
+    let via = event.via.word();
     (format!("{fit} {via}"), style)
 }
 
@@ -320,14 +315,5 @@ fn holder(listener: &Listener) -> String {
         format!("{comm}({pid})")
     } else {
         format!("{comm}({pid}) +{others}")
-    }
-}
-
-/// The word for a stage, as in the JSON output.
-pub(super) fn stage_word(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Kernel => "kernel",
-        Stage::Queue => "queue",
-        Stage::Sink => "sink",
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use super::answer::{Answer, Asked, Listener, Told};
 use crate::{
-    event::{Match, Netns, Owner, Via},
+    event::{Netns, Owner},
     judge::explain::{Outcome, Rule},
     sinks::printable,
 };
@@ -103,21 +103,8 @@ fn by(answer: &Answer) -> String {
         Rule::SkLookup => "an sk_lookup program chose",
         Rule::Unexplained => "something counts that is not visible from outside",
     };
-    let via = match answer.via {
-        Via::Lookup => "lookup",
-        Via::ReuseportHash => "reuseport_hash",
-        Via::ReuseportBpf => "reuseport_bpf",
-        Via::ReuseportCbpf => "reuseport_cbpf",
-        Via::SkLookup => "sk_lookup",
-        Via::SkAssign => "sk_assign",
-        Via::Tproxy => "tproxy",
-    };
-    let matched = match answer.matched {
-        Match::Exact => "exact",
-        Match::Wildcard => "wildcard",
-        Match::DualStack => "dual_stack",
-        Match::None => "none",
-    };
+    let via = answer.via.word();
+    let matched = answer.matched.word();
     format!("{rule} ({matched} {via})")
 }
 

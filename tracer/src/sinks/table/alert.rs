@@ -22,7 +22,7 @@ pub(super) fn text(event: &Event, zone: &TimeZone) -> String {
         let _ = write!(text, ", got {place} {}", holder(listener));
     }
     if let Some(reason) = event.reason {
-        let _ = write!(text, ": {} ({})", word(reason), sentence(reason));
+        let _ = write!(text, ": {} ({})", reason.word(), sentence(reason));
     }
     let listener = event.expected.as_ref().and_then(|e| e.listener.as_ref());
     if let Some(closed) = listener.and_then(|listener| listener.closed) {
@@ -63,27 +63,6 @@ fn clock(time: Time, zone: &TimeZone) -> String {
         "{hour:02}:{minute:02}:{second:02}.{:03}",
         time.millisecond()
     )
-}
-
-/// The word for a reason, as in the JSON output.
-pub(in crate::sinks) fn word(reason: Reason) -> &'static str {
-    match reason {
-        Reason::RestartGap => "restart_gap",
-        Reason::LegacyOrder => "legacy_order",
-        Reason::DevOrder => "dev_order",
-        Reason::DevMismatch => "dev_mismatch",
-        Reason::VrfScope => "vrf_scope",
-        Reason::DualStack => "dual_stack",
-        Reason::CpuAffinity => "cpu_affinity",
-        Reason::WrongOwner => "wrong_owner",
-        Reason::OtherNetns => "other_netns",
-        Reason::NotListening => "not_listening",
-        Reason::NoListener => "no_listener",
-        Reason::BpfSkLookup => "bpf_sk_lookup",
-        Reason::SkAssign => "sk_assign",
-        Reason::Tproxy => "tproxy",
-        Reason::Unknown => "unknown",
-    }
 }
 
 /// The cause in a few words.

@@ -1,6 +1,7 @@
-//! Which `sk_lookup` programs a namespace has, for the events that one of them decided.
+//! Which `sk_lookup` programs a namespace has: for events that one of them decided, and
+//! for questions that one of them may answer.
 
-use std::{fs::File, os::fd::AsRawFd as _, path::Path};
+use std::{collections::HashMap, fs::File, io, os::fd::AsRawFd as _, path::Path};
 
 use anyhow::{Context as _, Result};
 use aya::programs::loaded_programs;
@@ -27,17 +28,17 @@ struct Query {
     reserved: u32,
 }
 
-/// The programs attached to the namespace of the file, in the order they run.
+/// Ids of the programs attached to the namespace that the file stands for, in the order
+/// they run.
 ///
 /// Linux 5.9 and later.
 ///
 /// # Errors
-/// If the namespace is gone or the kernel refuses the question.
-pub fn sk_lookup_programs(netns: &Path) -> Result<Vec<Program>> {
-    let file = File::open(netns).with_context(|| format!("cannot open {}", netns.display()))?;
-    let mut ids = [0_u32; MOST];
+/// If the kernel refuses the question, or has no such programs yet.
+pub fn sk_lookup_ids(netns: &File) -> io::Result<Vec<u32>> {
+    let mut ids = vec![0_u32; MOST];
     let mut query = Query {
-        target_fd: file.as_raw_fd().cast_unsigned(),
+        target_fd: netns.as_raw_fd().cast_unsigned(),
         attach_type: SK_LOOKUP,
         prog_ids: ids.as_mut_ptr().expose_provenance() as u64,
         prog_cnt: MOST as u32,
@@ -54,23 +55,31 @@ pub fn sk_lookup_programs(netns: &Path) -> Result<Vec<Program>> {
         )
     };
     if result != 0 {
-        let error = std::io::Error::last_os_error();
-        return Err(error).context("cannot ask for the namespace's sk_lookup programs");
+        return Err(io::Error::last_os_error());
     }
-    let names: Vec<(u32, String)> = loaded_programs()
+    ids.truncate(query.prog_cnt as usize);
+    Ok(ids)
+}
+
+/// The programs attached to the namespace that the path stands for, in the order they run.
+///
+/// Linux 5.9 and later.
+///
+/// # Errors
+/// If the namespace is gone or the kernel refuses the question.
+pub fn sk_lookup_programs(netns: &Path) -> Result<Vec<Program>> {
+    let file = File::open(netns).with_context(|| format!("cannot open {}", netns.display()))?;
+    let ids = sk_lookup_ids(&file).context("cannot ask for the namespace's sk_lookup programs")?;
+    let names: HashMap<u32, String> = loaded_programs()
         .flatten()
         .map(|info| {
             let name = info.name_as_str().unwrap_or_default();
             (info.id(), name.to_owned())
         })
         .collect();
-    let count = (query.prog_cnt as usize).min(MOST);
-    let name = |id| names.iter().find(|(known, _)| *known == id);
-    Ok(ids[..count]
-        .iter()
-        .map(|&id| Program {
-            id,
-            name: name(id).map_or_else(String::new, |(_, name)| name.clone()),
-        })
-        .collect())
+    let program = |id| Program {
+        id,
+        name: names.get(&id).cloned().unwrap_or_default(),
+    };
+    Ok(ids.into_iter().map(program).collect())
 }
