@@ -15,11 +15,15 @@ const LEAST_EXPECTED: f64 = 20.0;
 const SHORT_NS: u64 = 10_000_000_000;
 /// Most closed members kept of one group; past that only their sums are.
 const MOST_LEFT: usize = 1024;
+/// Most groups and listeners watched at once; past that new ones are not, which
+/// [`Health::unwatched`] counts.
+const MOST_GROUPS: usize = 16_384;
 
 /// All groups, and the listeners that are none.
 #[derive(Debug, Default)]
 pub struct Health {
     groups: HashMap<(Bound, u32), Group>,
+    unwatched: u64,
 }
 
 #[derive(Debug, Default)]
@@ -70,7 +74,9 @@ pub struct Socket {
 impl Health {
     /// It listens; `opened_ns` is known unless it was there before.
     pub fn opened(&mut self, socket: &Socket, opened_ns: Option<u64>) {
-        let group = self.group(socket);
+        let Some(group) = self.group(socket) else {
+            return;
+        };
         let joined = group.sums;
         let member = group.members.entry(socket.inode).or_insert(Member {
             joined,
@@ -82,22 +88,35 @@ impl Health {
 
     /// It closed, with so many connections that nobody had accepted.
     pub fn closed(&mut self, socket: &Socket, closed_ns: u64, waiting: u32) {
-        let group = self.group(socket);
-        group.destroyed += u64::from(waiting);
-        let Some(mut member) = group.members.remove(&socket.inode) else {
+        let Some(group) = self.group(socket) else {
             return;
         };
-        member.left = Some(group.sums);
-        member.closed_ns = Some(closed_ns);
-        member.destroyed = waiting.into();
-        if group.left.len() < MOST_LEFT {
-            group.left.push(member);
+        group.destroyed += u64::from(waiting);
+        if let Some(mut member) = group.members.remove(&socket.inode) {
+            member.left = Some(group.sums);
+            member.closed_ns = Some(closed_ns);
+            member.destroyed = waiting.into();
+            if group.left.len() < MOST_LEFT {
+                group.left.push(member);
+            }
         }
+        // Nothing will be told of it: hosts open and close listeners all day.
+        if group.members.is_empty() && !group.is_told() {
+            self.groups.remove(&(socket.bound, socket.uid));
+        }
+    }
+
+    /// Listeners that came when too many were watched already.
+    #[must_use]
+    pub fn unwatched(&self) -> u64 {
+        self.unwatched
     }
 
     /// It was given a SYN as one of `size` members; `by_hash`: by chance, not by a program.
     pub fn syn(&mut self, socket: &Socket, size: u16, by_hash: bool) {
-        let group = self.group(socket);
+        let Some(group) = self.group(socket) else {
+            return;
+        };
         group.grouped = true;
         group.syns += 1;
         let member = group.members.entry(socket.inode).or_default();
@@ -113,23 +132,31 @@ impl Health {
     /// What there is to say of each group, and of each listener that took connections with it.
     #[must_use]
     pub fn report(&self) -> Vec<GroupHealth> {
-        let told = |group: &&Group| group.grouped || group.destroyed > 0;
         let mut all: Vec<GroupHealth> = self
             .groups
             .iter()
-            .filter(|(_, group)| told(group))
+            .filter(|(_, group)| group.is_told())
             .map(|((bound, _), group)| group.report(bound))
             .collect();
         all.sort_by_key(|health| (health.netns, health.listener.port, health.listener.address));
         all
     }
 
-    fn group(&mut self, socket: &Socket) -> &mut Group {
-        self.groups.entry((socket.bound, socket.uid)).or_default()
+    fn group(&mut self, socket: &Socket) -> Option<&mut Group> {
+        let key = (socket.bound, socket.uid);
+        if self.groups.len() >= MOST_GROUPS && !self.groups.contains_key(&key) {
+            self.unwatched += 1;
+            return None;
+        }
+        Some(self.groups.entry(key).or_default())
     }
 }
 
 impl Group {
+    fn is_told(&self) -> bool {
+        self.grouped || self.destroyed > 0
+    }
+
     fn report(&self, bound: &Bound) -> GroupHealth {
         let members = self.members.iter().map(|(inode, member)| (*inode, member));
         let left = self.left.iter().map(|member| (0, member));
@@ -252,6 +279,11 @@ mod tests {
         let all = members(&health);
         assert_eq!(all.iter().filter(|member| member.short_lived).count(), 1);
         assert_eq!(health.report()[0].destroyed, 3);
+        // Whoever has nothing to tell leaves no trace.
+        let mut quiet = Health::default();
+        quiet.opened(&socket(1), Some(1));
+        quiet.closed(&socket(1), 9, 0);
+        assert!(quiet.groups.is_empty());
         // A listener without a group that took connections with it is told as well.
         let mut alone = Health::default();
         alone.opened(&socket(1), None);

@@ -254,6 +254,12 @@ impl<'a> Book<'a> {
                 self.assessor.forgotten()
             ));
         }
+        if self.health.unwatched() > 0 {
+            notes.push(
+                "More listeners than sockpick watches the health of: some groups are missing from it."
+                    .to_owned(),
+            );
+        }
         if self.malformed > 0 {
             notes.push(format!(
                 "{} records could not be read; they are counted as lost in the queue.",
