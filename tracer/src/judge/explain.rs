@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::rules::{Bound, Fit, Packet, Unfit};
+use super::rules::{Bound, Fit, Packet, Ranking, Unfit};
 use crate::event::Family;
 
 /// A listening socket, as far as its rank and its group go.
@@ -95,37 +95,43 @@ pub struct Candidate {
 }
 
 /// The sockets that fit, as the kernel meets them: those bound to the packet's address in
-/// chain order, then those bound to any. A socket of the packet's family stands before an
+/// chain order, then those bound to any; or all in chain order. A socket of the packet's family stands before an
 /// IPv6 one for an IPv4 packet: the former are put at the head of the chain, IPv6 sockets
 /// with `SO_REUSEPORT` at its tail (`__inet_hash`, `net/ipv4/inet_hashtables.c`).
-fn met(packet: &Packet, sockets: &[Socket]) -> Vec<(usize, Fit)> {
+fn met(packet: &Packet, sockets: &[Socket], ranking: Ranking) -> Vec<(usize, Fit)> {
+    let by_address = ranking == Ranking::AddressFirst;
     let mut fitting: Vec<(usize, Fit)> = sockets
         .iter()
         .enumerate()
         .filter_map(|(index, socket)| Some((index, socket.bound.fit(packet).ok()?)))
         .collect();
-    fitting.sort_by_key(|(_, fit)| (!fit.address, !fit.native));
+    fitting.sort_by_key(|(_, fit)| (by_address && !fit.address, !fit.native));
     fitting
 }
 
-/// Picks by the rules of Linux 5.0 and newer, as far as they are visible from outside.
+/// Picks by the rules, as far as they are visible from outside.
 ///
 /// `sockets` are those of the packet's namespace, within a family in the order of the
 /// kernel's chains. Which have `SO_REUSEPORT` shows only in their being there side by side;
 /// `SO_INCOMING_CPU`, the programs of groups and `sk_lookup` programs do not show at all.
 #[must_use]
-pub fn pick(packet: &Packet, sockets: &[Socket]) -> Pick {
-    let met = met(packet, sockets);
-    for by_address in [true, false] {
+pub fn pick(packet: &Packet, sockets: &[Socket], ranking: Ranking) -> Pick {
+    let met = met(packet, sockets, ranking);
+    let passes: &[Option<bool>] = match ranking {
+        Ranking::AddressFirst => &[Some(true), Some(false)],
+        Ranking::PortChain => &[None],
+    };
+    for pass in passes {
         let mut best: Option<(usize, u32)> = None;
-        for &(index, fit) in met.iter().filter(|(_, fit)| fit.address == by_address) {
-            let score = fit.score(packet);
+        let in_pass = |(_, fit): &&(usize, Fit)| pass.is_none_or(|exact| fit.address == exact);
+        for &(index, fit) in met.iter().filter(in_pass) {
+            let score = ranking.score(fit, packet);
             if best.is_some_and(|(_, best)| best >= score) {
                 continue;
             }
             best = Some((index, score));
             // The first of a group that raises the score answers for good
-            // (`inet_lhash2_lookup`).
+            // (`inet_lhash2_lookup`, and the walk of the port's chain before).
             if shares(index, sockets) {
                 break;
             }
@@ -178,8 +184,9 @@ pub fn candidates(
     sockets: &[Socket],
     pick: Pick,
     steered: bool,
+    ranking: Ranking,
 ) -> Vec<Candidate> {
-    let met = met(packet, sockets);
+    let met = met(packet, sockets, ranking);
     let place = |index| met.iter().position(|&(other, _)| other == index);
     let mut candidates: Vec<Candidate> = met
         .iter()
@@ -193,7 +200,14 @@ pub fn candidates(
                 }
                 _ if steered => Outcome::Steered,
                 Pick::One(picked) | Pick::Group(picked) => match place(picked) {
-                    Some(picked_at) => lost(packet, (at, fit), (picked_at, met[picked_at].1)),
+                    Some(picked_at) => {
+                        let rank = |(at, fit): (usize, Fit)| (at, fit, ranking.score(fit, packet));
+                        lost(
+                            rank((at, fit)),
+                            rank((picked_at, met[picked_at].1)),
+                            ranking,
+                        )
+                    }
                     None => Outcome::Unexplained,
                 },
                 Pick::Nothing | Pick::Outside => Outcome::Unexplained,
@@ -226,18 +240,17 @@ fn among_members(pick: Pick, index: usize) -> Outcome {
     }
 }
 
-/// Why one that fits lost to the one picked, each given by its place and fit.
-fn lost(packet: &Packet, one: (usize, Fit), picked: (usize, Fit)) -> Outcome {
-    if one.1.address != picked.1.address {
+/// Why one that fits lost to the one picked, each given by its place, fit and score.
+fn lost(one: (usize, Fit, u32), picked: (usize, Fit, u32), ranking: Ranking) -> Outcome {
+    if ranking == Ranking::AddressFirst && one.1.address != picked.1.address {
         return if picked.1.address {
             Outcome::LessSpecific
         } else {
             Outcome::Unexplained
         };
     }
-    let (score, best) = (one.1.score(packet), picked.1.score(packet));
     let later = one.0 > picked.0;
-    match score.cmp(&best) {
+    match one.2.cmp(&picked.2) {
         std::cmp::Ordering::Less => Outcome::LowerScore,
         std::cmp::Ordering::Equal if later => Outcome::LaterInChain,
         std::cmp::Ordering::Greater if later => Outcome::Overtaken,
@@ -285,7 +298,10 @@ pub fn rule(candidates: &[Candidate], pick: Pick, steered: bool) -> Rule {
         Rule::Order
     } else if let Some(lower) = any(&[Outcome::LowerScore]) {
         let device = |fit: Option<Fit>| fit.is_some_and(|fit| fit.device);
-        if device(winner) && !device(lower.fit) {
+        let address = |fit: Option<Fit>| fit.is_some_and(|fit| fit.address);
+        if address(winner) && !address(lower.fit) {
+            Rule::Address
+        } else if device(winner) && !device(lower.fit) {
             Rule::Device
         } else {
             Rule::Family

@@ -90,6 +90,48 @@ impl Fit {
     }
 }
 
+/// In which order, and by which score, the kernel compares the sockets of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ranking {
+    /// Those on the packet's address first, then those on any.
+    AddressFirst,
+    /// All in one chain.
+    PortChain,
+}
+
+impl Algorithm {
+    /// How it ranks the sockets of a port whose bucket holds so many sockets, every port
+    /// and namespace in it counted.
+    #[must_use]
+    pub fn ranking(self, in_bucket: usize) -> Ranking {
+        match self {
+            Self::AddressFirst => Ranking::AddressFirst,
+            // `__inet_lookup_listener`, net/ipv4/inet_hashtables.c, 4.16 to 4.20
+            Self::Hybrid if in_bucket > 10 => Ranking::AddressFirst,
+            Self::PortOnly | Self::Hybrid => Ranking::PortChain,
+        }
+    }
+}
+
+impl Ranking {
+    /// The score of a socket, without the point for `SO_INCOMING_CPU`.
+    #[must_use]
+    pub fn score(self, fit: Fit, packet: &Packet) -> u32 {
+        if self == Self::AddressFirst {
+            return fit.score(packet);
+        }
+        let (address, device) = (u32::from(fit.address), u32::from(fit.device));
+        if packet.destination.is_ipv4() {
+            // `compute_score`, net/ipv4/inet_hashtables.c, up to 4.20
+            1 + u32::from(fit.native) + 4 * address + 4 * device
+        } else {
+            // `compute_score`, net/ipv6/inet6_hashtables.c, up to 4.20
+            1 + address + device
+        }
+    }
+}
+
 impl Bound {
     /// Bound to any address of its family.
     #[must_use]

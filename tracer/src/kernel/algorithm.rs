@@ -18,7 +18,7 @@ use crate::{judge::rules::Algorithm, namespaces};
 
 /// Buckets of the table hashed by port (`INET_LHTABLE_SIZE`, up to 5.18). So many ports in
 /// a row fall into each bucket once, whatever the namespace adds to the hash.
-const BUCKETS: u16 = 32;
+pub const BUCKETS: u16 = 32;
 /// The first of these ports; nobody else is in the namespace.
 const FIRST_PORT: u16 = 20_000;
 /// Listeners on each side that bring a bucket above the ten of [`Algorithm::Hybrid`].

@@ -16,7 +16,7 @@ use crate::{
     judge::{
         self,
         explain::{self, Candidate, Outcome, Pick, Rule, Socket},
-        rules::{ANY_MAPPED, Bound, mapped},
+        rules::{ANY_MAPPED, Bound, Ranking, mapped},
     },
     listeners::Listening,
     probes::ask::Found,
@@ -45,6 +45,8 @@ pub(super) struct Answer {
     /// Why not the kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) because: Option<String>,
+    /// How this kernel ranks listeners, by the rules.
+    pub(super) ranking: Ranking,
     /// The socket is known, not only its group.
     pub(super) certain: bool,
     pub(super) rule: Rule,
@@ -119,7 +121,13 @@ impl Answer {
     ) -> Self {
         let sockets: Vec<Socket> = scene.listeners.iter().map(socket).collect();
         let choice = choice(scene, sent, &sockets);
-        let candidates = explain::candidates(&scene.packet, &sockets, choice.pick, choice.steered);
+        let candidates = explain::candidates(
+            &scene.packet,
+            &sockets,
+            choice.pick,
+            choice.steered,
+            scene.ranking,
+        );
         let mut describe = |listening: &Listening| listener(listening, scene, &mut owners);
         let found = scene.kernel.as_ref().ok().and_then(Option::as_ref);
         let listener = match choice.pick {
@@ -133,7 +141,7 @@ impl Answer {
         let told = |one: &Candidate| Told {
             listener: describe(&scene.listeners[one.index]),
             fits: one.fit.is_some(),
-            score: one.fit.map(|fit| fit.score(&scene.packet)),
+            score: one.fit.map(|fit| scene.ranking.score(fit, &scene.packet)),
             outcome: one.outcome,
         };
         Self {
@@ -149,6 +157,7 @@ impl Answer {
                 Asked::Rules
             },
             because: scene.kernel.as_ref().err().cloned(),
+            ranking: scene.ranking,
             certain: choice.certain,
             rule: explain::rule(&candidates, choice.pick, choice.steered),
             matched: matched(scene, found, choice.pick),
@@ -168,7 +177,7 @@ impl Answer {
 }
 
 fn choice(scene: &Scene, sent: &Sent<'_>, sockets: &[Socket]) -> Choice {
-    let by_rules = explain::pick(&scene.packet, sockets);
+    let by_rules = explain::pick(&scene.packet, sockets, scene.ranking);
     let programs = scene.sk_lookup.as_deref().unwrap_or_default();
     let Ok(found) = &scene.kernel else {
         return by_the_rules(by_rules, sockets, !programs.is_empty());

@@ -1,7 +1,7 @@
 //! What there is in a namespace when the question is put: interface, listeners, and the
 //! kernel's answer. The only part that looks at the system.
 
-use std::{fs, net::SocketAddr};
+use std::{fs, net::SocketAddr, sync::OnceLock};
 
 use anyhow::Result;
 
@@ -9,7 +9,8 @@ use crate::{
     cli::Client,
     failure::Failure,
     interfaces::{Arrival, Interfaces},
-    judge::rules::Packet,
+    judge::rules::{Algorithm, Packet, Ranking},
+    kernel::algorithm,
     listeners::{self, Listening},
     probes::ask::{self, Asker, Found},
 };
@@ -45,6 +46,8 @@ pub(super) struct Scene {
     pub(super) listeners: Vec<Listening>,
     /// What the kernel says, or why it could not be asked.
     pub(super) kernel: Result<Option<Found>, String>,
+    /// How the kernel ranks them.
+    pub(super) ranking: Ranking,
     /// `sk_lookup` programs of the namespace; `None` if not known.
     pub(super) sk_lookup: Option<Vec<u32>>,
 }
@@ -72,6 +75,7 @@ impl Scene {
             client: sent.client,
             listeners: Vec::new(),
             kernel: Err(String::new()),
+            ranking: Ranking::AddressFirst,
             sk_lookup: ask::sk_lookup_programs(),
         };
         scene.fill(asker)?;
@@ -93,6 +97,9 @@ impl Scene {
                 Err(why) => Err(why.clone()),
             };
             let mut listeners = listeners::of_this_namespace(self.packet.netns)?;
+            if self.kernel.is_err() {
+                self.ranking = ranking(&listeners, self.packet.port);
+            }
             listeners.retain(|listener| self.is_of_interest(listener));
             self.listeners = listeners;
             if self.is_consistent() {
@@ -152,6 +159,17 @@ impl Scene {
             self.client.ip()
         ))
     }
+}
+
+/// By the rules: how this kernel ranks, as far as the sockets of this namespace tell how
+/// full the port's bucket is.
+fn ranking(listeners: &[Listening], port: u16) -> Ranking {
+    static FOUND: OnceLock<Algorithm> = OnceLock::new();
+    let algorithm = *FOUND.get_or_init(|| algorithm::detect().0);
+    let in_bucket = |listening: &&Listening| {
+        listening.bound.port % algorithm::BUCKETS == port % algorithm::BUCKETS
+    };
+    algorithm.ranking(listeners.iter().filter(in_bucket).count())
 }
 
 fn packet(arrival: &Arrival, sent: &Sent<'_>, netns: u32) -> Packet {

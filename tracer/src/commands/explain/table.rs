@@ -10,7 +10,10 @@ use std::{
 use super::answer::{Answer, Asked, Listener, Told};
 use crate::{
     event::{Netns, Owner},
-    judge::explain::{Outcome, Rule},
+    judge::{
+        explain::{Outcome, Rule},
+        rules::Ranking,
+    },
     sinks::printable,
 };
 
@@ -41,7 +44,11 @@ pub(super) fn write(out: &mut impl Write, answer: &Answer, own: Option<u32>) -> 
         Asked::Kernel => "asked the kernel".to_owned(),
         Asked::Rules => {
             let because = answer.because.as_deref().unwrap_or_default();
-            format!("by the rules of Linux 5.0 and newer, because {because}")
+            let rules = match answer.ranking {
+                Ranking::AddressFirst => "the address first, then any",
+                Ranking::PortChain => "one chain per port, as before Linux 5.0",
+            };
+            format!("by the rules of this kernel ({rules}), because {because}")
         }
     };
     labelled(out, "how", &how)?;

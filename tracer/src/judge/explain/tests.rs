@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
+use crate::judge::rules::Algorithm;
 use crate::judge::rules::mapped;
 
 /// A listener: `address`, device, and whether it takes IPv6 only.
@@ -38,8 +39,16 @@ fn packet(destination: &str, dif: u32) -> Packet {
 
 /// Who gets it by the rules, by which rule, and how everybody fared.
 fn judged(packet: &Packet, sockets: &[Socket]) -> (Pick, Rule, Vec<(usize, Outcome)>) {
-    let pick = pick(packet, sockets);
-    let candidates = candidates(packet, sockets, pick, false);
+    by(packet, sockets, Ranking::AddressFirst)
+}
+
+fn by(
+    packet: &Packet,
+    sockets: &[Socket],
+    ranking: Ranking,
+) -> (Pick, Rule, Vec<(usize, Outcome)>) {
+    let pick = pick(packet, sockets, ranking);
+    let candidates = candidates(packet, sockets, pick, false, ranking);
     let outcomes = candidates.iter().map(|one| (one.index, one.outcome));
     (pick, rule(&candidates, pick, false), outcomes.collect())
 }
@@ -171,13 +180,41 @@ fn a_vrf_keeps_unbound_listeners_out() {
 }
 
 #[test]
+fn in_one_chain_the_first_of_a_group_ends_the_walk() {
+    let packet = packet("6.6.6.6", 2);
+    let any = socket("0.0.0.0", 0, false);
+    let exact = socket("6.6.6.6", 0, false);
+    // B restarted after A: it stands first, and A is not looked at.
+    assert_eq!(
+        by(&packet, &[any, exact], Ranking::PortChain),
+        (
+            Pick::One(0),
+            Rule::Order,
+            vec![(0, Outcome::Picked), (1, Outcome::Overtaken)]
+        )
+    );
+    assert_eq!(
+        by(&packet, &[exact, any], Ranking::PortChain),
+        (
+            Pick::One(0),
+            Rule::Address,
+            vec![(0, Outcome::Picked), (1, Outcome::LowerScore)]
+        )
+    );
+    // With more than ten sockets in the bucket 4.16 to 4.20 look the address up first.
+    assert_eq!(Algorithm::Hybrid.ranking(10), Ranking::PortChain);
+    assert_eq!(Algorithm::Hybrid.ranking(11), Ranking::AddressFirst);
+    assert_eq!(Algorithm::PortOnly.ranking(99), Ranking::PortChain);
+}
+
+#[test]
 fn what_the_kernel_says_is_explained_or_not() {
     let sockets = [socket("0.0.0.0", 0, false), socket("6.6.6.6", 0, false)];
     let packet = packet("6.6.6.6", 2);
     // An sk_lookup program may choose whom it likes, one that does not fit included.
     let elsewhere = socket("6.6.6.7", 0, false);
     let all = [sockets[0], sockets[1], elsewhere];
-    let steered = candidates(&packet, &all, Pick::One(2), true);
+    let steered = candidates(&packet, &all, Pick::One(2), true, Ranking::AddressFirst);
     let outcomes: Vec<_> = steered.iter().map(|one| (one.index, one.outcome)).collect();
     assert_eq!(
         outcomes,
@@ -189,7 +226,13 @@ fn what_the_kernel_says_is_explained_or_not() {
     );
     assert_eq!(rule(&steered, Pick::One(2), true), Rule::SkLookup);
     // Without a program there is no explanation, and none is made up.
-    let odd = candidates(&packet, &sockets, Pick::One(0), false);
+    let odd = candidates(
+        &packet,
+        &sockets,
+        Pick::One(0),
+        false,
+        Ranking::AddressFirst,
+    );
     assert_eq!(rule(&odd, Pick::One(0), false), Rule::Unexplained);
     assert_eq!(rule(&odd, Pick::Outside, false), Rule::Unexplained);
 }
