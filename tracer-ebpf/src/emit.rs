@@ -56,7 +56,7 @@ pub(crate) fn finish(slot: &mut Inflight, stats: &mut Stats, sk: KernelPtr, stee
     if sk.is_null() {
         stats.refused += 1;
     } else {
-        listener = listeners::of(sk, stats);
+        listener = listeners::of(sk, listeners::SOFTIRQ, stats);
         group = group_of(slot, sk, listener.as_deref_mut());
     }
     let listener = listener.map(count);

@@ -14,6 +14,11 @@ use crate::{
 
 /// `BPF_NOEXIST`: the first of two CPUs that meet a listener names it.
 const NOEXIST: u64 = 1;
+/// `BPF_ANY`
+const ANY: u64 = 0;
+/// Which scratch entry: a lookup in softirq may interrupt a hook in process context.
+pub(crate) const SOFTIRQ: u32 = 0;
+pub(crate) const PROCESS: u32 = 1;
 const AF_INET: u16 = 2;
 /// `TCP_LISTEN`, `include/net/tcp_states.h`
 pub(crate) const TCP_LISTEN: u8 = 10;
@@ -22,7 +27,7 @@ pub(crate) const TCP_LISTEN: u8 = 10;
 static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(MAX_LISTENERS, 0);
 /// Where a listener is put together: too large for the stack beside the rest.
 #[map]
-static SCRATCH: PerCpuArray<Listener> = PerCpuArray::with_max_entries(1, 0);
+static SCRATCH: PerCpuArray<Listener> = PerCpuArray::with_max_entries(2, 0);
 
 /// The entry of a listener, if it has one.
 #[inline(always)]
@@ -35,17 +40,22 @@ pub(crate) fn known(sk: KernelPtr) -> Option<&'static mut Listener> {
 
 /// The entry of a listener, made now if there is none.
 #[inline(always)]
-pub(crate) fn of(sk: KernelPtr, stats: &mut Stats) -> Option<&'static mut Listener> {
+pub(crate) fn of(sk: KernelPtr, context: u32, stats: &mut Stats) -> Option<&'static mut Listener> {
+    let mut flags = NOEXIST;
     if let Some(entry) = known(sk) {
-        // A new socket may have the address of one that closed, and be met before its
-        // listen() returns.
-        if entry.closed != 0 && entry.inode != inode(sk) {
-            return replace(sk, stats);
+        if entry.closed == 0 {
+            return Some(entry);
         }
-        return Some(entry);
+        // A new socket may have the address of one that closed, and be met before its
+        // listen() returns. One that is being destroyed has no inode any more.
+        let inode = inode(sk);
+        if inode == 0 || inode == entry.inode {
+            return Some(entry);
+        }
+        flags = ANY;
     }
-    let new = read(sk)?;
-    if LISTENERS.insert(sk.0, *new, NOEXIST).is_err()
+    let new = read(sk, context)?;
+    if LISTENERS.insert(sk.0, *new, flags).is_err()
         && let None = known(sk)
     {
         // The map is full: a session without lasting ids is better than none.
@@ -55,11 +65,11 @@ pub(crate) fn of(sk: KernelPtr, stats: &mut Stats) -> Option<&'static mut Listen
     known(sk)
 }
 
-/// Puts a fresh entry in place of whatever was kept under this address.
+/// Puts a fresh entry in place of whatever was kept under this address; in process context.
 #[inline(always)]
 pub(crate) fn replace(sk: KernelPtr, stats: &mut Stats) -> Option<&'static mut Listener> {
-    let new = read(sk)?;
-    if LISTENERS.insert(sk.0, *new, 0).is_err() {
+    let new = read(sk, PROCESS)?;
+    if LISTENERS.insert(sk.0, *new, ANY).is_err() {
         stats.listeners_full += 1;
         return Some(new);
     }
@@ -84,8 +94,8 @@ pub(crate) fn inode(sk: KernelPtr) -> u64 {
 
 /// Reads a listener from the kernel's structures into the scratch entry.
 #[inline(always)]
-pub(crate) fn read(sk: KernelPtr) -> Option<&'static mut Listener> {
-    let scratch = SCRATCH.get_ptr_mut(0)?;
+pub(crate) fn read(sk: KernelPtr, context: u32) -> Option<&'static mut Listener> {
+    let scratch = SCRATCH.get_ptr_mut(context)?;
     // SAFETY: a live map value of this CPU.
     let new = unsafe { &mut *scratch };
     *new = Listener::default();

@@ -72,7 +72,7 @@ fn describe(ask: &mut Ask, sk: *mut bpf_sock) {
         ask.status = asked::CONNECTION;
         return;
     }
-    let Some(listener) = listeners::read(sk) else {
+    let Some(listener) = listeners::read(sk, listeners::PROCESS) else {
         return;
     };
     emit::copy(listener, &mut ask.listener);

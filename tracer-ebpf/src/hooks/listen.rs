@@ -71,7 +71,7 @@ pub(crate) fn unhash<C: EbpfContext>(ctx: &C) {
     }
     // One that was there before sockpick and got no SYN since is met here for the first time.
     if let Some(stats) = stats()
-        && let Some(entry) = listeners::of(sk, stats)
+        && let Some(entry) = listeners::of(sk, listeners::PROCESS, stats)
         && entry.closed == 0
     {
         // Kept, not removed: a lookup on another CPU may still end with it. User

@@ -64,9 +64,12 @@ pub(crate) fn restarts_200(cx: &Context) -> Result<()> {
         let mine: Vec<_> = mine
             .filter(|event| during.contains(&event.ktime_ns))
             .collect();
-        // A SYN that met a listener in its last moment is dropped, and sent again: the last
-        // one counts.
-        let Some(event) = mine.last() else {
+        let accepted = attempt.identity().map(|who| who.inode);
+        // A SYN that met a listener in its last moment is dropped, and sent again; one that
+        // was answered too late is sent again as well: the one that led to the connection
+        // counts.
+        let led = mine.iter().rev().find(|event| event.inode() == accepted);
+        let Some(event) = led.or(mine.last()) else {
             problems.push(format!("{} has no event", attempt.client));
             continue;
         };
