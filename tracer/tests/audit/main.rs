@@ -263,7 +263,13 @@ struct Copy(PathBuf);
 impl Copy {
     fn new() -> Self {
         let path = std::env::temp_dir().join(format!("sockpick-audit-{}", std::process::id()));
-        std::fs::copy(env!("CARGO_BIN_EXE_sockpick"), &path).expect("a copy");
+        // By another process: a child that a test beside this one starts meanwhile would hold
+        // the file open for writing ("Text file busy").
+        let copied = Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_sockpick"))
+            .arg(&path)
+            .status();
+        assert!(copied.is_ok_and(|status| status.success()), "no copy");
         Self(path)
     }
 }
