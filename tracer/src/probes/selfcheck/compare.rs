@@ -20,11 +20,16 @@ pub(super) struct Seen {
 
 pub(super) fn all(cases: &[Case], seen: &Seen) -> Result<(), String> {
     for case in cases {
-        let mut events = seen
+        let mut events: Vec<&SynRecord> = seen
             .syns
             .iter()
-            .filter(|record| client(record) == case.client);
-        let Some(record) = events.next() else {
+            .filter(|record| client(record) == case.client)
+            .collect();
+        // A later connection, to another port, may have been given the same client port.
+        if events.len() > 1 {
+            events.retain(|record| destination(record) == case.destination);
+        }
+        let Some((record, more)) = events.split_first() else {
             let others: Vec<String> = seen.syns.iter().map(|r| client(r).to_string()).collect();
             return Err(format!(
                 "client: no event for the connection from {} ({}); events came for {}",
@@ -33,11 +38,12 @@ pub(super) fn all(cases: &[Case], seen: &Seen) -> Result<(), String> {
                 others.join(", ")
             ));
         };
-        let more = events.count();
-        if more > 0 {
+        if !more.is_empty() {
             return Err(format!(
-                "{more} events too many for the connection from {} ({}); suspect: tcp_skb_cb.seq",
-                case.client, case.name
+                "{} events too many for the connection from {} ({}); suspect: tcp_skb_cb.seq",
+                more.len(),
+                case.client,
+                case.name
             ));
         }
         one(case, record).map_err(|what| format!("{what} (connection: {})", case.name))?;
@@ -49,11 +55,11 @@ pub(super) fn all(cases: &[Case], seen: &Seen) -> Result<(), String> {
 }
 
 fn one(case: &Case, record: &SynRecord) -> Result<(), String> {
-    let destination = SocketAddr::new(
-        judge::packet_address(record.destination, record.family),
-        u16::from_be(record.destination_port_be),
-    );
-    same("destination (IP header)", &destination, &case.destination)?;
+    same(
+        "destination (IP header)",
+        &destination(record),
+        &case.destination,
+    )?;
     same("netns.inode (net.ns.inum)", &record.netns, &case.netns)?;
     same("ifindex (argument dif)", &record.ifindex, &LOOPBACK)?;
     same(
@@ -176,6 +182,13 @@ fn client(record: &SynRecord) -> SocketAddr {
     SocketAddr::new(
         judge::packet_address(record.client, record.family),
         u16::from_be(record.client_port_be),
+    )
+}
+
+fn destination(record: &SynRecord) -> SocketAddr {
+    SocketAddr::new(
+        judge::packet_address(record.destination, record.family),
+        u16::from_be(record.destination_port_be),
     )
 }
 
