@@ -169,6 +169,15 @@ fn announce(plan: &Plan, inventory: &listeners::Inventory, mechanism: Mechanism)
             "sockpick: {problem}; the listeners that are there are learned as SYNs reach them"
         );
     }
+    let vague = |listener: &&listeners::Listening| !listener.complete;
+    let vague = inventory.listeners.iter().filter(vague).count();
+    if vague > 0 {
+        eprintln!(
+            "sockpick: this kernel has no inet_diag, so the device and IPV6_V6ONLY of {vague} \
+             listeners that are there already are not known until a SYN reaches them; verdicts \
+             that depend on these may be missed"
+        );
+    }
     eprintln!(
         "sockpick: tracing by {mechanism}; {} listeners in {} namespaces now; Ctrl-C ends",
         inventory.listeners.len(),

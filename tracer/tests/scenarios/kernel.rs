@@ -38,11 +38,17 @@ pub(crate) fn need_module(name: &str) -> Result<()> {
         return Ok(());
     }
     let release = release()?;
-    let index = std::fs::read_to_string(format!("/lib/modules/{release}/modules.dep"));
-    if index.is_ok_and(|index| index.contains(&format!("/{name}.ko"))) {
+    if packaged(name)? {
         return loaded.map(drop);
     }
     Err(Skip(format!("no module {name} was packaged with {release}")).into())
+}
+
+/// Whether this kernel's modules, as far as the guest has them, include this one.
+pub(crate) fn packaged(name: &str) -> Result<bool> {
+    let release = release()?;
+    let index = std::fs::read_to_string(format!("/lib/modules/{release}/modules.dep"));
+    Ok(index.is_ok_and(|index| index.contains(&format!("/{name}.ko"))))
 }
 
 /// Whether the kernel's symbols show a module's name: true where it is compiled in and
