@@ -48,7 +48,10 @@ pub(super) fn judge(record: &Record) -> Judged {
             .requests()
             .any(|request| Some(u64::from(request.client_port)) == port)
     };
-    let strangers = record.events.len() - record.events.iter().filter(known).count();
+    // What sums a group up is about no request in particular.
+    let summing = |event: &&Value| event.get("health").is_some();
+    let about = record.events.iter().filter(|event| !summing(event));
+    let strangers = about.filter(|event| !known(event)).count();
     Judged { lines, strangers }
 }
 

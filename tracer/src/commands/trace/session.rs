@@ -11,6 +11,7 @@ use super::book::Book;
 use crate::{
     assess::Assessor,
     cli::TraceArgs,
+    decode::Record,
     enrich::Enricher,
     event::{Item, Stage},
     listeners,
@@ -52,12 +53,14 @@ impl<'a> Session<'a> {
             .then(|| programs.debug_log())
             .transpose()?;
         let mut book = Book::new(enricher, assessor, inventory, sink, args);
-        // The self-check's SYNs are not this session's; but listeners that came or went
-        // since the inventory are.
-        source.drain(|record| {
-            if let Ok(record) = record {
-                book.listener(&record);
-            }
+        // What the self-check did is not this session's; but listeners of others that came
+        // or went since the inventory are.
+        let own = std::process::id();
+        source.drain(|record| match record {
+            Ok(Record::Listen(record) | Record::Close(record))
+                if record.listener.listen_pid == own => {}
+            Ok(record) => book.listener(&record),
+            Err(_) => {}
         });
         let baseline = programs.stats()?;
         programs.record()?;

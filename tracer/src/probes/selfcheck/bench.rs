@@ -135,7 +135,7 @@ fn group(netns: u32, cases: &mut Vec<Case>) -> Result<()> {
         queue_len: 0,
         netns,
     });
-    Ok(())
+    taken(&members[1].0, 1)
 }
 
 fn ipv6_on_device(netns: u32, cases: &mut Vec<Case>) -> Result<()> {
@@ -167,13 +167,12 @@ fn ipv6_on_device(netns: u32, cases: &mut Vec<Case>) -> Result<()> {
             netns,
         });
     }
-    drop(socket);
-    Ok(())
+    taken(&socket, 2)
 }
 
 fn dual_stack(netns: u32, cases: &mut Vec<Case>) -> Result<()> {
     let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
-    let (_socket, expected) =
+    let (socket, expected) =
         match listener("dual-stack", address, |socket| socket.set_only_v6(false)) {
             Ok(listener) => listener,
             Err(error) if is_without_ipv6(&error) => return Ok(()),
@@ -191,7 +190,7 @@ fn dual_stack(netns: u32, cases: &mut Vec<Case>) -> Result<()> {
         queue_len: 0,
         netns,
     });
-    Ok(())
+    taken(&socket, 1)
 }
 
 fn refused(netns: u32, cases: &mut Vec<Case>) -> Result<()> {
@@ -272,6 +271,20 @@ fn accepted(members: &[(Socket, Expected)]) -> Result<usize> {
 fn queued(socket: &Socket) -> Result<()> {
     let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
     poll(&mut fds, PollTimeout::from(PATIENCE_MS)).context("cannot wait for the connection")?;
+    Ok(())
+}
+
+/// Accepts the connections, so that none dies with its listener: another sockpick would
+/// tell of it.
+fn taken(socket: &Socket, connections: usize) -> Result<()> {
+    for _ in 0..connections {
+        queued(socket)?;
+        socket.set_nonblocking(true)?;
+        // One that did not come in time was told of already.
+        if socket.accept().is_err() {
+            break;
+        }
+    }
     Ok(())
 }
 
