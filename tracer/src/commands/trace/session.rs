@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use aya_log::EbpfLogger;
-use sockpick_ebpf::abi::Stats;
+use sockpick_ebpf::abi::{ListenerRecord, Stats};
 
 use super::book::Book;
 use crate::{
@@ -120,6 +120,7 @@ impl<'a> Session<'a> {
         let seconds = self.started.elapsed().as_secs_f64();
         self.programs.detach();
         self.batch()?;
+        self.bury(self.book.closing.len())?;
         let stats = self.stats()?;
         // Nothing is under way any more: what was counted and has no event is lost.
         let missed = stats.syns.saturating_sub(stats.emitted + stats.lost_ring);
@@ -167,12 +168,14 @@ impl<'a> Session<'a> {
         let Some(newest) = self.book.closing.last().map(|record| record.ktime_ns) else {
             return Ok(());
         };
-        let due = self
-            .book
-            .closing
-            .iter()
-            .take_while(|record| record.ktime_ns + LINGER_NS <= newest)
-            .count();
+        let old = |record: &&ListenerRecord| record.ktime_ns + LINGER_NS <= newest;
+        let due = self.book.closing.iter().take_while(old).count();
+        self.bury(due)
+    }
+
+    /// Takes the last account of so many closed listeners. Where a new socket has the place
+    /// of one already, what its closing told is all there is.
+    fn bury(&mut self, due: usize) -> Result<()> {
         for record in self.book.closing.drain(..due).collect::<Vec<_>>() {
             let last = self
                 .programs
