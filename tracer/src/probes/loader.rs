@@ -143,6 +143,8 @@ impl Programs {
         });
         let log_level = if wishes.debug_programs { u8::MAX } else { 0 };
         let ebpf = EbpfLoader::new()
+            // There is nothing to relocate: offsets are in `CONFIG`. Reading it takes a while.
+            .btf(None)
             .override_global("CONFIG", &config, true)
             .override_global("AYA_LOG_LEVEL", &log_level, false)
             .map_max_entries(maps::EVENTS, wishes.buffer_bytes)

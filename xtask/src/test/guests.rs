@@ -20,6 +20,9 @@ use crate::rootfs::GuestFile;
 /// Guests at a time; each is emulated by one busy thread.
 const AT_ONCE: usize = 2;
 
+/// Lines shown of what a failed scenario said; the log has them all.
+const SHOWN: usize = 25;
+
 /// What came of one kernel.
 pub(super) struct Column {
     pub(super) kernel: String,
@@ -31,11 +34,15 @@ pub(super) struct Column {
     summary: String,
 }
 
-/// Runs every column, in the order of the matrix as far as two at a time allow.
-pub(super) fn run(args: &Args, files: &[GuestFile]) -> Result<Vec<Column>> {
+/// Runs every column, in the order of the matrix as far as two at a time allow, and the
+/// hour last if it is wanted: it comes last among the columns too.
+pub(super) fn run(args: &Args, files: &[GuestFile], with_hour: bool) -> Result<Vec<Column>> {
     let logs = artifacts::folder()?.join("logs");
     fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
-    let names = args.columns();
+    let mut names = args.columns();
+    if with_hour {
+        names.push(HOUR_COLUMN.to_owned());
+    }
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -58,26 +65,7 @@ pub(super) fn run(args: &Args, files: &[GuestFile]) -> Result<Vec<Column>> {
 /// The scenario that takes an hour of the guest's time, on one kernel.
 const HOUR: &str = "nginx_hour";
 const HOUR_KERNEL: &str = "6.12";
-
-/// An hour of nginx reloads. The guest counts instructions, so it skips the time in which
-/// nothing happens.
-pub(super) fn hour(args: &Args, files: &[GuestFile]) -> Result<Column> {
-    let guest = Guest {
-        files: files.to_owned(),
-        timeout: Duration::from_secs(args.timeout),
-        icount: true,
-        ..Guest::new(kernels::find(HOUR_KERNEL, false)?)
-    };
-    let command = [PROGRAM, "--backend", "fentry", HOUR].map(ToOwned::to_owned);
-    let mut transcript = Transcript::default();
-    let finished = guest.run(&command, |source, line| transcript.add(source, line));
-    let outcome = finished.map(|finished| (finished.exit_code, finished.took));
-    let name = format!("{HOUR_KERNEL}-hour");
-    let logs = artifacts::folder()?.join("logs");
-    let column = transcript.column(&name, &outcome, false, &logs);
-    print!("{}", column.summary);
-    Ok(column)
-}
+const HOUR_COLUMN: &str = "6.12-hour";
 
 fn run_column(name: &str, args: &Args, files: &[GuestFile], logs: &Path) -> Column {
     let mut transcript = Transcript::default();
@@ -137,14 +125,22 @@ fn run_guest(
     transcript: &mut Transcript,
 ) -> Result<(u8, Duration)> {
     let mut command = vec![PROGRAM.to_owned()];
-    for backend in &args.backends {
-        command.extend(["--backend".to_owned(), backend.clone()]);
+    let hour = name == HOUR_COLUMN;
+    if hour {
+        command.extend(["--backend", "fentry", HOUR].map(ToOwned::to_owned));
+    } else {
+        for backend in &args.backends {
+            command.extend(["--backend".to_owned(), backend.clone()]);
+        }
+        command.extend(args.filter.clone());
     }
-    command.extend(args.filter.clone());
+    let kernel = if hour { HOUR_KERNEL } else { name };
     let guest = Guest {
         files: files.to_owned(),
         timeout: Duration::from_secs(args.timeout),
-        ..Guest::new(kernels::find(name, false)?)
+        // Counting instructions, a guest skips the time in which nothing happens.
+        icount: hour,
+        ..Guest::new(kernels::find(kernel, false)?)
     };
     let finished = guest.run(&command, |source, line| transcript.add(source, line))?;
     Ok((finished.exit_code, finished.took))
@@ -156,6 +152,8 @@ struct Transcript {
     all: String,
     seen: Counts,
     failures: Vec<String>,
+    /// The last line was about a scenario that failed.
+    failing: bool,
     closing: Option<Counts>,
     report: Option<String>,
     alerts: Alerts,
@@ -169,6 +167,11 @@ impl Transcript {
             return;
         }
         let text = text.trim_end();
+        if let Some(more) = text.strip_prefix("    ") {
+            self.continue_failure(more);
+            return;
+        }
+        self.failing = text.starts_with("FAIL ");
         match text.split_once(' ') {
             Some(("PASS", _)) => self.seen.passed += 1,
             Some(("SKIP", _)) => self.seen.skipped += 1,
@@ -179,6 +182,17 @@ impl Transcript {
             Some(("REPORT", report)) => self.report = Some(report.to_owned()),
             Some(("ALERTS", _)) => self.alerts += Alerts::from_line(text).unwrap_or_default(),
             _ => self.closing = Counts::from_closing_line(text).or(self.closing),
+        }
+    }
+
+    /// A further line about the scenario that failed last.
+    fn continue_failure(&mut self, line: &str) {
+        if let Some(failure) = self.failures.last_mut()
+            && self.failing
+            && failure.lines().count() < SHOWN
+        {
+            failure.push_str("\n    ");
+            failure.push_str(line);
         }
     }
 
@@ -239,6 +253,20 @@ mod tests {
         assert_eq!(
             transcript(&lines).report.as_deref(),
             Some("{\"kernel\":\"x\"}")
+        );
+    }
+
+    #[test]
+    fn what_a_failed_scenario_said_is_kept() {
+        let lines = [
+            "FAIL fentry a: 1 difference\n",
+            "    port is 80, said 81\n",
+            "PASS fentry b\n",
+            "    an echo\n",
+        ];
+        assert_eq!(
+            transcript(&lines).failures,
+            ["FAIL fentry a: 1 difference\n    port is 80, said 81"]
         );
     }
 

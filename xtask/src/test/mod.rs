@@ -56,17 +56,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     if !args.host_only {
         let files = artifacts::collect(Build::All)?;
-        let columns = guests::run(args, &files)?;
+        let complete = args.is_complete();
+        let columns = guests::run(args, &files, complete && args.filter.is_none())?;
         for column in &columns {
             total += column.counts;
             alerts += column.alerts;
         }
-        if args.is_complete() && args.filter.is_none() {
-            let hour = guests::hour(args, &files)?;
-            total += hour.counts;
-            alerts += hour.alerts;
-        }
-        if args.is_complete() {
+        if complete {
             report::publish(&columns)?;
         }
     }

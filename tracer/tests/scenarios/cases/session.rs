@@ -25,40 +25,67 @@ type Key = (u64, std::net::SocketAddr, std::net::SocketAddr);
 type Passes = Box<dyn Fn(&Attempt) -> bool>;
 
 /// A filter and the attempts that pass it.
-fn cases(name: &str, netns: u64, alpha: u32) -> Vec<(Vec<String>, Passes)> {
-    fn case(words: &str, passes: impl Fn(&Attempt) -> bool + 'static) -> (Vec<String>, Passes) {
-        let words = words.split(' ').map(str::to_owned).collect();
-        (words, Box::new(passes))
-    }
-    let to = |a: &Attempt, ip: &str| a.destination.ip().to_string() == ip;
-    let by = |a: &Attempt, name: &str| a.identity().is_some_and(|who| who.name == name);
+type Case = (Vec<String>, Passes);
+
+fn case(words: &str, passes: impl Fn(&Attempt) -> bool + 'static) -> Case {
+    let words = words.split(' ').map(str::to_owned).collect();
+    (words, Box::new(passes))
+}
+
+fn to(a: &Attempt, ip: &str) -> bool {
+    a.destination.ip().to_string() == ip
+}
+
+fn by(a: &Attempt, name: &str) -> bool {
+    a.identity().is_some_and(|who| who.name == name)
+}
+
+/// One for each that the kernel applies.
+fn in_kernel(name: &str, netns: u64) -> Vec<Case> {
     vec![
-        case("--port 81", |a| a.destination.port() == 81),
         case("--port 81 --port 99", |a| {
             [81, 99].contains(&a.destination.port())
         }),
-        case("--dst 127.0.0.0/30", move |a| to(a, "127.0.0.1")),
-        case("--dst ::1 --dst 127.0.0.5", move |a| {
+        case("--dst ::1 --dst 127.0.0.5", |a| {
             to(a, "::1") || to(a, "127.0.0.5")
         }),
-        case("--src 127.0.0.9", |a| {
-            a.client.ip().to_string() == "127.0.0.9"
-        }),
         case(&format!("--netns {name}"), move |a| a.netns == netns),
-        case("--family ipv6", |a| a.client.is_ipv6()),
-        case("--listener 0.0.0.0:81", move |a| by(a, "beta")),
-        case(&format!("--pid {alpha}"), move |a| by(a, "alpha")),
-        case("--comm gamma", move |a| by(a, "gamma")),
-        case("--match wildcard", move |a| by(a, "beta")),
-        case("--match none", |a| a.identity().is_none()),
         case("--family ipv4 --port 80 --src 127.0.0.1/32", |a| {
             a.client.is_ipv4() && a.destination.port() == 80
         }),
     ]
 }
 
+/// Those that user space applies, and more ways of writing the kernel's: the same on every
+/// backend.
+fn on_any_backend(alpha: u32) -> Vec<Case> {
+    vec![
+        case("--port 81", |a| a.destination.port() == 81),
+        case("--dst 127.0.0.0/30", |a| to(a, "127.0.0.1")),
+        case("--src 127.0.0.9", |a| {
+            a.client.ip().to_string() == "127.0.0.9"
+        }),
+        case("--family ipv6", |a| a.client.is_ipv6()),
+        case("--listener 0.0.0.0:81", |a| by(a, "beta")),
+        case(&format!("--pid {alpha}"), |a| by(a, "alpha")),
+        case("--comm gamma", |a| by(a, "gamma")),
+        case("--match wildcard", |a| by(a, "beta")),
+        case("--match none", |a| a.identity().is_none()),
+    ]
+}
+
+/// What the kernel filters, as each backend's programs do it.
+pub(crate) fn kernel_filters(cx: &Context) -> Result<()> {
+    filters(cx, |name, netns, _| in_kernel(name, netns))
+}
+
+/// All other filters.
+pub(crate) fn other_filters(cx: &Context) -> Result<()> {
+    filters(cx, |_, _, alpha| on_any_backend(alpha))
+}
+
 /// Every filter, each in a session of its own, over the same connections.
-pub(crate) fn filters(cx: &Context) -> Result<()> {
+fn filters(cx: &Context, cases: impl Fn(&str, u64, u32) -> Vec<Case>) -> Result<()> {
     let name = format!("filters-{}", std::process::id());
     let named = Netns::named(&name)?;
     let delta = Server::start(Listen::new("delta", "127.0.0.1:80")?)?;
