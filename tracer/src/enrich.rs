@@ -56,12 +56,28 @@ struct Known {
     inode: u64,
     owners: Arc<[Owner]>,
     owners_at: u64,
+    /// Owners as of `replaced_ns`, when they were last looked up: a SYN may be older, and a
+    /// worker that took it may have ended since.
+    owners_before: Arc<[Owner]>,
+    replaced_ns: u64,
     /// No scan of /proc found anybody; `owners` is whoever called `listen()`.
     guessed: bool,
     /// [`Enricher::look_closely`] did.
     looked: bool,
     acceptor: Option<Process>,
     acceptor_comm: [u8; 16],
+}
+
+impl Known {
+    /// Who held the listener when a SYN came, as far as that was looked up.
+    fn owners_then(&self, ktime_ns: u64) -> Arc<[Owner]> {
+        let is_now = |owner: &Owner| self.owners.iter().any(|now| now.pid == owner.pid);
+        if ktime_ns > self.replaced_ns || self.owners_before.iter().all(is_now) {
+            return self.owners.clone();
+        }
+        let ended = self.owners_before.iter().filter(|owner| !is_now(owner));
+        self.owners.iter().chain(ended).cloned().collect()
+    }
 }
 
 impl Enricher {
@@ -239,7 +255,7 @@ impl Enricher {
     /// Kernel time now.
     #[must_use]
     pub fn now_ns(&self) -> u64 {
-        nanoseconds(nix::time::ClockId::CLOCK_MONOTONIC).unsigned_abs()
+        monotonic_ns()
     }
 
     /// A listener left the table; a lookup on another CPU may still end with it.
@@ -277,7 +293,7 @@ impl Enricher {
                 length: record.queue_len,
                 limit: record.queue_limit,
             },
-            owners: known.owners.clone(),
+            owners: known.owners_then(record.ktime_ns),
             accepted_by: known.acceptor.clone(),
         }
     }
@@ -299,6 +315,8 @@ impl Enricher {
             inode: raw.inode,
             owners: Arc::from([]),
             owners_at: 0,
+            owners_before: Arc::from([]),
+            replaced_ns: 0,
             guessed: true,
             looked: false,
             acceptor: None,
@@ -323,7 +341,8 @@ impl Enricher {
             };
             if !owners.is_empty() {
                 known.guessed = false;
-                known.owners = owners;
+                known.owners_before = std::mem::replace(&mut known.owners, owners);
+                known.replaced_ns = monotonic_ns();
             } else if known.owners.is_empty() {
                 known.owners = listen_caller(processes, raw);
             }
@@ -405,6 +424,10 @@ fn endpoint(address: [u8; 16], port_be: u16, family: u16) -> Endpoint {
         address: judge::packet_address(address, family),
         port: u16::from_be(port_be),
     }
+}
+
+fn monotonic_ns() -> u64 {
+    nanoseconds(nix::time::ClockId::CLOCK_MONOTONIC).unsigned_abs()
 }
 
 fn wall_offset() -> i64 {
