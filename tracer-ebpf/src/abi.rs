@@ -34,8 +34,11 @@ pub const ABSENT: u16 = u16::MAX;
 /// Bound of the listener map; past it a listener has no lasting id, which is counted.
 pub const MAX_LISTENERS: u32 = 8192;
 
+/// Room for the longest record in bytes, where a record is put together outside of a ring buffer.
+pub const MAX_RECORD: usize = 256;
+
 /// How many members of a reuseport group are searched for the chosen socket.
-pub const MAX_MEMBERS_SEARCHED: usize = 128;
+pub const MAX_MEMBERS_SEARCHED: usize = if cfg!(feature = "legacy") { 64 } else { 128 };
 
 /// Where a traced function's argument or result is found in a program's context.
 ///
@@ -405,6 +408,8 @@ pub struct Stats {
     pub lost_return: u64,
     /// SYNs without a listener.
     pub refused: u64,
+    /// Listener records written to the ring buffer.
+    pub listener_records: u64,
     /// Listener records that found the ring buffer full.
     pub lost_listener_records: u64,
     /// Listeners that found `LISTENERS` full.
@@ -425,6 +430,7 @@ const _: () = {
     assert!(size_of::<Listener>() == 120);
     assert!(size_of::<SynRecord>() == 232);
     assert!(size_of::<ListenerRecord>() == 152);
+    assert!(size_of::<SynRecord>() <= MAX_RECORD);
     assert!(size_of::<Config>().is_multiple_of(4));
     assert!(core::mem::offset_of!(SynRecord, listener) == 112);
     assert!(core::mem::offset_of!(ListenerRecord, listener) == 32);

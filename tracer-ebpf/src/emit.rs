@@ -1,10 +1,10 @@
-//! Writes records to the ring buffer and counts those that did not fit.
+//! Puts records together and counts those that did not fit.
 
 use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP},
+    EbpfContext,
     helpers::{bpf_get_smp_processor_id, generated::bpf_ktime_get_ns},
     macros::map,
-    maps::{PerCpuArray, RingBuf},
+    maps::PerCpuArray,
 };
 use sockpick_ebpf::abi::{
     ABSENT, Listener, ListenerRecord, MAX_MEMBERS_SEARCHED, Stats, SynRecord, group_prog, kind,
@@ -12,15 +12,12 @@ use sockpick_ebpf::abi::{
 };
 
 use crate::{
+    compat::repeat,
     fields::{KernelPtr, config, field, words},
     filter,
     inflight::Inflight,
-    listeners,
+    listeners, record,
 };
-
-/// The size is set when the object is loaded.
-#[map]
-static EVENTS: RingBuf = RingBuf::with_byte_size(4096, 0);
 
 /// The members of the group at hand: too large for the stack.
 #[map]
@@ -49,7 +46,13 @@ const NO_GROUP: Group = Group {
 
 /// Ends the lookup in the slot with the socket it got (null: none) and writes its event.
 #[inline(always)]
-pub(crate) fn finish(slot: &mut Inflight, stats: &mut Stats, sk: KernelPtr, steered_by: u8) {
+pub(crate) fn finish<C: EbpfContext>(
+    ctx: &C,
+    slot: &mut Inflight,
+    stats: &mut Stats,
+    sk: KernelPtr,
+    steered_by: u8,
+) {
     slot.done(sk);
     let mut group = NO_GROUP;
     let mut listener = None;
@@ -64,16 +67,16 @@ pub(crate) fn finish(slot: &mut Inflight, stats: &mut Stats, sk: KernelPtr, stee
     // that may have steered the packet.
     let steered_by = steering(slot, steered_by);
     slot.forget_facts();
-    let Some(mut entry) = EVENTS.reserve::<SynRecord>(0) else {
+    let written = record::write(
+        ctx,
+        #[inline(always)]
+        |record| fill(record, slot, sk, steered_by, group, listener),
+    );
+    if written {
+        stats.emitted += 1;
+    } else {
         stats.lost_ring += 1;
-        return;
-    };
-    let record = entry.as_mut_ptr();
-    // SAFETY: `record` points to reserved space of exactly this type, which this
-    // program alone owns until it submits it.
-    unsafe { fill(&mut *record, slot, sk, steered_by, group, listener) };
-    entry.submit(wake_flags());
-    stats.emitted += 1;
+    }
 }
 
 /// Counts the SYN for its listener, in the kernel, whatever becomes of the record.
@@ -125,7 +128,7 @@ fn steering(slot: &Inflight, steered_by: u8) -> u8 {
 
 #[inline(always)]
 fn group_of(slot: &Inflight, sk: KernelPtr, listener: Option<&mut Listener>) -> Group {
-    let reuse = sk.follow(config!(off.sk_reuseport_cb));
+    let reuse = sk.follow_if_there(config!(off.sk_reuseport_cb));
     if reuse.is_null() {
         return NO_GROUP;
     }
@@ -175,10 +178,10 @@ pub(crate) fn member(reuse: KernelPtr, sk: KernelPtr, size: u16, hint: u16) -> u
     // follows every path through a loop, which would take it minutes.
     let mut before = 1;
     let mut index = 0;
-    for member in members.iter() {
-        before &= is_nonzero(member ^ sk.0);
+    repeat!(place in members => {
+        before &= is_nonzero(members[place] ^ sk.0);
         index += before;
-    }
+    });
     if index < u64::from(size) && index < MAX_MEMBERS_SEARCHED as u64 {
         index as u16
     } else {
@@ -235,21 +238,18 @@ fn fill(
     record.steer = steered_by;
     record.group_prog = group.prog;
     record.reserved = 0;
+    record.has_listener = u32::from(listener.is_some());
+    // Also without a listener: reads of a null pointer give zeros.
+    record.bound_dev_if = field!(sk, sk_bound_dev_if => u32);
+    record.queue_len = sk.read_if_there(config!(off.sk_ack_backlog));
+    record.queue_limit = sk.read_if_there(config!(off.sk_max_ack_backlog));
     if let Some(listener) = listener {
-        record.has_listener = 1;
-        record.bound_dev_if = field!(sk, sk_bound_dev_if => u32);
-        record.queue_len = field!(sk, sk_ack_backlog => u32);
-        record.queue_limit = field!(sk, sk_max_ack_backlog => u32);
         if listener.cookie == 0 && config!(off.sk_cookie) != ABSENT {
             listener.cookie = field!(sk, sk_cookie => u64);
         }
         copy(listener, &mut record.listener);
     } else {
-        record.has_listener = 0;
-        record.bound_dev_if = 0;
-        record.queue_len = 0;
-        record.queue_limit = 0;
-        record.listener = Listener::default();
+        clear(&mut record.listener);
     }
 }
 
@@ -259,6 +259,19 @@ fn fill(
 pub(crate) fn copy(from: &Listener, to: &mut Listener) {
     // SAFETY: both are live and aligned; map value and reserved space do not overlap.
     unsafe { core::ptr::copy_nonoverlapping(from, to, 1) };
+}
+
+/// Fills with zeros word by word: an assignment becomes a call of `memset`.
+#[inline(always)]
+pub(crate) fn clear(listener: &mut Listener) {
+    const WORDS: usize = size_of::<Listener>() / 8;
+    const { assert!(size_of::<Listener>() == WORDS * 8 && align_of::<Listener>() == 8) };
+    // SAFETY: same size and alignment, and zeros are a valid value of every field.
+    let words = unsafe { &mut *core::ptr::from_mut(listener).cast::<[u64; WORDS]>() };
+    for word in words {
+        // SAFETY: an aligned u64; volatile so that the stores are not made one again.
+        unsafe { core::ptr::write_volatile(word, 0) };
+    }
 }
 
 #[inline(always)]
@@ -286,31 +299,29 @@ pub(crate) fn cpu() -> u32 {
 
 /// Writes that a listener appeared or went.
 #[inline(always)]
-pub(crate) fn listener_record(what: u32, sk: KernelPtr, listener: &Listener, stats: &mut Stats) {
-    let Some(mut entry) = EVENTS.reserve::<ListenerRecord>(0) else {
-        stats.lost_listener_records += 1;
-        return;
-    };
-    let record = entry.as_mut_ptr();
-    // SAFETY: as in `finish`.
-    let record = unsafe { &mut *record };
-    record.kind = what;
-    record.cpu = cpu();
-    record.ktime_ns = now();
-    record.sock = sk.0;
-    record.queue_len = field!(sk, sk_ack_backlog => u32);
-    record.reserved = 0;
-    copy(listener, &mut record.listener);
-    entry.submit(wake_flags());
-}
-
-/// The kernel wakes the reader on the first record after it caught up; past that
-/// the reader sleeps out its flush interval, unless the buffer fills up.
-#[inline(always)]
-fn wake_flags() -> u64 {
-    if EVENTS.query(BPF_RB_AVAIL_DATA.into()) >= u64::from(config!(wake_bytes)) {
-        BPF_RB_FORCE_WAKEUP.into()
+pub(crate) fn listener_record<C: EbpfContext>(
+    ctx: &C,
+    what: u32,
+    sk: KernelPtr,
+    listener: &Listener,
+    stats: &mut Stats,
+) {
+    let written = record::write(
+        ctx,
+        #[inline(always)]
+        |record: &mut ListenerRecord| {
+            record.kind = what;
+            record.cpu = cpu();
+            record.ktime_ns = now();
+            record.sock = sk.0;
+            record.queue_len = sk.read_if_there(config!(off.sk_ack_backlog));
+            record.reserved = 0;
+            copy(listener, &mut record.listener);
+        },
+    );
+    if written {
+        stats.listener_records += 1;
     } else {
-        0
+        stats.lost_listener_records += 1;
     }
 }

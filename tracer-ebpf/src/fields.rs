@@ -3,24 +3,21 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::{EbpfContext, helpers::generated::bpf_probe_read_kernel};
-use sockpick_ebpf::abi::{ABSENT, ArgLoc, Config};
+use aya_ebpf::{EbpfContext, helpers::generated::bpf_get_current_comm};
+#[cfg(feature = "legacy")]
+use aya_ebpf::helpers::generated::bpf_probe_read as probe_read;
+#[cfg(not(feature = "legacy"))]
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel as probe_read;
+use sockpick_ebpf::abi::{ABSENT, ArgLoc};
 
-/// Patched by user space before the object is loaded. Never read directly, but
-/// through [`config!`], so that the compiler cannot fold the zeros in.
-#[unsafe(no_mangle)]
-// SAFETY: `Config` holds integers only, for which zero is a valid value.
-pub(crate) static CONFIG: Config = unsafe { MaybeUninit::zeroed().assume_init() };
+#[cfg(feature = "legacy")]
+#[path = "config/map.rs"]
+pub(crate) mod place;
+#[cfg(not(feature = "legacy"))]
+#[path = "config/global.rs"]
+pub(crate) mod place;
 
-/// Reads one field of [`CONFIG`].
-macro_rules! config {
-    ($($field:ident).+) => {
-        // SAFETY: a valid, aligned, read-only static; volatile because the loader
-        // writes it after compilation.
-        unsafe { core::ptr::read_volatile(&raw const $crate::fields::CONFIG.$($field).+) }
-    };
-}
-pub(crate) use config;
+pub(crate) use place::config;
 
 /// Reads a field of a kernel structure: `field!(pointer, offset name => type)`.
 macro_rules! field {
@@ -31,7 +28,8 @@ macro_rules! field {
 pub(crate) use field;
 
 /// An address in kernel memory. It may be anything: reads go through
-/// `bpf_probe_read_kernel`, which checks it and fills in zeros on a fault.
+/// `bpf_probe_read_kernel` (5.5; `bpf_probe_read` before), which checks it and fills in zeros
+/// on a fault.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KernelPtr(pub(crate) u64);
 
@@ -65,6 +63,12 @@ impl KernelPtr {
         self.read(offset)
     }
 
+    /// The value of a pointer field, or null where the kernel has no such field.
+    #[inline(always)]
+    pub(crate) fn follow_if_there(self, offset: u16) -> Self {
+        Self(self.read_if_there::<u64>(offset))
+    }
+
     /// The value at the address itself; zeros if it cannot be read.
     #[inline(always)]
     pub(crate) fn load<T: Copy>(self) -> T {
@@ -82,7 +86,7 @@ impl KernelPtr {
         // the source is checked by the helper. On a fault it writes zeros, valid
         // for the plain integer types used here.
         unsafe {
-            bpf_probe_read_kernel(
+            probe_read(
                 core::ptr::from_mut(out).cast(),
                 size_of::<T>() as u32,
                 self.0 as *const _,
@@ -104,6 +108,23 @@ pub(crate) fn words(address: &mut [u8; 16]) -> &mut [u64; 2] {
     // SAFETY: same size, any value is valid, and the fields that this is used for are
     // aligned, which `abi.rs` and `inflight.rs` assert and the verifier checks.
     unsafe { &mut *core::ptr::from_mut(address).cast() }
+}
+
+/// Name of the current thread.
+///
+/// Not by aya's function, whose array of bytes is cleared by a call of `memset`.
+#[inline(always)]
+pub(crate) fn current_comm() -> Option<[u8; 16]> {
+    let mut comm = MaybeUninit::<[u64; 2]>::uninit();
+    // SAFETY: 16 writable bytes; the helper fills them all, with zeros if it fails.
+    let failed = unsafe { bpf_get_current_comm(comm.as_mut_ptr().cast(), 16) } != 0;
+    // SAFETY: filled by the helper.
+    let [first, second] = unsafe { comm.assume_init() };
+    if failed {
+        return None;
+    }
+    // SAFETY: same size; any bytes are valid.
+    Some(unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>([first, second]) })
 }
 
 /// `::ffff:a.b.c.d` as [`words`], on this little-endian target.
@@ -133,6 +154,6 @@ fn context_word<C: EbpfContext>(ctx: &C, offset: u16) -> u64 {
     // bound the verifier wants to see); the helper checks the read itself.
     let source = unsafe { ctx.as_ptr().cast::<u8>().add(usize::from(offset & 0x1ff)) };
     // SAFETY: `value` is eight writable bytes.
-    unsafe { bpf_probe_read_kernel((&raw mut value).cast(), 8, source.cast()) };
+    unsafe { probe_read((&raw mut value).cast(), 8, source.cast()) };
     value
 }

@@ -8,7 +8,7 @@ use aya_ebpf::{
 use sockpick_ebpf::abi::{ABSENT, Listener, MAX_LISTENERS, Stats};
 
 use crate::{
-    emit::{cpu, now},
+    emit::{self, cpu, now},
     fields::{KernelPtr, config, field, mapped, words},
 };
 
@@ -85,7 +85,7 @@ pub(crate) fn inode(sk: KernelPtr) -> u64 {
     if config!(off.sk_ino) != ABSENT {
         return field!(sk, sk_ino => u64);
     }
-    let socket = sk.follow(config!(off.sk_socket));
+    let socket = sk.follow_if_there(config!(off.sk_socket));
     if socket.is_null() {
         return 0;
     }
@@ -98,17 +98,17 @@ pub(crate) fn read(sk: KernelPtr, context: u32) -> Option<&'static mut Listener>
     let scratch = SCRATCH.get_ptr_mut(context)?;
     // SAFETY: a live map value of this CPU.
     let new = unsafe { &mut *scratch };
-    *new = Listener::default();
+    emit::clear(new);
     new.stamp = (now() & !0xff) | u64::from(cpu() & 0xff);
     let net = sk.follow(config!(off.sk_net));
     new.netns = field!(net, net_inum => u32);
     new.netns_cookie = net.read_if_there(config!(off.net_cookie));
     new.inode = inode(sk);
-    new.uid = field!(sk, sk_uid => u32);
+    new.uid = sk.read_if_there(config!(off.sk_uid));
     new.port = field!(sk, sk_num => u16);
     new.family = field!(sk, sk_family => u16);
     new.bound_dev_if = field!(sk, sk_bound_dev_if => u32);
-    new.incoming_cpu = field!(sk, sk_incoming_cpu => i32);
+    new.incoming_cpu = sk.read_if_there(config!(off.sk_incoming_cpu));
     if new.family == AF_INET {
         *words(&mut new.addr) = mapped(field!(sk, sk_rcv_saddr => [u8; 4]));
     } else {

@@ -22,27 +22,33 @@
     reason = "the signature that the macros of aya want"
 )]
 
+mod compat;
 mod emit;
 mod fields;
 mod filter;
 mod hooks;
 mod inflight;
 mod listeners;
+#[cfg(not(feature = "legacy"))]
+mod modern;
+mod record;
 
 use aya_ebpf::{
-    macros::{classifier, fentry, fexit, kprobe, kretprobe},
-    programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext, TcContext},
+    macros::{kprobe, kretprobe},
+    programs::{ProbeContext, RetProbeContext},
 };
 use hooks::{
-    accept, ask, listen,
+    accept, listen,
     lookup::{self, V4, V6},
     request, reuseport, steer,
 };
 
 /// Declares program entries: `mechanism name(context type) => body;`.
+#[macro_export]
 macro_rules! programs {
     ($($mechanism:ident $name:ident($context:ty) => $body:expr;)*) => {$(
         #[$mechanism]
+        #[inline(always)]
         pub fn $name(ctx: $context) -> u32 {
             let body: fn(&$context) = $body;
             body(&ctx);
@@ -53,8 +59,6 @@ macro_rules! programs {
 
 programs! {
     // __inet_lookup_listener, inet6_lookup_listener
-    fexit lookup4_x(FExitContext) => lookup::whole::<V4, _>;
-    fexit lookup6_x(FExitContext) => lookup::whole::<V6, _>;
     kprobe lookup4_k(ProbeContext) => lookup::entry::<V4, _>;
     kprobe lookup6_k(ProbeContext) => lookup::entry::<V6, _>;
     kretprobe lookup4_r(RetProbeContext) => lookup::exit::<V4, _>;
@@ -63,34 +67,20 @@ programs! {
     kprobe walk4_k(ProbeContext) => lookup::walked;
     kprobe walk6_k(ProbeContext) => lookup::walked;
     // inet_lookup_run_sk_lookup, inet6_lookup_run_sk_lookup
-    fexit steer4_x(FExitContext) => steer::exit::<V4, _>;
-    fexit steer6_x(FExitContext) => steer::exit::<V6, _>;
     kretprobe steer4_r(RetProbeContext) => steer::exit_in_lookup::<V4, _>;
     kretprobe steer6_r(RetProbeContext) => steer::exit_in_lookup::<V6, _>;
     // bpf_run_sk_reuseport
-    fexit group_prog_x(FExitContext) => reuseport::exit;
     kretprobe group_prog_r(RetProbeContext) => reuseport::exit_in_lookup;
     // tcp_conn_request
-    fentry request_e(FEntryContext) => request::entry;
     kprobe request_k(ProbeContext) => request::entry;
     // inet_csk_listen_start
-    fexit listen_x(FExitContext) => listen::started;
     kprobe listen_k(ProbeContext) => listen::start_entry;
     kretprobe listen_r(RetProbeContext) => listen::start_exit;
     // inet_unhash
-    fentry unhash_e(FEntryContext) => listen::unhash;
     kprobe unhash_k(ProbeContext) => listen::unhash;
     // inet_csk_accept
-    fexit accept_x(FExitContext) => accept::accepted;
     kprobe accept_k(ProbeContext) => accept::entry;
     kretprobe accept_r(RetProbeContext) => accept::exit;
-}
-
-/// Never attached: run by user space, on no packet of anybody's.
-#[classifier]
-pub fn ask_lookup(ctx: TcContext) -> i32 {
-    ask::ask(&ctx);
-    0
 }
 
 /// The kernel offers its tracing helpers to GPL-compatible programs only.

@@ -1,12 +1,9 @@
 //! `inet_csk_accept`: who takes connections from a listener, in process context.
 
-use aya_ebpf::{
-    EbpfContext,
-    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid},
-};
+use aya_ebpf::{EbpfContext, helpers::bpf_get_current_pid_tgid};
 
 use crate::{
-    fields::{KernelPtr, arg, config},
+    fields::{KernelPtr, arg, config, current_comm},
     hooks::calls,
     listeners,
 };
@@ -42,7 +39,7 @@ fn note(sk: KernelPtr, connection: u64) {
     let process = (bpf_get_current_pid_tgid() >> 32) as u32;
     if let Some(listener) = listeners::known(sk)
         && listener.accept_pid != process
-        && let Ok(comm) = bpf_get_current_comm()
+        && let Some(comm) = current_comm()
     {
         listener.accept_comm = comm;
         listener.accept_pid = process;

@@ -1,15 +1,12 @@
 //! Listeners come (`inet_csk_listen_start`) and go (`inet_unhash`).
 
-use aya_ebpf::{
-    EbpfContext,
-    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid},
-};
-use aya_log_ebpf::debug;
+use aya_ebpf::{EbpfContext, helpers::bpf_get_current_pid_tgid};
 use sockpick_ebpf::abi::kind;
 
 use crate::{
+    compat::debug,
     emit,
-    fields::{KernelPtr, arg, config, field},
+    fields::{KernelPtr, arg, config, current_comm, field},
     hooks::calls,
     inflight::stats,
     listeners::{self, TCP_LISTEN},
@@ -54,11 +51,11 @@ fn note<C: EbpfContext>(ctx: &C, sk: KernelPtr, result: u64) {
     };
     let Some(entry) = entry else { return };
     entry.listen_pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    if let Ok(comm) = bpf_get_current_comm() {
+    if let Some(comm) = current_comm() {
         entry.listen_comm = comm;
     }
     debug!(ctx, "listener on port {} opened", entry.port);
-    emit::listener_record(kind::LISTEN, sk, entry, stats);
+    emit::listener_record(ctx, kind::LISTEN, sk, entry, stats);
 }
 
 /// Entry of `inet_unhash`, which every TCP socket passes on its way out. The state
@@ -77,6 +74,6 @@ pub(crate) fn unhash<C: EbpfContext>(ctx: &C) {
         // Kept, not removed: a lookup on another CPU may still end with it. User
         // space removes it some time after this record.
         entry.closed = 1;
-        emit::listener_record(kind::CLOSE, sk, entry, stats);
+        emit::listener_record(ctx, kind::CLOSE, sk, entry, stats);
     }
 }

@@ -1,10 +1,10 @@
 //! The listener lookup: which packet it is for, and which socket it ended with.
 
 use aya_ebpf::EbpfContext;
-use aya_log_ebpf::debug;
 use sockpick_ebpf::abi::{Stats, steer};
 
 use crate::{
+    compat::debug,
     emit,
     fields::{KernelPtr, arg, config, field, mapped, words},
     filter,
@@ -99,7 +99,7 @@ fn end<C: EbpfContext>(ctx: &C, slot: &mut Inflight, stats: &mut Stats, ret: u64
         slot.nf_sk = sk.0;
         slot.forget_facts();
     } else if slot.state == state::RECEIVE {
-        emit::finish(slot, stats, sk, steer::LOOKUP);
+        emit::finish(ctx, slot, stats, sk, steer::LOOKUP);
         debug!(
             ctx,
             "SYN for port {}: found={}",

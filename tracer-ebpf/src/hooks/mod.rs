@@ -3,6 +3,7 @@
 //! pair sees them one after the other.
 
 pub(crate) mod accept;
+#[cfg(not(feature = "legacy"))]
 pub(crate) mod ask;
 pub(crate) mod calls;
 pub(crate) mod listen;

@@ -2,10 +2,10 @@
 //! always that is the one its lookup ended with; otherwise something steered it.
 
 use aya_ebpf::EbpfContext;
-use aya_log_ebpf::debug;
 use sockpick_ebpf::abi::{Stats, steer};
 
 use crate::{
+    compat::debug,
     emit,
     fields::{KernelPtr, arg, config, field},
     hooks::lookup::{self, V4, V6},
@@ -34,7 +34,7 @@ pub(crate) fn entry<C: EbpfContext>(ctx: &C) {
         by = steered(slot, stats, sk, skb);
     }
     if slot.state == state::RECEIVE {
-        emit::finish(slot, stats, sk, by);
+        emit::finish(ctx, slot, stats, sk, by);
         slot.done_skb = 0;
         debug!(
             ctx,

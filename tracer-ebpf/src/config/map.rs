@@ -1,0 +1,41 @@
+//! The configuration in an array map, for kernels without globals (before 5.2). The kernel
+//! inlines the look-up of an array (81ed18ab3098, 4.12), so a field costs few instructions.
+
+use aya_ebpf::{macros::map, maps::Array};
+use sockpick_ebpf::abi::Config;
+
+/// Filled by user space before anything is attached.
+#[map]
+static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
+
+/// The configuration.
+#[inline(always)]
+pub(crate) fn get() -> &'static Config {
+    match CONFIG.get(0) {
+        Some(config) => config,
+        None => end(),
+    }
+}
+
+/// Ends the program at once. An array has all its entries, which the verifier does not know:
+/// a branch that went on would have it follow every path twice.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+fn end() -> ! {
+    // SAFETY: leaves the program with its result in place; everything is inlined, so there
+    // is no caller to return to.
+    unsafe { core::arch::asm!("r0 = 0", "exit", options(noreturn)) }
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn end() -> ! {
+    unreachable!("the programs run in the kernel only")
+}
+
+/// Reads one field of the configuration.
+macro_rules! config {
+    ($($field:ident).+) => {
+        $crate::fields::place::get().$($field).+
+    };
+}
+pub(crate) use config;

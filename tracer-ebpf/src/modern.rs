@@ -1,0 +1,34 @@
+//! Entries that kernels before 5.5 do not know.
+
+use aya_ebpf::{
+    macros::{classifier, fentry, fexit},
+    programs::{FEntryContext, FExitContext, TcContext},
+};
+
+use crate::{
+    hooks::{
+        accept, ask, listen,
+        lookup::{self, V4, V6},
+        request, reuseport, steer,
+    },
+    programs,
+};
+
+programs! {
+    fexit lookup4_x(FExitContext) => lookup::whole::<V4, _>;
+    fexit lookup6_x(FExitContext) => lookup::whole::<V6, _>;
+    fexit steer4_x(FExitContext) => steer::exit::<V4, _>;
+    fexit steer6_x(FExitContext) => steer::exit::<V6, _>;
+    fexit group_prog_x(FExitContext) => reuseport::exit;
+    fentry request_e(FEntryContext) => request::entry;
+    fexit listen_x(FExitContext) => listen::started;
+    fentry unhash_e(FEntryContext) => listen::unhash;
+    fexit accept_x(FExitContext) => accept::accepted;
+}
+
+/// Never attached: run by user space, on no packet of anybody's.
+#[classifier]
+pub fn ask_lookup(ctx: TcContext) -> i32 {
+    ask::ask(&ctx);
+    0
+}
