@@ -2,7 +2,7 @@
 //! compiler, linked into rustup by `cargo xtask setup`, or a rustup nightly with
 //! `rust-src`.
 
-use std::{env, process::Command};
+use std::{env, fs, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 use aya_build::{Package, Toolchain};
@@ -24,6 +24,7 @@ fn main() -> Result<()> {
         // SAFETY: this build script has one thread.
         unsafe { env::set_var("RUSTC_BOOTSTRAP", UNSTABLE) };
     }
+    build_legacy(&toolchain)?;
     let package = Package {
         name: "sockpick-ebpf",
         root_dir: EBPF_DIR,
@@ -31,6 +32,49 @@ fn main() -> Result<()> {
     };
     aya_build::build_ebpf([package], Toolchain::Custom(&toolchain))
         .context("the eBPF programs did not build; `cargo xtask setup` checks the toolchain")
+}
+
+/// The programs for kernels from 4.14: of the same sources, with the first instruction set,
+/// which `aya_build` cannot be told.
+fn build_legacy(toolchain: &str) -> Result<()> {
+    let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is not set")?);
+    let target = out.join("legacy");
+    let machine = env::var("CARGO_CFG_TARGET_ARCH").context("no target architecture")?;
+    let flags = [
+        format!("--cfg=bpf_target_arch=\"{machine}\""),
+        "-Ctarget-cpu=v1".to_owned(),
+        "-Cdebuginfo=0".to_owned(),
+    ];
+    let mut command = if succeeds("rustup", &["run", toolchain, "cargo", "--version"]) {
+        let mut command = Command::new("rustup");
+        command.args(["run", toolchain, "cargo"]);
+        command
+    } else {
+        Command::new("cargo")
+    };
+    command.args(["build", "--package", "sockpick-ebpf", "--bins", "--release"]);
+    command.args(["--target", "bpfel-unknown-none", "--features", "legacy"]);
+    if toolchain == "nightly" {
+        command.args(["-Z", "build-std=core"]);
+    }
+    command
+        .arg("--target-dir")
+        .arg(&target)
+        .current_dir(EBPF_DIR)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+        .env_remove("RUSTC")
+        .env_remove("RUSTC_WORKSPACE_WRAPPER");
+    let output = command.output().context("cannot start cargo")?;
+    if !output.status.success() {
+        bail!(
+            "the eBPF programs for old kernels did not build:\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let built = target.join("bpfel-unknown-none/release/sockpick-ebpf");
+    let place = out.join("sockpick-ebpf-legacy");
+    fs::copy(&built, &place).with_context(|| format!("cannot copy {}", built.display()))?;
+    Ok(())
 }
 
 fn toolchain() -> Result<String> {

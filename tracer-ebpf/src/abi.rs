@@ -3,13 +3,17 @@
 //! sides cannot drift apart unnoticed.
 
 mod ask;
+mod peek;
 
 pub use ask::{Ask, asked};
+pub use peek::{PEEK_BYTES, Peek};
 
 /// Names of the maps, as user space asks for them.
 pub mod maps {
     /// Ring buffer of [`super::SynRecord`] and [`super::ListenerRecord`].
     pub const EVENTS: &str = "EVENTS";
+    /// [`super::Config`], one entry, where it is no global.
+    pub const CONFIG: &str = "CONFIG";
     /// Hash of [`super::Listener`] by address of the kernel's `struct sock`.
     pub const LISTENERS: &str = "LISTENERS";
     /// Per-CPU [`super::Stats`], one entry.
@@ -24,6 +28,8 @@ pub mod maps {
     pub const FILTER_SRC: &str = "FILTER_SRC";
     /// Namespace inode numbers that pass the filter.
     pub const FILTER_NETNS: &str = "FILTER_NETNS";
+    /// [`super::Peek`], one entry.
+    pub const PEEK: &str = "PEEK";
     /// [`super::Ask`], one entry.
     pub const ASK: &str = "ASK";
 }

@@ -147,7 +147,8 @@ fn group_of(slot: &Inflight, sk: KernelPtr, listener: Option<&mut Listener>) -> 
     }
     let prog = reuse.follow(config!(off.reuse_prog));
     if !prog.is_null() {
-        group.prog_id = field!(prog.follow(config!(off.prog_aux)), aux_id => u32);
+        let aux = prog.follow_if_there(config!(off.prog_aux));
+        group.prog_id = aux.read_if_there(config!(off.aux_id));
         group.prog = if field!(prog, prog_type => u32) == PROG_TYPE_CLASSIC {
             group_prog::CLASSIC
         } else if slot.facts_skb == slot.skb && slot.group_prog != 0 {

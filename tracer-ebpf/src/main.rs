@@ -83,6 +83,11 @@ programs! {
     kretprobe accept_r(RetProbeContext) => accept::exit;
 }
 
+#[cfg(feature = "legacy")]
+programs! {
+    kprobe peek_k(ProbeContext) => hooks::peek::entry;
+}
+
 /// The kernel offers its tracing helpers to GPL-compatible programs only.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]

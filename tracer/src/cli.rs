@@ -11,7 +11,7 @@ use crate::{
     event::{Match, Verdict},
     judge::expectations::Address,
     namespaces,
-    probes::plan::Mechanism,
+    probes::plan::Choice,
 };
 
 mod survey;
@@ -149,7 +149,7 @@ pub struct UserFilterArgs {
 pub struct ProbeArgs {
     /// Use only this mechanism, instead of the best for each hook
     #[arg(long, value_enum)]
-    pub backend: Option<Mechanism>,
+    pub backend: Option<Choice>,
     /// Take the kernel's structures from this BTF file
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
@@ -175,7 +175,7 @@ pub struct DoctorArgs {
     pub btf: Option<PathBuf>,
     /// Look at one mechanism only, instead of the best for each hook
     #[arg(long, value_enum)]
-    pub backend: Option<Mechanism>,
+    pub backend: Option<Choice>,
 }
 
 /// Form of the output.

@@ -23,6 +23,16 @@ pub enum Malformed {
     Kind(u32),
 }
 
+/// Bytes of a record of this kind.
+#[must_use]
+pub fn length(kind: u32) -> Option<usize> {
+    match kind {
+        kind::SYN => Some(size_of::<SynRecord>()),
+        kind::LISTEN | kind::CLOSE => Some(size_of::<ListenerRecord>()),
+        _ => None,
+    }
+}
+
 /// Reads one record.
 ///
 /// # Errors

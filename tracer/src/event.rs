@@ -376,6 +376,18 @@ pub enum Backend {
     Fentry,
     /// kprobes and kretprobes.
     Kprobe,
+    /// kprobes and kretprobes, with programs for kernels from 4.14.
+    Legacy,
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fentry => "fentry",
+            Self::Kprobe => "kprobe",
+            Self::Legacy => "kprobe, with the programs for old kernels",
+        })
+    }
 }
 
 /// Says that events were lost: an event of its own.

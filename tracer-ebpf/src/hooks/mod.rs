@@ -8,6 +8,8 @@ pub(crate) mod ask;
 pub(crate) mod calls;
 pub(crate) mod listen;
 pub(crate) mod lookup;
+#[cfg(feature = "legacy")]
+pub(crate) mod peek;
 pub(crate) mod request;
 pub(crate) mod reuseport;
 pub(crate) mod steer;

@@ -2,7 +2,7 @@
 //! always that is the one its lookup ended with; otherwise something steered it.
 
 use aya_ebpf::EbpfContext;
-use sockpick_ebpf::abi::{Stats, steer};
+use sockpick_ebpf::abi::{ABSENT, Stats, steer};
 
 use crate::{
     compat::debug,
@@ -24,7 +24,8 @@ pub(crate) fn entry<C: EbpfContext>(ctx: &C) {
         slot.done_skb = 0;
         // The sequence number tells the packet from an earlier one that was dropped
         // after its lookup and whose memory this one got.
-        if field!(skb, skb_cb_seq => u32) == slot.done_seq {
+        let seq = config!(off.skb_cb_seq);
+        if seq == ABSENT || skb.read::<u32>(seq) == slot.done_seq {
             return;
         }
     }
@@ -58,7 +59,7 @@ fn steered(slot: &mut Inflight, stats: &mut Stats, sk: KernelPtr, skb: KernelPtr
     let head = skb.follow(config!(off.skb_head));
     let network = u64::from(field!(skb, skb_network_header => u16));
     let version = head.at(network).load::<u8>() >> 4;
-    slot.ifindex = field!(skb, skb_iif => u32);
+    slot.ifindex = skb.read_if_there(config!(off.skb_iif));
     slot.sdif = 0;
     let net = sk.follow(config!(off.sk_net));
     lookup::begin(slot, stats, skb, net, if version == 4 { V4 } else { V6 });

@@ -13,7 +13,7 @@ use crate::{
     probes::{
         loader::{Kernel, Programs, Wishes},
         maps::Filters,
-        plan::{Decision, HOOKS, Hook, Mechanism, Plan, plan},
+        plan::{Choice, Decision, HOOKS, Hook, Mechanism, Plan, plan},
         selfcheck,
     },
 };
@@ -24,7 +24,7 @@ struct Report {
     kernel: String,
     findings: Vec<Finding>,
     /// Mechanisms by which the lookups can be hooked here, the best first.
-    backends: Vec<Mechanism>,
+    backends: Vec<Choice>,
     hooks: Vec<HookReport>,
     /// Whether tracing would work, and why not.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,7 +71,7 @@ fn examine(args: &DoctorArgs) -> Report {
             .map(|finding| format!("tracing is not possible: {}", finding.message())),
         findings,
     };
-    let mut kernel = match Kernel::examine(args.btf.as_ref()) {
+    let mut kernel = match Kernel::examine(args.btf.as_ref(), args.backend) {
         Ok(kernel) => kernel,
         Err(error) => {
             report
@@ -81,15 +81,15 @@ fn examine(args: &DoctorArgs) -> Report {
         }
     };
     if report.problem.is_none() {
-        for mechanism in [Mechanism::Fentry, Mechanism::Kprobe] {
-            match attach(&mut kernel, args, Some(mechanism)) {
-                Ok(_) => report.backends.push(mechanism),
+        for (choice, subject) in [
+            (Choice::Fentry, "all fentry"),
+            (Choice::Kprobe, "all kprobe"),
+            (Choice::Legacy, "legacy"),
+        ] {
+            match attach(&mut kernel, args, Some(choice)) {
+                Ok(_) => report.backends.push(choice),
                 Err(error) => report.findings.push(Finding {
-                    subject: if mechanism == Mechanism::Fentry {
-                        "all fentry"
-                    } else {
-                        "all kprobe"
-                    },
+                    subject,
                     ok: true,
                     found: format!("not possible: {}", without_reference(&error)),
                     remedy: None,
@@ -110,7 +110,7 @@ fn examine(args: &DoctorArgs) -> Report {
             }
         }
     }
-    let used = plan(&kernel.features, args.backend);
+    let used = plan(&kernel.features, args.backend.map(Choice::mechanism));
     let fentry = plan(&kernel.features, Some(Mechanism::Fentry));
     let kprobe = plan(&kernel.features, Some(Mechanism::Kprobe));
     report.hooks = HOOKS
@@ -127,7 +127,7 @@ fn examine(args: &DoctorArgs) -> Report {
 }
 
 /// Attaches, runs the self-check and detaches again.
-fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Mechanism>) -> Result<Finding> {
+fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Result<Finding> {
     let wishes = Wishes {
         backend,
         btf: args.btf.clone(),
@@ -135,9 +135,17 @@ fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Mechanism>) ->
         filters: Filters::default(),
         debug_programs: false,
     };
+    let mut other;
+    // Offsets that are measured, and programs of their own.
+    let kernel = if backend == Some(Choice::Legacy) || kernel.legacy {
+        other = Kernel::examine(args.btf.as_ref(), backend)?;
+        &mut other
+    } else {
+        kernel
+    };
     let mut programs = Programs::attach(kernel, &wishes)?;
-    let mut ring = programs.take_events()?;
-    selfcheck::run(&mut programs, &mut ring)?;
+    let mut channel = programs.take_events()?;
+    selfcheck::run(&mut programs, &mut channel)?;
     Ok(Finding {
         subject: "self-check",
         ok: true,

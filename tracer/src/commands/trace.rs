@@ -48,7 +48,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     let expectations = config::expectations(args.expect.config.as_deref(), &args.expect.expect)?;
     allowed(args.probes.btf.is_some())?;
     let wishes = wishes(args);
-    let mut kernel = Kernel::examine(wishes.btf.as_ref())?;
+    let mut kernel = Kernel::examine(wishes.btf.as_ref(), wishes.backend)?;
     debug!("the kernel is examined");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -108,21 +108,23 @@ async fn trace(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut programs = Programs::attach(kernel, wishes)?;
-    let mut ring = programs.take_events()?;
-    selfcheck::run(&mut programs, &mut ring)?;
+    let mut channel = programs.take_events()?;
+    selfcheck::run(&mut programs, &mut channel)?;
     debug!("the self-check passed");
     let mechanism = programs
         .plan
         .lookup_mechanism()
         .unwrap_or(Mechanism::Kprobe);
-    let mut enricher = Enricher::new(match mechanism {
+    let backend = match mechanism {
+        _ if programs.legacy => Backend::Legacy,
         Mechanism::Fentry => Backend::Fentry,
         Mechanism::Kprobe => Backend::Kprobe,
-    });
+    };
+    let mut enricher = Enricher::new(backend);
     let inventory = listeners::inventory();
     enricher.prepare(inventory.listeners.iter().map(|listener| listener.inode));
     assessor.present(&inventory);
-    let source = Source::new(ring, args.probes.flush_interval)?;
+    let source = Source::new(channel, args.probes.flush_interval)?;
     let mut session = Session::begin(
         programs,
         source,
@@ -132,7 +134,7 @@ async fn trace(
         sink(args),
         args,
     )?;
-    announce(&session.programs().plan, &inventory, mechanism);
+    announce(&session.programs().plan, &inventory, backend);
     let gone = reader_gone();
     tokio::pin!(gone);
     let deadline = deadline(args.duration);
@@ -158,7 +160,7 @@ async fn trace(
 }
 
 /// Says once what is watched, and what cannot be seen on this kernel.
-fn announce(plan: &Plan, inventory: &listeners::Inventory, mechanism: Mechanism) {
+fn announce(plan: &Plan, inventory: &listeners::Inventory, backend: Backend) {
     for (hook, decision) in &plan.hooks {
         if let (Decision::Missing(why), Some(loss)) = (decision, hook.loss()) {
             eprintln!("sockpick: {hook} cannot be hooked ({why}): {loss}");
@@ -179,7 +181,7 @@ fn announce(plan: &Plan, inventory: &listeners::Inventory, mechanism: Mechanism)
         );
     }
     eprintln!(
-        "sockpick: tracing by {mechanism}; {} listeners in {} namespaces now; Ctrl-C ends",
+        "sockpick: tracing by {backend}; {} listeners in {} namespaces now; Ctrl-C ends",
         inventory.listeners.len(),
         inventory.namespaces
     );

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs::File, io::BufReader, path::Path};
 
 use anyhow::{Context as _, Result};
+use aya::{maps::MapType, sys::is_map_supported};
 
 use super::btf::Btf;
 
@@ -39,6 +40,33 @@ pub struct Registers {
     pub result: u16,
 }
 
+impl Registers {
+    /// As the ABI with user space has them (arch/x86/include/uapi/asm/ptrace.h).
+    pub const X86_64: Self = Self {
+        arguments: [112, 104, 96, 88, 72, 64],
+        stack_pointer: 152,
+        result: 80,
+    };
+}
+
+/// Parameters of the hooked functions where no type information tells them: as they are in
+/// 4.14, 4.19, 5.4 and 5.10 (net/ipv4/inet_hashtables.c, net/ipv6/inet6_hashtables.c,
+/// net/ipv4/tcp_input.c, net/ipv4/inet_connection_sock.c). The self-check proves them.
+fn usual_parameters(function: &str) -> Option<Vec<String>> {
+    let names: &[&str] = match function {
+        "__inet_lookup_listener" | "inet6_lookup_listener" => &[
+            "net", "hashinfo", "skb", "doff", "saddr", "sport", "daddr", "hnum", "dif", "sdif",
+        ],
+        "tcp_conn_request" => &["rsk_ops", "af_ops", "sk", "skb"],
+        "inet_csk_listen_start" => &["sk", "backlog"],
+        "inet_unhash" => &["sk"],
+        "inet_csk_accept" => &["sk", "flags", "err", "kern"],
+        "bpf_run_sk_reuseport" => &["reuse", "sk", "prog", "skb", "hash"],
+        _ => return None,
+    };
+    Some(names.iter().map(|&name| name.to_owned()).collect())
+}
+
 /// What a plan of attachment is made from: plain data, so that plans for every
 /// kernel can be tested anywhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +79,8 @@ pub struct Features {
     pub kprobes: bool,
     /// Whether the kernel has type information of its own, which fentry needs.
     pub kernel_btf: bool,
+    /// Whether it has ring buffers (5.8), and all else that the usual programs need.
+    pub ring_buffer: bool,
     /// Most arguments a function may have for fentry; found by trying.
     pub fentry_max_args: Option<usize>,
     /// Functions that refused fentry when tried, and why.
@@ -68,13 +98,14 @@ impl Features {
         let mut features = Self {
             kprobes: kprobes_possible(),
             kernel_btf: Path::new(KERNEL_BTF).exists(),
+            ring_buffer: is_map_supported(MapType::RingBuf).unwrap_or(false),
             ..Self::default()
         };
         let symbols = symbols(names)?;
         for &name in names {
             let parameters = match btf {
                 Some(btf) => btf.parameters(name)?,
-                None => None,
+                None => usual_parameters(name),
             };
             features.functions.insert(
                 name,
@@ -84,9 +115,10 @@ impl Features {
                 },
             );
         }
-        if let Some(btf) = btf {
-            features.registers = registers(btf)?;
-        }
+        features.registers = match btf {
+            Some(btf) => registers(btf)?,
+            None => Registers::X86_64,
+        };
         Ok(features)
     }
 

@@ -14,7 +14,8 @@ use sockpick_ebpf::abi::{Config, Offsets, maps};
 
 use super::{
     maps::{Filters, Shared},
-    plan::{Decision, HOOKS, Hook, Mechanism, Plan, plan},
+    measure,
+    plan::{Choice, Decision, HOOKS, Hook, Mechanism, Plan, plan},
 };
 use crate::{
     failure::Failure,
@@ -22,17 +23,22 @@ use crate::{
         btf::Btf,
         features::{Features, KERNEL_BTF},
         offsets::{STRUCTS, offsets},
+        preflight,
     },
 };
 
 pub(super) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sockpick-ebpf"));
 
+/// The same programs for kernels from 4.14.
+pub(super) static LEGACY_OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sockpick-ebpf-legacy"));
+
 /// What a session asks of the kernel side.
 #[derive(Clone, Debug)]
 pub struct Wishes {
-    /// Only this mechanism, if given.
-    pub backend: Option<Mechanism>,
+    /// Only this, if given.
+    pub backend: Option<Choice>,
     /// Type information to take the offsets from, instead of the kernel's own.
     pub btf: Option<PathBuf>,
     /// Size of the ring buffer in bytes: a power of two, at least a page.
@@ -49,6 +55,9 @@ pub struct Programs {
     pub(super) ebpf: Ebpf,
     /// What was attached how.
     pub plan: Plan,
+    /// Whether they are the programs for old kernels.
+    pub legacy: bool,
+    pub(super) buffer_bytes: u32,
 }
 
 /// What is known of the kernel before anything is loaded.
@@ -57,6 +66,8 @@ pub struct Kernel {
     pub features: Features,
     /// Where the fields lie.
     pub offsets: Offsets,
+    /// Whether it takes only the programs for old kernels, or only those were asked for.
+    pub legacy: bool,
 }
 
 impl Kernel {
@@ -64,7 +75,7 @@ impl Kernel {
     ///
     /// # Errors
     /// If the type information is missing, unreadable, or lacks a needed field.
-    pub fn examine(btf: Option<&PathBuf>) -> Result<Self> {
+    pub fn examine(btf: Option<&PathBuf>, backend: Option<Choice>) -> Result<Self> {
         let functions: Vec<&'static str> = HOOKS.iter().map(|hook| hook.function()).collect();
         let names: Vec<&str> = STRUCTS.iter().chain(&functions).copied().collect();
         let parse = |path: &PathBuf, failure: fn(String) -> Failure| -> Result<Btf> {
@@ -80,24 +91,67 @@ impl Kernel {
                 failure(format!("{path} is no BTF file of a kernel: {error:#}")).into()
             })
         };
+        let asked_legacy = backend == Some(Choice::Legacy);
         let own = match PathBuf::from(KERNEL_BTF) {
+            // The way of kernels without, wherever it is asked for.
+            _ if asked_legacy => None,
             path if path.exists() => Some(parse(&path, Failure::environment)?),
             _ => None,
         };
-        let given = btf.map(|path| parse(path, Failure::usage)).transpose()?;
-        let Some(source) = given.as_ref().or(own.as_ref()) else {
-            return Err(Failure::environment(format!(
-                "this kernel has no type information ({KERNEL_BTF}). Use a kernel built with \
-                 CONFIG_DEBUG_INFO_BTF, or give this kernel's BTF with --btf FILE."
-            ))
-            .into());
+        let given = match (btf, detached_btf()) {
+            (Some(path), _) => Some(parse(path, Failure::usage)?),
+            (None, Some(path)) if own.is_none() => Some(parse(&path, Failure::environment)?),
+            _ => None,
         };
-        let offsets = offsets(source).map_err(|error| {
-            Failure::environment(format!("BTF lacks what sockpick reads: {error:#}"))
-        })?;
         let features = Features::of_running_kernel(&functions, own.as_ref().or(given.as_ref()))?;
-        Ok(Self { features, offsets })
+        let offsets = match given.as_ref().or(own.as_ref()) {
+            Some(source) => offsets(source).map_err(|error| {
+                Failure::environment(format!("BTF lacks what sockpick reads: {error:#}"))
+            })?,
+            None => measured(&features)?,
+        };
+        let legacy = asked_legacy || !features.ring_buffer;
+        if legacy && !matches!(backend, None | Some(Choice::Legacy)) {
+            return Err(Failure::environment(
+                "this kernel has no BPF ring buffer (5.8), which --backend fentry and kprobe \
+                 need. Leave --backend out, or use --backend legacy.",
+            )
+            .into());
+        }
+        Ok(Self {
+            features,
+            offsets,
+            legacy,
+        })
     }
+}
+
+/// Folders in which a kernel's type information may lie as `RELEASE.btf`.
+const DETACHED_BTF: [&str; 3] = ["/etc/sockpick/btf", "/usr/share/sockpick/btf", "/usr/lib/btf"];
+
+/// This kernel's type information in a file of its own, as BTFHub has them.
+fn detached_btf() -> Option<PathBuf> {
+    let (release, _) = preflight::release();
+    let mut folders = DETACHED_BTF.iter();
+    folders.find_map(|folder| {
+        let path = PathBuf::from(folder).join(format!("{release}.btf"));
+        path.is_file().then_some(path)
+    })
+}
+
+/// Offsets without type information.
+fn measured(features: &Features) -> Result<Offsets> {
+    measure::offsets(&features.registers).map_err(|error| {
+        if error.downcast_ref::<Failure>().is_some() {
+            return error;
+        }
+        Failure::environment(format!(
+            "this kernel has no type information ({KERNEL_BTF}), and {error:#}. Give its BTF \
+             with --btf FILE (BTFHub has files for many kernels), or use a kernel built with \
+             CONFIG_DEBUG_INFO_BTF."
+        ))
+        .into()
+    })
 }
 
 impl Programs {
@@ -111,7 +165,7 @@ impl Programs {
         let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
         // Each round either attaches everything or learns of one more refusal.
         for _ in 0..=2 * HOOKS.len() {
-            let plan = plan(&kernel.features, wishes.backend);
+            let plan = plan(&kernel.features, wishes.backend.map(Choice::mechanism));
             if let Some(Decision::Missing(why)) = plan.decision(Hook::Lookup4) {
                 return Err(Failure::environment(format!(
                     "cannot hook {}, without which there is nothing to tell: {why}. \
@@ -133,6 +187,7 @@ impl Programs {
     }
 
     fn load(kernel: &Kernel, wishes: &Wishes, plan: Plan) -> Result<Self> {
+        let legacy = kernel.legacy;
         let config = Shared(Config {
             off: kernel.offsets,
             args: plan.args(&kernel.features),
@@ -142,24 +197,34 @@ impl Programs {
             wake_bytes: wishes.buffer_bytes / 2,
         });
         let log_level = if wishes.debug_programs { u8::MAX } else { 0 };
-        let ebpf = EbpfLoader::new()
-            // There is nothing to relocate: offsets are in `CONFIG`. Reading it takes a while.
-            .btf(None)
-            .override_global("CONFIG", &config, true)
-            .override_global("AYA_LOG_LEVEL", &log_level, false)
-            .map_max_entries(maps::EVENTS, wishes.buffer_bytes)
-            .map_max_entries(
-                "AYA_LOGS",
-                if wishes.debug_programs { 1 << 20 } else { 4096 },
-            )
+        let mut loader = EbpfLoader::new();
+        // There is nothing to relocate: offsets are in `CONFIG`. Reading it takes a while.
+        loader.btf(None);
+        if !legacy {
+            let log_bytes = if wishes.debug_programs { 1 << 20 } else { 4096 };
+            loader
+                .override_global("CONFIG", &config, true)
+                .override_global("AYA_LOG_LEVEL", &log_level, false)
+                .map_max_entries(maps::EVENTS, wishes.buffer_bytes)
+                .map_max_entries("AYA_LOGS", log_bytes);
+        }
+        let ebpf = loader
             .map_max_entries(maps::FILTER_PORTS, entries(wishes.filters.ports.len()))
             .map_max_entries(maps::FILTER_DST, entries(wishes.filters.destinations.len()))
             .map_max_entries(maps::FILTER_SRC, entries(wishes.filters.sources.len()))
             .map_max_entries(maps::FILTER_NETNS, entries(wishes.filters.namespaces.len()))
-            .load(OBJECT)
+            .load(if legacy { LEGACY_OBJECT } else { OBJECT })
             .map_err(|error| refused("maps", &error))?;
         debug!("the maps are made");
-        let mut programs = Self { ebpf, plan };
+        let mut programs = Self {
+            ebpf,
+            plan,
+            legacy,
+            buffer_bytes: wishes.buffer_bytes,
+        };
+        if legacy {
+            programs.set_config(config)?;
+        }
         programs.record_nothing()?;
         programs.fill_filters(&wishes.filters)?;
         Ok(programs)

@@ -2,12 +2,13 @@
 //! filters, counters, listeners.
 
 use anyhow::{Context as _, Result};
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf, lpm_trie::Key};
+use aya::maps::{Array, HashMap, LpmTrie, Map, PerCpuArray, RingBuf, lpm_trie::Key};
 use aya_log::EbpfLogger;
 use ipnet::IpNet;
-use sockpick_ebpf::abi::{Control, Listener, Stats, filter, maps};
+use sockpick_ebpf::abi::{Config, Control, Listener, Stats, filter, maps};
 
 use super::{
+    channel::Channel,
     loader::Programs,
     plan::{Decision, Hook},
 };
@@ -107,16 +108,26 @@ impl Programs {
         Ok(())
     }
 
-    /// The ring buffer, to be read by [`crate::source`]. Can be taken once.
+    /// The buffer that the programs write to, to be read by [`crate::source`]. Can be taken once.
     ///
     /// # Errors
     /// If it was taken before.
-    pub fn take_events(&mut self) -> Result<RingBuf<MapData>> {
+    pub fn take_events(&mut self) -> Result<Channel> {
         let map = self
             .ebpf
             .take_map(maps::EVENTS)
-            .context("the ring buffer was taken before")?;
-        Ok(RingBuf::try_from(map)?)
+            .context("the buffer was taken before")?;
+        if self.legacy {
+            return Channel::per_cpu(map, self.buffer_bytes);
+        }
+        Ok(Channel::Ring(RingBuf::try_from(map)?))
+    }
+
+    /// Tells legacy programs, which have no globals, their configuration.
+    pub(super) fn set_config(&mut self, config: Shared<Config>) -> Result<()> {
+        let mut map: Array<_, Shared<Config>> = Array::try_from(self.map_mut(maps::CONFIG)?)?;
+        map.set(0, config, 0)
+            .context("cannot set the configuration")
     }
 
     /// The counters, summed over the CPUs.

@@ -1,8 +1,10 @@
 //! What is attached where, and the proof that it reads this kernel rightly.
 
 pub mod ask;
+pub mod channel;
 pub mod loader;
 pub mod maps;
+pub mod measure;
 pub mod plan;
 pub mod selfcheck;
 pub mod steering;

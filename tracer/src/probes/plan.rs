@@ -140,7 +140,7 @@ impl fmt::Display for Hook {
 }
 
 /// How a hook is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mechanism {
     /// fentry and fexit programs (kernel 5.5; more than six arguments: 6.6).
@@ -155,6 +155,29 @@ impl fmt::Display for Mechanism {
             Self::Fentry => "fentry",
             Self::Kprobe => "kprobe",
         })
+    }
+}
+
+/// What a session may be restricted to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    /// fentry and fexit only
+    Fentry,
+    /// kprobes and kretprobes only
+    Kprobe,
+    /// The programs for Linux 4.14 to 5.7: kprobes, without BTF and ring buffer
+    Legacy,
+}
+
+impl Choice {
+    /// The mechanism that it leaves.
+    #[must_use]
+    pub fn mechanism(self) -> Mechanism {
+        match self {
+            Self::Fentry => Mechanism::Fentry,
+            Self::Kprobe | Self::Legacy => Mechanism::Kprobe,
+        }
     }
 }
 

@@ -4,10 +4,9 @@
 use std::{thread, time::Duration};
 
 use anyhow::{Context as _, Result};
-use aya::maps::{MapData, RingBuf};
 use sockpick_ebpf::abi::Stats;
 
-use super::loader::Programs;
+use super::{channel::Channel, loader::Programs};
 use crate::{
     decode::{self, Record},
     failure::Failure,
@@ -17,6 +16,7 @@ mod bench;
 mod compare;
 
 use bench::Bench;
+pub(super) use bench::attach_filter;
 use compare::Seen;
 
 /// How often, and how long apart, the ring buffer is looked at for the events.
@@ -27,7 +27,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// A [`Failure`] with exit code 3 that says which field was read wrongly.
-pub fn run(programs: &mut Programs, ring: &mut RingBuf<MapData>) -> Result<()> {
+pub fn run(programs: &mut Programs, channel: &mut Channel) -> Result<()> {
     let bench = Bench::open().context("the self-check cannot make its namespace")?;
     programs.record_only(bench.netns)?;
     let before = programs.stats()?;
@@ -38,13 +38,11 @@ pub fn run(programs: &mut Programs, ring: &mut RingBuf<MapData>) -> Result<()> {
     programs.record_nothing()?;
     let mut seen = Seen::default();
     for _ in 0..LOOKS {
-        while let Some(item) = ring.next() {
-            match decode::record(&item) {
-                Ok(Record::Syn(record)) => seen.syns.push(record),
-                Ok(Record::Listen(record)) => seen.listeners.push(record.listener),
-                Ok(Record::Close(_)) | Err(_) => {}
-            }
-        }
+        channel.drain(None, |bytes| match decode::record(bytes) {
+            Ok(Record::Syn(record)) => seen.syns.push(record),
+            Ok(Record::Listen(record)) => seen.listeners.push(record.listener),
+            Ok(Record::Close(_)) | Err(_) => {}
+        });
         if seen.syns.len() >= cases.len() {
             break;
         }

@@ -15,7 +15,7 @@ use crate::{
     enrich::Enricher,
     event::{Item, Stage},
     listeners,
-    probes::loader::Programs,
+    probes::{channel::Missing, loader::Programs},
     sinks::{Sink, summary::Summary},
     source::Source,
 };
@@ -33,6 +33,8 @@ pub(super) struct Session<'a> {
     baseline: Stats,
     /// Listener records lost when the listeners were last taken stock of.
     resynced: u64,
+    /// Records that were written and did not arrive.
+    missing: Missing,
     started: Instant,
 }
 
@@ -56,7 +58,7 @@ impl<'a> Session<'a> {
         // What the self-check did is not this session's; but listeners of others that came
         // or went since the inventory are.
         let own = std::process::id();
-        source.drain(|record| match record {
+        source.drain(None, |record| match record {
             Ok(Record::Listen(record) | Record::Close(record))
                 if record.listener.listen_pid == own => {}
             Ok(record) => book.listener(&record),
@@ -71,6 +73,7 @@ impl<'a> Session<'a> {
             resynced: baseline.lost_listener_records,
             log,
             baseline,
+            missing: Missing::default(),
             started: Instant::now(),
         })
     }
@@ -88,12 +91,19 @@ impl<'a> Session<'a> {
         self.book.is_complete()
     }
 
-    /// Takes all records there are to the sink.
+    /// Takes the records that are due to the sink.
     pub(super) fn batch(&mut self) -> Result<()> {
+        let now_ns = self.book.enricher.now_ns();
+        self.take(Some(now_ns))
+    }
+
+    /// Takes all records to the sink that are older than what is held back.
+    fn take(&mut self, now_ns: Option<u64>) -> Result<()> {
         let book = &mut self.book;
         book.enricher.begin_batch();
+        let before = self.programs.stats()?;
         let mut result = Ok(());
-        self.source.drain(|record| {
+        self.source.drain(now_ns, |record| {
             match record {
                 Err(_) => book.malformed += 1,
                 Ok(record) if result.is_ok() => result = book.take(&record),
@@ -104,8 +114,11 @@ impl<'a> Session<'a> {
         result?;
         self.sweep()?;
         let stats = self.stats()?;
-        self.resync(stats.lost_listener_records);
-        let unread = self.book.malformed;
+        let missing = self.source.missing(&before);
+        self.missing.syns = self.missing.syns.max(missing.syns);
+        self.missing.listeners = self.missing.listeners.max(missing.listeners);
+        self.resync(stats.lost_listener_records + self.missing.listeners);
+        let unread = self.book.malformed + self.missing.syns;
         self.book.report(Stage::Queue, stats.lost_ring + unread)?;
         self.book.report(Stage::Kernel, stats.lost_return)?;
         self.book.sink.flush().context("cannot write the output")?;
@@ -119,7 +132,7 @@ impl<'a> Session<'a> {
     pub(super) fn end(mut self) -> Result<Summary> {
         let seconds = self.started.elapsed().as_secs_f64();
         self.programs.detach();
-        self.batch()?;
+        self.take(None)?;
         self.bury(self.book.closing.len())?;
         let stats = self.stats()?;
         // Nothing is under way any more: what was counted and has no event is lost.

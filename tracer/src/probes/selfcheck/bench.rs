@@ -303,7 +303,7 @@ fn is_without_ipv6(error: &anyhow::Error) -> bool {
 }
 
 /// `SO_ATTACH_REUSEPORT_CBPF` with a filter that returns `member`.
-fn attach_filter(socket: &Socket, member: u32) -> io::Result<()> {
+pub(in crate::probes) fn attach_filter(socket: &Socket, member: u32) -> io::Result<()> {
     let mut code = libc::sock_filter {
         code: (libc::BPF_RET | libc::BPF_K) as u16,
         jt: 0,

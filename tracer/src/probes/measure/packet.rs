@@ -1,0 +1,148 @@
+//! Measures `struct sk_buff`: a SYN over loopback, of which ports, priority and sequence number
+//! are known.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    os::fd::AsRawFd as _,
+};
+
+use anyhow::{Context as _, Result};
+use log::debug;
+use socket2::{Domain, Protocol, Socket, Type};
+use sockpick_ebpf::abi::{ABSENT, Offsets};
+
+use super::{
+    finding::{is_address, number, only, places},
+    peeker::{Peeker, Seen},
+};
+
+/// `SO_PRIORITY` of the connection: a value that nothing else in a packet has.
+const PRIORITY: i32 = 0x3c5a_7e11;
+/// Bytes of an IPv4 header without options, and of an Ethernet header.
+const IP_HEADER: u64 = 20;
+const ETHERNET_HEADER: u64 = 14;
+/// Index of the loopback interface in a fresh namespace.
+const LOOPBACK: u64 = 1;
+
+pub(super) fn measure(peeker: &mut Peeker, offsets: &mut Offsets) -> Result<()> {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    listener.listen(16)?;
+    let address = listener.local_addr()?;
+    let client = client()?;
+    let port = client.local_addr()?.as_socket();
+    let port_be = port.context("a socket without address")?.port().to_be();
+    // `__inet_lookup_listener(net, hashinfo, skb, doff, saddr, sport, ...)` up to 6.17.
+    peeker.attach("__inet_lookup_listener", 2)?;
+    let connect = || client.connect(&address).context("cannot connect over loopback");
+    let seen = peeker.look_for((5, port_be), connect)?;
+    headers(&seen, offsets).context("sk_buff.head was not found")?;
+    offsets.skb_iif = interface(&seen).unwrap_or(ABSENT);
+    // `tcp_conn_request(rsk_ops, af_ops, sk, skb)`: by then the sequence number is read.
+    peeker.attach("tcp_conn_request", 3)?;
+    let client = self::client()?;
+    let seen = peeker.look(|| client.connect(&address).context("cannot connect over loopback"))?;
+    offsets.skb_cb_seq = match first_sequence(&client) {
+        Ok(sequence) => sequence_at(&seen, sequence).unwrap_or(ABSENT),
+        Err(error) => {
+            debug!("the sequence number cannot be had: {error}");
+            ABSENT
+        }
+    };
+    Ok(())
+}
+
+fn client() -> Result<Socket> {
+    let client = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    set(&client, libc::SOL_SOCKET, libc::SO_PRIORITY, PRIORITY)?;
+    client.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    Ok(client)
+}
+
+/// `head` and `data`, told by where they lie to each other and to the offsets of the headers:
+/// the packet is at the TCP layer, so `data` is at the transport header.
+fn headers(seen: &Seen, offsets: &mut Offsets) -> Option<()> {
+    let bytes = &seen.bytes;
+    let mut fits = Vec::new();
+    for head in places::<8>(bytes, is_address) {
+        let transport = number::<8>(bytes, head + 8)?.wrapping_sub(number::<8>(bytes, head)?);
+        if transport < IP_HEADER + ETHERNET_HEADER || transport > u16::MAX.into() {
+            continue;
+        }
+        let network = transport - IP_HEADER;
+        // The offsets of the three headers stand in a row.
+        let row = [transport, network, network - ETHERNET_HEADER];
+        let is_row = |&at: &usize| {
+            let mut row = row.iter().enumerate();
+            row.all(|(nth, value)| number::<2>(bytes, at + 2 * nth) == Some(*value))
+        };
+        if let Some(row) = only((0..head).step_by(2).filter(is_row)) {
+            fits.push((u16::try_from(head).ok()?, row));
+        }
+    }
+    let [(head, row)] = fits.as_slice() else {
+        return None;
+    };
+    (offsets.skb_head, offsets.skb_data) = (*head, head + 8);
+    (offsets.skb_transport_header, offsets.skb_network_header) = (*row, row + 2);
+    Some(())
+}
+
+/// `skb_iif` follows `priority` (include/linux/skbuff.h, 4.14 to 7.3).
+fn interface(seen: &Seen) -> Option<u16> {
+    let priority = u64::from(PRIORITY.cast_unsigned());
+    let priority = only(places::<4>(&seen.bytes, |value| value == priority))?;
+    let at = usize::from(priority) + 4;
+    (number::<4>(&seen.bytes, at) == Some(LOOPBACK)).then_some(priority + 4)
+}
+
+/// `tcp_skb_cb.seq`, with `end_seq` behind it: one more for a SYN.
+fn sequence_at(seen: &Seen, sequence: u32) -> Option<u16> {
+    let end = u64::from(sequence.wrapping_add(1));
+    let places = places::<4>(&seen.bytes, |value| value == u64::from(sequence));
+    let mut in_a_row = places.filter(|&at| number::<4>(&seen.bytes, at + 4) == Some(end));
+    // The control block comes before everything else that may have a copy.
+    u16::try_from(in_a_row.next()?).ok()
+}
+
+/// Sequence number of the connection's SYN, as `TCP_REPAIR` tells it (3.5).
+fn first_sequence(client: &Socket) -> io::Result<u32> {
+    const TCP_SEND_QUEUE: i32 = 2;
+    set(client, libc::IPPROTO_TCP, libc::TCP_REPAIR, 1)?;
+    set(client, libc::IPPROTO_TCP, libc::TCP_REPAIR_QUEUE, TCP_SEND_QUEUE)?;
+    let (mut next, mut length) = (0_u32, 4 as libc::socklen_t);
+    // SAFETY: the option is a u32, and `length` says how much room there is.
+    let result = unsafe {
+        libc::getsockopt(
+            client.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_QUEUE_SEQ,
+            (&raw mut next).cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // Left so, its end sends nothing.
+    Ok(next.wrapping_sub(1))
+}
+
+fn set(socket: &Socket, level: i32, name: i32, value: i32) -> io::Result<()> {
+    // SAFETY: an option of type int, given as one.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
