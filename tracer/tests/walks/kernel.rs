@@ -134,7 +134,7 @@ impl Kernel {
                 && !(sock.reuseport && other.reuseport && sock.uid == other.uid)
                 && rcv_saddr_equal(&sock, other)
         };
-        if self.by_port.values().flatten().any(|other| conflict(other)) {
+        if self.by_port.values().flatten().any(conflict) {
             return None;
         }
         let number = self.socks.len();
