@@ -13,6 +13,7 @@ mod guest;
 mod kernels;
 mod lint;
 mod modules;
+mod object;
 mod process;
 mod rootfs;
 mod setup;
@@ -42,6 +43,8 @@ enum Command {
     Test(test::Args),
     /// Measure in guests what watching costs, next to bpftrace; write docs/overhead.md
     Bench(bench::Args),
+    /// Tell what Linux 4.14 would refuse of a built eBPF object
+    Object(object::Args),
     /// Boot a kernel in QEMU, run a command in it as root, return its exit status
     Vm(vm::Args),
 }
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Object(args) => object::run(&args),
         Command::Vm(args) => vm::run(&args),
     };
     outcome.unwrap_or_else(|error| {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Finding, Group, Held, Kind, Scene, Severity, finding,
+    Finding, Group, Held, Kind, Scene, Severity, finding, in_bucket,
     kin::related,
     queues::{clients, may_have_taken, packet},
 };
@@ -94,14 +94,8 @@ fn report(scene: &Scene, held: &[&Held]) -> Option<Finding> {
     let groups: Vec<&Group> = scene.groups.iter().collect();
     let first = held.first()?;
     let (specific, other) = robbed(scene, &groups, first)?;
-    let on_port = groups
-        .iter()
-        .filter(|group| {
-            (group.bound.netns, group.bound.port) == (other.bound.netns, other.bound.port)
-        })
-        .map(|group| group.members.len())
-        .sum();
-    let by_address = chain::by_address(scene.algorithm, on_port);
+    let in_bucket = in_bucket(scene, &other.bound);
+    let by_address = chain::by_address(scene.algorithm, in_bucket);
     let now = !by_address && chain::stands_before(other.place(), specific.place());
     let how = if now {
         "this kernel gives it such connections now, as its listener stands first in the chain"

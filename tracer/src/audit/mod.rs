@@ -23,6 +23,7 @@ use serde::Serialize;
 use crate::{
     event::{Endpoint, Family, Netns, Owner, Queue},
     judge::rules::{Algorithm, Bound},
+    kernel::algorithm::BUCKETS,
     listeners::connections::Connection,
     processes::Relation,
     sinks, words,
@@ -206,6 +207,15 @@ pub fn findings(scene: &Scene) -> Vec<Finding> {
         severity.then_with(|| key(one).cmp(&key(other)))
     });
     findings
+}
+
+/// Sockets in the bucket of a port, as far as they are seen: those of its namespace whose
+/// ports share it. Which of other namespaces are in it is a secret of the kernel's.
+fn in_bucket(scene: &Scene, of: &Bound) -> usize {
+    let shares =
+        |bound: &Bound| bound.netns == of.netns && bound.port % BUCKETS == of.port % BUCKETS;
+    let groups = scene.groups.iter().filter(|group| shares(&group.bound));
+    groups.map(|group| group.members.len()).sum()
 }
 
 impl Group {

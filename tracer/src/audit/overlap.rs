@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use super::{Finding, Group, Kind, Scene, Severity, finding, kin::related};
+use super::{Finding, Group, Kind, Scene, Severity, finding, in_bucket, kin::related};
 use crate::{
     event::Family,
     judge::rules::{Algorithm, Bound, Packet},
@@ -18,8 +18,10 @@ struct Pair<'a> {
     general: &'a Group,
     /// What makes the one more specific.
     by: By,
-    /// Sockets on the port in the namespace.
-    on_port: usize,
+    /// Sockets seen in the port's bucket.
+    in_bucket: usize,
+    /// Everybody on the port.
+    on_port: &'a [&'a Group],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +35,10 @@ enum By {
 pub(super) fn findings(scene: &Scene) -> Vec<Finding> {
     let mut findings = Vec::new();
     for groups in on_one_port(scene).values() {
-        let on_port = groups.iter().map(|group| group.members.len()).sum();
         for (index, one) in groups.iter().enumerate() {
             for other in &groups[index + 1..] {
-                if let Some(pair) = pair(one, other, on_port) {
+                let in_bucket = in_bucket(scene, &one.bound);
+                if let Some(pair) = pair(one, other, in_bucket, groups) {
                     findings.push(pair.judge(scene));
                 }
             }
@@ -55,7 +57,12 @@ pub(super) fn on_one_port(scene: &Scene) -> BTreeMap<(u32, u16), Vec<&Group>> {
     by_port
 }
 
-fn pair<'a>(one: &'a Group, other: &'a Group, on_port: usize) -> Option<Pair<'a>> {
+fn pair<'a>(
+    one: &'a Group,
+    other: &'a Group,
+    in_bucket: usize,
+    on_port: &'a [&'a Group],
+) -> Option<Pair<'a>> {
     let packet = common_packet(&one.bound, &other.bound)?;
     let (a, b) = (one.bound.fit(&packet).ok()?, other.bound.fit(&packet).ok()?);
     let (specific, general) = if a.beats(b) {
@@ -76,6 +83,7 @@ fn pair<'a>(one: &'a Group, other: &'a Group, on_port: usize) -> Option<Pair<'a>
         specific,
         general,
         by,
+        in_bucket,
         on_port,
     })
 }
@@ -125,8 +133,8 @@ impl Pair<'_> {
         );
         // An IPv4 socket goes before every IPv6 one, so a dual-stack socket never robs it.
         let never = self.by == By::Family || self.specific_is_always_first();
-        if never || chain::by_address(scene.algorithm, self.on_port) {
-            self.restart_gap(never, one_service)
+        if never || chain::by_address(scene.algorithm, self.in_bucket) {
+            self.restart_gap(never, one_service, scene.algorithm)
         } else {
             self.by_start_order(scene.algorithm, one_service)
         }
@@ -141,7 +149,7 @@ impl Pair<'_> {
     }
 
     /// The specific one wins while it is alive.
-    fn restart_gap(&self, never: bool, one_service: bool) -> Finding {
+    fn restart_gap(&self, never: bool, one_service: bool, algorithm: Algorithm) -> Finding {
         let (specific, general) = (self.specific.named(), self.general.named());
         let why = if never {
             "an IPv4 socket goes before an IPv6 one"
@@ -153,9 +161,19 @@ impl Pair<'_> {
         } else {
             ""
         };
+        let crowd = if !never && algorithm == Algorithm::Hybrid {
+            format!(
+                " That holds while the port's bucket has more than ten sockets, and {} are seen \
+                 in it now; with ten or fewer the order of start decides.",
+                self.in_bucket
+            )
+        } else {
+            String::new()
+        };
         let cause = format!(
             "{general} also fits what {specific} is for. While {specific} listens it gets all \
-             of that ({why}); while it does not, as in a restart, {general} gets it{whose}."
+             of that ({why}); while it does not, as in a restart, {general} gets \
+             it{whose}.{crowd}"
         );
         let remedy = "None is needed if that is meant. Otherwise keep a socket of the specific \
              listener open across restarts (socket activation, or start the new process before \
@@ -165,26 +183,23 @@ impl Pair<'_> {
 
     /// One chain for all addresses of the port: the first reuseport socket that fits wins.
     fn by_start_order(&self, algorithm: Algorithm, one_service: bool) -> Finding {
-        let (specific, general) = (self.specific.named(), self.general.named());
         let same_family = self.specific.bound.family == self.general.bound.family;
         let order = if same_family {
             format!("of the two, {} wins", wins(self.specific.bound.family))
         } else {
             "an IPv4 socket goes before an IPv6 one in any order".into()
         };
-        let limit = match algorithm {
-            Algorithm::Hybrid => " while the port's bucket holds at most ten sockets",
-            _ => "",
-        };
-        let first = self.general_stands_first();
-        let now = if first {
+        let hybrid = algorithm == Algorithm::Hybrid;
+        let limit = if hybrid {
             format!(
-                "{general} stands first now and gets the connections for {}",
-                self.specific.endpoint()
+                " while the port's bucket holds at most ten sockets ({} are seen in it now; with \
+                 more it looks the address up first)",
+                self.in_bucket
             )
         } else {
-            format!("{specific} stands first now, until one of them restarts")
+            String::new()
         };
+        let first = self.general_stands_first();
         let severity = match (one_service, first) {
             (true, _) => Severity::Info,
             (false, true) => Severity::Critical,
@@ -192,10 +207,68 @@ impl Pair<'_> {
         };
         let cause = format!(
             "This kernel walks one chain per port{limit} and takes the first reuseport socket \
-             that fits: {order}. {now}."
+             that fits: {order}. {}. {}.",
+            self.chain(),
+            self.next_restart(first, same_family)
         );
-        let remedy = self.remedy(first && same_family, "use Linux 5.0 or later");
+        let remedy = self.legacy_remedy(first && same_family, hybrid);
         self.finding(Kind::Overlap, severity, cause, remedy)
+    }
+
+    /// Who stands before whom on the port.
+    fn chain(&self) -> String {
+        let members = |group: &&'_ Group| -> Vec<(Bound, usize, String)> {
+            let of = |place| (group.bound, place, group.endpoint());
+            group
+                .members
+                .iter()
+                .map(|member| of(member.place))
+                .collect()
+        };
+        let mut sockets: Vec<_> = self.on_port.iter().flat_map(members).collect();
+        sockets.sort_by(|one, other| {
+            let before = |a: &(Bound, usize, String), b: &(Bound, usize, String)| {
+                chain::stands_before((&a.0, a.1), (&b.0, b.1))
+            };
+            before(other, one).cmp(&before(one, other))
+        });
+        let names: Vec<String> = sockets.into_iter().map(|(_, _, name)| name).collect();
+        chain::told(self.specific.bound.port, &names)
+    }
+
+    /// Who gets the connections now, and whose restart changes that.
+    fn next_restart(&self, robbed: bool, same_family: bool) -> String {
+        let (specific, general) = (self.specific.named(), self.general.named());
+        let (endpoint, family) = (self.specific.endpoint(), self.specific.bound.family);
+        match (robbed, family) {
+            (true, _) if !same_family => {
+                format!("{general} gets the connections for {endpoint}, and no restart helps")
+            }
+            (true, Family::Ipv4) => format!(
+                "{general} stands first and gets the connections for {endpoint} until \
+                 {specific} restarts"
+            ),
+            (true, Family::Ipv6) => format!(
+                "{general} stands first and gets the connections for {endpoint} until \
+                 {general} restarts"
+            ),
+            (false, Family::Ipv4) => format!(
+                "{specific} stands first now; at the next restart of {general} that one takes the \
+                 connections for {endpoint} from it"
+            ),
+            (false, Family::Ipv6) => format!(
+                "{specific} stands first now; when it restarts next, {general} takes the \
+                 connections for {endpoint} from it"
+            ),
+        }
+    }
+
+    fn legacy_remedy(&self, robbed: bool, hybrid: bool) -> String {
+        let (specific, general) = (self.specific.named(), self.general.named());
+        let family = self.specific.bound.family;
+        let now = self.for_now(robbed);
+        let cures = chain::cures(&specific, &general, family, hybrid);
+        format!("{now}For good: {cures}")
     }
 
     /// Within one address the first group in the chain ends the walk, on every kernel.
@@ -221,12 +294,16 @@ impl Pair<'_> {
                 "only what comes through other devices"
             }
         );
-        let remedy = self.remedy(first, "bind both to devices");
+        let remedy = format!(
+            "{}For good, give the two different ports, or bind both to devices.",
+            self.for_now(first)
+        );
         self.finding(Kind::DevOrder, Severity::Warning, cause, remedy)
     }
 
-    fn remedy(&self, robbed: bool, otherwise: &str) -> String {
-        let again = match (robbed, self.specific.bound.family) {
+    /// What turns the order round until the next restart.
+    fn for_now(&self, robbed: bool) -> String {
+        match (robbed, self.specific.bound.family) {
             (false, _) => String::new(),
             (true, Family::Ipv4) => format!(
                 "For now, restart {}: started last, it wins. ",
@@ -236,13 +313,7 @@ impl Pair<'_> {
                 "For now, restart {}: started last, it loses. ",
                 self.general.named()
             ),
-        };
-        let bind = if self.by == By::Device {
-            "give the two different ports"
-        } else {
-            "bind the less specific one to its own addresses"
-        };
-        format!("{again}For good, {bind}, or {otherwise}.")
+        }
     }
 
     fn finding(&self, kind: Kind, severity: Severity, cause: String, remedy: String) -> Finding {

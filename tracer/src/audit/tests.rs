@@ -1,3 +1,5 @@
+mod order;
+
 use super::*;
 use crate::judge::rules::mapped;
 use std::net::SocketAddr;

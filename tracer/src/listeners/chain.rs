@@ -7,6 +7,7 @@ use super::Listening;
 use crate::{
     event::Family,
     judge::rules::{Algorithm, Bound},
+    kernel::algorithm::BUCKETS,
 };
 
 /// Sockets in a bucket up to which [`Algorithm::Hybrid`] walks the chain per port
@@ -14,13 +15,13 @@ use crate::{
 const HYBRID_LIMIT: usize = 10;
 
 /// Whether the kernel looks the packet's address up first, for a port with so many sockets
-/// in its namespace. With [`Algorithm::Hybrid`] the bucket may hold more, of other ports
-/// and namespaces, so `false` is not certain there.
+/// seen in its bucket. With [`Algorithm::Hybrid`] the bucket may hold more, of other
+/// namespaces, so `false` is not certain there.
 #[must_use]
-pub fn by_address(algorithm: Algorithm, sockets_on_port: usize) -> bool {
+pub fn by_address(algorithm: Algorithm, in_bucket: usize) -> bool {
     match algorithm {
         Algorithm::PortOnly => false,
-        Algorithm::Hybrid => sockets_on_port > HYBRID_LIMIT,
+        Algorithm::Hybrid => in_bucket > HYBRID_LIMIT,
         Algorithm::AddressFirst => true,
     }
 }
@@ -56,20 +57,62 @@ fn rank(bound: &Bound, place: usize) -> (bool, usize) {
     (bound.family == Family::Ipv6, place)
 }
 
+/// A port's chain in words: who stands before whom. Neighbours of one name are counted.
+#[must_use]
+pub fn told(port: u16, names: &[String]) -> String {
+    let runs = names.chunk_by(|one, next| one == next).map(|run| {
+        let name = run.first().map_or("", String::as_str);
+        match run.len() {
+            1 => name.to_owned(),
+            sockets => format!("{name} ({sockets} sockets)"),
+        }
+    });
+    let runs: Vec<String> = runs.collect();
+    format!(
+        "The chain of port {port}, first to last: {}",
+        runs.join(", ")
+    )
+}
+
+/// What helps where a wildcard's place in the chain robs a listener of what is for its
+/// address, and what each costs.
+#[must_use]
+pub fn cures(specific: &str, general: &str, family: Family, hybrid: bool) -> String {
+    let order = match family {
+        Family::Ipv4 => {
+            format!("start {specific} after {general}, and again after every restart of {general}")
+        }
+        Family::Ipv6 => format!(
+            "start {specific} before {general}, and restart {general} after every restart of \
+             {specific}"
+        ),
+    };
+    let crowd = if hybrid {
+        "; or have more than ten listeners in the port's bucket (fragile: others' sockets \
+         count, and when they go the order of start decides again)"
+    } else {
+        ""
+    };
+    format!(
+        "Linux 5.0 or later, not 4.16 as is often said (a reboot); or {order} (an order between \
+         the services, and a gap at each restart); or bind {general} to its own addresses \
+         (its configuration then has to follow them){crowd}."
+    )
+}
+
 /// The listeners in the order in which the kernel meets them: namespace by namespace,
 /// `own` first; port by port; where it looks the address up first, specific addresses
 /// before any; then in chain order.
 #[must_use]
 pub fn order(listeners: &[Listening], algorithm: Algorithm, own: u32) -> Vec<usize> {
-    let mut on_port: HashMap<(u32, u16), usize> = HashMap::new();
+    let bucket = |bound: &Bound| (bound.netns, bound.port % BUCKETS);
+    let mut in_bucket: HashMap<(u32, u16), usize> = HashMap::new();
     for listener in listeners {
-        *on_port
-            .entry((listener.bound.netns, listener.bound.port))
-            .or_default() += 1;
+        *in_bucket.entry(bucket(&listener.bound)).or_default() += 1;
     }
     let key = |index: usize| {
         let bound = &listeners[index].bound;
-        let count = on_port.get(&(bound.netns, bound.port)).copied();
+        let count = in_bucket.get(&bucket(bound)).copied();
         let address = if !by_address(algorithm, count.unwrap_or(0)) {
             (false, Ipv6Addr::UNSPECIFIED)
         } else if bound.is_wildcard() {
@@ -144,6 +187,29 @@ mod tests {
             listening("0.0.0.0", 80, 7),
         ];
         assert_eq!(groups(&listeners), [vec![0, 2], vec![1], vec![3]]);
+    }
+
+    #[test]
+    fn a_chain_in_words() {
+        let names = ["*:80", "*:80", "6.6.6.6:80", "*:80"].map(ToOwned::to_owned);
+        assert_eq!(
+            told(80, &names),
+            "The chain of port 80, first to last: *:80 (2 sockets), 6.6.6.6:80, *:80"
+        );
+    }
+
+    #[test]
+    fn cures_follow_the_family_and_the_kernel() {
+        let said = cures("A", "B", Family::Ipv4, false);
+        assert!(said.contains("Linux 5.0 or later, not 4.16"), "{said}");
+        assert!(said.contains("start A after B"), "{said}");
+        assert!(!said.contains("more than ten"), "{said}");
+        let said = cures("A", "B", Family::Ipv6, true);
+        assert!(
+            said.contains("start A before B, and restart B after every restart of A"),
+            "{said}"
+        );
+        assert!(said.contains("more than ten"), "{said}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    notes::notes,
+    notes::{notes, order_notes},
     scene::{Scene, Sent},
 };
 use crate::{
@@ -144,6 +144,11 @@ impl Answer {
             score: one.fit.map(|fit| scene.ranking.score(fit, &scene.packet)),
             outcome: one.outcome,
         };
+        let told: Vec<Told> = candidates.iter().map(told).collect();
+        let mut notes = notes(scene, sent, &choice);
+        if scene.ranking == Ranking::PortChain {
+            notes.extend(order_notes(&told, scene.algorithm));
+        }
         Self {
             schema: SCHEMA,
             netns,
@@ -162,9 +167,9 @@ impl Answer {
             rule: explain::rule(&candidates, choice.pick, choice.steered),
             matched: matched(scene, found, choice.pick),
             via: choice.via,
-            candidates: candidates.iter().map(told).collect(),
+            candidates: told,
             listener,
-            notes: notes(scene, sent, &choice),
+            notes,
             reuseport: choice.reuseport,
             sk_lookup_programs: scene.sk_lookup.clone().unwrap_or_default(),
         }

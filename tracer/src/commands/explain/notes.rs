@@ -1,10 +1,15 @@
 //! Remarks beside the answer, for people. Pure.
 
 use super::{
-    answer::Choice,
+    answer::{Choice, Told},
     scene::{Scene, Sent},
 };
-use crate::event::Via;
+use crate::{
+    event::Via,
+    judge::{explain::Outcome, rules::Algorithm},
+    listeners::chain,
+    sinks,
+};
 
 /// Everything worth knowing about how the answer came about.
 pub(super) fn notes(scene: &Scene, sent: &Sent<'_>, choice: &Choice) -> Vec<String> {
@@ -65,4 +70,102 @@ fn member_note(scene: &Scene, choice: &Choice, port_named: bool) -> Option<Strin
              with --from"
             .to_owned(),
     })
+}
+
+/// Where all listeners of a port stand in one chain: in which order those do that fit, and
+/// what helps one that is passed over for its place. They are given as the kernel meets them.
+pub(super) fn order_notes(candidates: &[Told], algorithm: Option<Algorithm>) -> Vec<String> {
+    let place = |told: &Told| {
+        let listener = &told.listener;
+        sinks::place(listener.address, listener.port, listener.device.as_deref())
+    };
+    let fitting: Vec<&Told> = candidates.iter().filter(|told| told.fits).collect();
+    let names: Vec<String> = fitting.iter().map(|told| place(told)).collect();
+    let all_alike = names.iter().all(|name| Some(name) == names.first());
+    let Some(first) = fitting.first().filter(|_| !all_alike) else {
+        return Vec::new();
+    };
+    let mut notes = vec![format!(
+        "{}; of those, which all fit, the first with SO_REUSEPORT ends the walk",
+        chain::told(first.listener.port, &names)
+    )];
+    let overtaken = fitting.iter().find(|told| {
+        told.outcome == Outcome::Overtaken
+            && !told.listener.address.is_unspecified()
+            && first.listener.address.is_unspecified()
+    });
+    if let Some(overtaken) = overtaken {
+        let family = overtaken.listener.family;
+        let hybrid = algorithm == Some(Algorithm::Hybrid);
+        let cures = chain::cures(&place(overtaken), &place(first), family, hybrid);
+        notes.push(format!("what helps {}: {cures}", place(overtaken)));
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{commands::explain::answer::Listener, event::Family};
+
+    fn told(address: &str, outcome: Outcome) -> Told {
+        let address: std::net::IpAddr = address.parse().expect("an address");
+        Told {
+            listener: Listener {
+                address,
+                port: 80,
+                family: if address.is_ipv4() {
+                    Family::Ipv4
+                } else {
+                    Family::Ipv6
+                },
+                device: None,
+                v6only: false,
+                uid: 0,
+                inode: None,
+                cookie: None,
+                queue: None,
+                owners: Arc::from([]),
+            },
+            fits: true,
+            score: None,
+            outcome,
+        }
+    }
+
+    #[test]
+    fn an_overtaken_listener_is_told_what_helps() {
+        let any = || told("0.0.0.0", Outcome::PickedGroup);
+        let exact = told("6.6.6.6", Outcome::Overtaken);
+        let notes = order_notes(&[any(), any(), exact], Some(Algorithm::Hybrid));
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        let chain = "The chain of port 80, first to last: *:80 (2 sockets), 6.6.6.6:80; of those";
+        assert!(notes[0].starts_with(chain), "{}", notes[0]);
+        assert!(
+            notes[1].contains("start 6.6.6.6:80 after *:80"),
+            "{}",
+            notes[1]
+        );
+        assert!(notes[1].contains("more than ten"), "{}", notes[1]);
+        let v6 = [
+            told("::", Outcome::Picked),
+            told("2001:db8::6", Outcome::Overtaken),
+        ];
+        let notes = order_notes(&v6, Some(Algorithm::PortOnly));
+        assert!(
+            notes[1].contains("start [2001:db8::6]:80 before [::]:80"),
+            "{}",
+            notes[1]
+        );
+    }
+
+    #[test]
+    fn where_the_right_one_stands_first_only_the_order_is_told() {
+        let exact = || told("6.6.6.6", Outcome::PickedGroup);
+        let any = told("0.0.0.0", Outcome::LowerScore);
+        assert_eq!(order_notes(&[exact(), any], None).len(), 1);
+        assert_eq!(order_notes(&[exact(), exact()], None), [""; 0]);
+    }
 }

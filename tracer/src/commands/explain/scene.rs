@@ -48,6 +48,8 @@ pub(super) struct Scene {
     pub(super) kernel: Result<Option<Found>, String>,
     /// How the kernel ranks them.
     pub(super) ranking: Ranking,
+    /// How it looks listeners up; `None` where it was asked itself.
+    pub(super) algorithm: Option<Algorithm>,
     /// `sk_lookup` programs of the namespace; `None` if not known.
     pub(super) sk_lookup: Option<Vec<u32>>,
 }
@@ -76,6 +78,7 @@ impl Scene {
             listeners: Vec::new(),
             kernel: Err(String::new()),
             ranking: Ranking::AddressFirst,
+            algorithm: None,
             sk_lookup: ask::sk_lookup_programs(),
         };
         scene.fill(asker)?;
@@ -98,7 +101,9 @@ impl Scene {
             };
             let mut listeners = listeners::of_this_namespace(self.packet.netns)?;
             if self.kernel.is_err() {
-                self.ranking = ranking(&listeners, self.packet.port);
+                let algorithm = algorithm();
+                self.algorithm = Some(algorithm);
+                self.ranking = algorithm.ranking(in_bucket(&listeners, self.packet.port));
             }
             listeners.retain(|listener| self.is_of_interest(listener));
             self.listeners = listeners;
@@ -161,15 +166,18 @@ impl Scene {
     }
 }
 
-/// By the rules: how this kernel ranks, as far as the sockets of this namespace tell how
-/// full the port's bucket is.
-fn ranking(listeners: &[Listening], port: u16) -> Ranking {
+/// How this kernel looks listeners up.
+fn algorithm() -> Algorithm {
     static FOUND: OnceLock<Algorithm> = OnceLock::new();
-    let algorithm = *FOUND.get_or_init(|| algorithm::detect().0);
-    let in_bucket = |listening: &&Listening| {
+    *FOUND.get_or_init(|| algorithm::detect().0)
+}
+
+/// How full the port's bucket is, as far as the sockets of this namespace tell.
+fn in_bucket(listeners: &[Listening], port: u16) -> usize {
+    let shares = |listening: &&Listening| {
         listening.bound.port % algorithm::BUCKETS == port % algorithm::BUCKETS
     };
-    algorithm.ranking(listeners.iter().filter(in_bucket).count())
+    listeners.iter().filter(shares).count()
 }
 
 fn packet(arrival: &Arrival, sent: &Sent<'_>, netns: u32) -> Packet {
