@@ -3,11 +3,11 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::{EbpfContext, helpers::generated::bpf_get_current_comm};
 #[cfg(feature = "legacy")]
 use aya_ebpf::helpers::generated::bpf_probe_read as probe_read;
 #[cfg(not(feature = "legacy"))]
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel as probe_read;
+use aya_ebpf::{EbpfContext, helpers::generated::bpf_get_current_comm};
 use sockpick_ebpf::abi::{ABSENT, ArgLoc};
 
 #[cfg(feature = "legacy")]

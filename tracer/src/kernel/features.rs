@@ -9,8 +9,10 @@ use super::btf::Btf;
 
 /// Where the kernel shows its own type information (`CONFIG_DEBUG_INFO_BTF`).
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
-const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe/type";
-const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+/// The perf unit for kprobes (4.17).
+pub const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe/type";
+/// Where tracefs may be.
+pub const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// A kernel function that might be hooked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,8 +52,8 @@ impl Registers {
 }
 
 /// Parameters of the hooked functions where no type information tells them: as they are in
-/// 4.14, 4.19, 5.4 and 5.10 (net/ipv4/inet_hashtables.c, net/ipv6/inet6_hashtables.c,
-/// net/ipv4/tcp_input.c, net/ipv4/inet_connection_sock.c). The self-check proves them.
+/// 4.14, 4.19, 5.4 and 5.10 (`net/ipv4/inet_hashtables.c`, `net/ipv6/inet6_hashtables.c`,
+/// `net/ipv4/tcp_input.c`, `net/ipv4/inet_connection_sock.c`). The self-check proves them.
 fn usual_parameters(function: &str) -> Option<Vec<String>> {
     let names: &[&str] = match function {
         "__inet_lookup_listener" | "inet6_lookup_listener" => &[

@@ -1,12 +1,12 @@
 //! Loads the programs and attaches them by plan. A hook that refuses its mechanism
 //! is planned anew without it: what a kernel takes is found by trying.
 
-use std::{fs, path::PathBuf};
+use std::{fs, io, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader,
-    programs::{FEntry, FExit, KProbe, Program, ProgramError},
+    programs::{FEntry, FExit, KProbe, ProbeKind, Program, ProgramError},
 };
 use log::{Level, debug, log_enabled};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
@@ -16,6 +16,7 @@ use super::{
     maps::{Filters, Shared},
     measure,
     plan::{Choice, Decision, HOOKS, Hook, Mechanism, Plan, plan},
+    tracefs,
 };
 use crate::{
     failure::Failure,
@@ -58,6 +59,8 @@ pub struct Programs {
     /// Whether they are the programs for old kernels.
     pub legacy: bool,
     pub(super) buffer_bytes: u32,
+    /// Probes that were made through tracefs.
+    events: Vec<(String, tracefs::Event)>,
 }
 
 /// What is known of the kernel before anything is loaded.
@@ -127,9 +130,13 @@ impl Kernel {
 }
 
 /// Folders in which a kernel's type information may lie as `RELEASE.btf`.
-const DETACHED_BTF: [&str; 3] = ["/etc/sockpick/btf", "/usr/share/sockpick/btf", "/usr/lib/btf"];
+const DETACHED_BTF: [&str; 3] = [
+    "/etc/sockpick/btf",
+    "/usr/share/sockpick/btf",
+    "/usr/lib/btf",
+];
 
-/// This kernel's type information in a file of its own, as BTFHub has them.
+/// This kernel's type information in a file of its own, as `BTFHub` has them.
 fn detached_btf() -> Option<PathBuf> {
     let (release, _) = preflight::release();
     let mut folders = DETACHED_BTF.iter();
@@ -163,6 +170,9 @@ impl Programs {
         // Before 5.11 maps count against this limit, which is small by default; a
         // failure shows when the maps are made.
         let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
+        if tracefs::needed() {
+            tracefs::remove_leftovers();
+        }
         // Each round either attaches everything or learns of one more refusal.
         for _ in 0..=2 * HOOKS.len() {
             let plan = plan(&kernel.features, wishes.backend.map(Choice::mechanism));
@@ -221,6 +231,7 @@ impl Programs {
             plan,
             legacy,
             buffer_bytes: wishes.buffer_bytes,
+            events: Vec::new(),
         };
         if legacy {
             programs.set_config(config)?;
@@ -316,7 +327,14 @@ impl Programs {
         };
         let program: &mut KProbe = program.try_into()?;
         program.load()?;
-        program.attach(symbol, 0).map(|_| ())
+        if !tracefs::needed() {
+            return program.attach(symbol, 0).map(|_| ());
+        }
+        let is_return = matches!(program.kind(), ProbeKind::Return);
+        let event = tracefs::attach(program.fd()?, name, is_return, symbol);
+        let event = event.map_err(|error| ProgramError::IOError(io::Error::other(error)))?;
+        self.events.push((name.to_owned(), event));
+        Ok(())
     }
 
     /// Detaches everything, entries before returns, so that the counters stand still.
@@ -327,6 +345,9 @@ impl Programs {
                     continue;
                 };
                 for &(name, is_return) in hook.programs(mechanism) {
+                    if is_return == wanted {
+                        self.events.retain(|(event, _)| event != name);
+                    }
                     if is_return == wanted
                         && let Some(program) = self.ebpf.program_mut(name)
                         && let Err(error) = unload(program)
@@ -386,7 +407,7 @@ fn entries(count: usize) -> u32 {
 fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
             return io.raw_os_error();
         }
         cause = error.source();

@@ -8,3 +8,4 @@ pub mod measure;
 pub mod plan;
 pub mod selfcheck;
 pub mod steering;
+mod tracefs;

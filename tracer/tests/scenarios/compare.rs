@@ -7,7 +7,7 @@ use std::hash::Hash;
 use anyhow::Result;
 
 use crate::alerts;
-use crate::context::{Context, Failure};
+use crate::context::{Context, Failure, LEGACY};
 use crate::event::{Event, Listener};
 use crate::ledger::{WantVerdict, is_alert};
 use crate::trace::Recorded;
@@ -150,7 +150,14 @@ fn differences(cx: &Context, want: &Want, event: &Event) -> Vec<String> {
     match (&want.listener, &event.listener) {
         (Some(want), Some(said)) => {
             listener(&mut all, want, said);
-            group(&mut all, want.group.as_ref(), event);
+            let mut wanted = want.group.clone();
+            if let Some(group) = &mut wanted
+                && cx.backend == LEGACY
+            {
+                // Measured structures do not include the program's.
+                group.program_id = None;
+            }
+            group(&mut all, wanted.as_ref(), event);
         }
         (None, None) => {}
         (want, said) => {

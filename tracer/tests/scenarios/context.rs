@@ -6,10 +6,13 @@ use std::path::PathBuf;
 /// Sockpick's own choice for each hook, where that is neither all fentry nor all kprobe.
 pub(crate) const AUTO: &str = "auto";
 
+/// The programs for old kernels, without type information.
+pub(crate) const LEGACY: &str = "legacy";
+
 /// One run of one scenario.
 #[derive(Debug)]
 pub(crate) struct Context {
-    /// `fentry`, `kprobe` or [`AUTO`]
+    /// `fentry`, `kprobe`, [`LEGACY`] or [`AUTO`]
     pub(crate) backend: String,
     /// The sockpick binary.
     pub(crate) sockpick: PathBuf,

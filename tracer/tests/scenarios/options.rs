@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail};
 
-use crate::context::AUTO;
+use crate::context::{AUTO, LEGACY};
 use crate::listen::Listen;
 
 /// What `--help` prints.
 pub(crate) const USAGE: &str = "\
-Usage: sockpick-scenarios [FILTER...] [--backend fentry|kprobe|auto|all] [--list]
+Usage: sockpick-scenarios [FILTER...] [--backend fentry|kprobe|legacy|auto|all] [--list]
          run the scenarios whose name contains a FILTER (all by default), in a guest as root;
          --ground-truth runs them without sockpick, checking only what the servers say
        sockpick-scenarios --serve ADDR:PORT [--name NAME] [--count N] [--reuseport]
@@ -204,9 +204,9 @@ fn serve(mut words: Words, address: SocketAddr) -> Result<Mode> {
 fn scenarios(mut words: Words) -> Result<Mode> {
     let backend = words.value("--backend")?.filter(|backend| backend != "all");
     if let Some(other) = &backend
-        && !["fentry", "kprobe", AUTO].contains(&other.as_str())
+        && !["fentry", "kprobe", LEGACY, AUTO].contains(&other.as_str())
     {
-        bail!("unknown backend `{other}`; there are fentry, kprobe, auto and all");
+        bail!("unknown backend `{other}`; there are fentry, kprobe, legacy, auto and all");
     }
     let ground_truth = words.flag("--ground-truth");
     if let Some(scenario) = words.value("--run-one")? {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::alerts::Alerts;
 use crate::cases::{self, Scenario};
-use crate::context::{AUTO, Context, Failure, Skip};
+use crate::context::{AUTO, Context, Failure, LEGACY, Skip};
 use crate::kernel;
 use crate::options::{All, One};
 
@@ -135,9 +135,15 @@ fn backends(doctor: &Value, asked: &All, tally: &mut Tally) -> Result<Vec<String
         .collect();
     // The lookup has more arguments than a trampoline took before.
     let fentry = kernel::version()? >= (6, 6);
+    // Before 5.8 there is no ring buffer, which the usual programs need.
+    let kprobe = kernel::version()? >= (5, 8);
     let mut run = Vec::new();
-    for (backend, allowed) in [("fentry", fentry), ("kprobe", true)] {
+    for (backend, allowed) in [("fentry", fentry), ("kprobe", kprobe), (LEGACY, true)] {
         if asked.backend.as_deref().is_some_and(|only| only != backend) {
+            continue;
+        }
+        // Where everything takes fentry, nobody has the programs for old kernels.
+        if backend == LEGACY && fentry && asked.backend.is_none() {
             continue;
         }
         if offered.contains(&backend) {
@@ -149,7 +155,7 @@ fn backends(doctor: &Value, asked: &All, tally: &mut Tally) -> Result<Vec<String
     }
     // Where not every hook takes fentry, what users get is a mixture of its own.
     let wanted = asked.backend.as_deref().is_none_or(|only| only == AUTO);
-    if wanted && !offered.contains(&"fentry") {
+    if wanted && !offered.contains(&"fentry") && offered.contains(&"kprobe") {
         run.push(AUTO.to_owned());
     }
     Ok(run)

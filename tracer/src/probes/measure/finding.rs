@@ -39,7 +39,7 @@ pub(super) fn only(mut places: impl Iterator<Item = usize>) -> Option<u16> {
 /// Whether a number may be an address in kernel memory: the upper half, which on this machine
 /// has its sixteen highest bits set (also with five-level page tables: seven).
 pub(super) fn is_address(value: u64) -> bool {
-    value >> 57 == 0x7f && value < u64::MAX - 4095 && value % 4 == 0
+    value >> 57 == 0x7f && value < u64::MAX - 4095 && value.is_multiple_of(4)
 }
 
 #[cfg(test)]

@@ -35,14 +35,22 @@ pub(super) fn measure(peeker: &mut Peeker, offsets: &mut Offsets) -> Result<()> 
     let port_be = port.context("a socket without address")?.port().to_be();
     // `__inet_lookup_listener(net, hashinfo, skb, doff, saddr, sport, ...)` up to 6.17.
     peeker.attach("__inet_lookup_listener", 2)?;
-    let connect = || client.connect(&address).context("cannot connect over loopback");
+    let connect = || {
+        client
+            .connect(&address)
+            .context("cannot connect over loopback")
+    };
     let seen = peeker.look_for((5, port_be), connect)?;
     headers(&seen, offsets).context("sk_buff.head was not found")?;
     offsets.skb_iif = interface(&seen).unwrap_or(ABSENT);
     // `tcp_conn_request(rsk_ops, af_ops, sk, skb)`: by then the sequence number is read.
     peeker.attach("tcp_conn_request", 3)?;
     let client = self::client()?;
-    let seen = peeker.look(|| client.connect(&address).context("cannot connect over loopback"))?;
+    let seen = peeker.look(|| {
+        client
+            .connect(&address)
+            .context("cannot connect over loopback")
+    })?;
     offsets.skb_cb_seq = match first_sequence(&client) {
         Ok(sequence) => sequence_at(&seen, sequence).unwrap_or(ABSENT),
         Err(error) => {
@@ -64,7 +72,7 @@ fn client() -> Result<Socket> {
 /// the packet is at the TCP layer, so `data` is at the transport header.
 fn headers(seen: &Seen, offsets: &mut Offsets) -> Option<()> {
     let bytes = &seen.bytes;
-    let mut fits = Vec::new();
+    // The first that fits: behind the structure lie others, of earlier packets.
     for head in places::<8>(bytes, is_address) {
         let transport = number::<8>(bytes, head + 8)?.wrapping_sub(number::<8>(bytes, head)?);
         if transport < IP_HEADER + ETHERNET_HEADER || transport > u16::MAX.into() {
@@ -78,23 +86,22 @@ fn headers(seen: &Seen, offsets: &mut Offsets) -> Option<()> {
             row.all(|(nth, value)| number::<2>(bytes, at + 2 * nth) == Some(*value))
         };
         if let Some(row) = only((0..head).step_by(2).filter(is_row)) {
-            fits.push((u16::try_from(head).ok()?, row));
+            let head = u16::try_from(head).ok()?;
+            (offsets.skb_head, offsets.skb_data) = (head, head + 8);
+            (offsets.skb_transport_header, offsets.skb_network_header) = (row, row + 2);
+            return Some(());
         }
     }
-    let [(head, row)] = fits.as_slice() else {
-        return None;
-    };
-    (offsets.skb_head, offsets.skb_data) = (*head, head + 8);
-    (offsets.skb_transport_header, offsets.skb_network_header) = (*row, row + 2);
-    Some(())
+    debug!("nothing fits sk_buff.head in {bytes:?}");
+    None
 }
 
 /// `skb_iif` follows `priority` (include/linux/skbuff.h, 4.14 to 7.3).
 fn interface(seen: &Seen) -> Option<u16> {
     let priority = u64::from(PRIORITY.cast_unsigned());
-    let priority = only(places::<4>(&seen.bytes, |value| value == priority))?;
-    let at = usize::from(priority) + 4;
-    (number::<4>(&seen.bytes, at) == Some(LOOPBACK)).then_some(priority + 4)
+    let at = places::<4>(&seen.bytes, |value| value == priority).next()? + 4;
+    let at = (number::<4>(&seen.bytes, at) == Some(LOOPBACK)).then_some(at)?;
+    u16::try_from(at).ok()
 }
 
 /// `tcp_skb_cb.seq`, with `end_seq` behind it: one more for a SYN.
@@ -110,7 +117,12 @@ fn sequence_at(seen: &Seen, sequence: u32) -> Option<u16> {
 fn first_sequence(client: &Socket) -> io::Result<u32> {
     const TCP_SEND_QUEUE: i32 = 2;
     set(client, libc::IPPROTO_TCP, libc::TCP_REPAIR, 1)?;
-    set(client, libc::IPPROTO_TCP, libc::TCP_REPAIR_QUEUE, TCP_SEND_QUEUE)?;
+    set(
+        client,
+        libc::IPPROTO_TCP,
+        libc::TCP_REPAIR_QUEUE,
+        TCP_SEND_QUEUE,
+    )?;
     let (mut next, mut length) = (0_u32, 4 as libc::socklen_t);
     // SAFETY: the option is a u32, and `length` says how much room there is.
     let result = unsafe {

@@ -14,6 +14,7 @@ use crate::{
     probes::{
         loader::{LEGACY_OBJECT, refused},
         maps::Shared,
+        tracefs,
     },
 };
 
@@ -23,10 +24,18 @@ const PROGRAM: &str = "peek_k";
 pub(super) struct Peeker {
     ebpf: Ebpf,
     registers: Registers,
-    attached: Option<KProbeLinkId>,
+    attached: Option<Attached>,
     /// Argument that has the structure.
     from: ArgLoc,
     process: u32,
+}
+
+/// How the program is attached.
+enum Attached {
+    Link(KProbeLinkId),
+    /// Removed when it is dropped.
+    #[expect(dead_code, reason = "kept for its end")]
+    Event(tracefs::Event),
 }
 
 /// A structure in kernel memory: its address and its beginning.
@@ -70,13 +79,18 @@ impl Peeker {
         self.detach()?;
         let place = self.registers.arguments.get(argument);
         self.from = ArgLoc(*place.context("an argument on the stack")?);
-        let link = program(&mut self.ebpf)?.attach(function, 0);
-        self.attached = Some(link.with_context(|| format!("cannot hook {function}"))?);
+        let program = program(&mut self.ebpf)?;
+        self.attached = Some(if tracefs::needed() {
+            Attached::Event(tracefs::attach(program.fd()?, PROGRAM, false, function)?)
+        } else {
+            let link = program.attach(function, 0);
+            Attached::Link(link.with_context(|| format!("cannot hook {function}"))?)
+        });
         Ok(())
     }
 
     fn detach(&mut self) -> Result<()> {
-        if let Some(link) = self.attached.take() {
+        if let Some(Attached::Link(link)) = self.attached.take() {
             program(&mut self.ebpf)?.detach(link)?;
         }
         Ok(())

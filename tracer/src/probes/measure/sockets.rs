@@ -24,7 +24,7 @@ const LIMITS: [u8; 4] = [101, 113, 89, 67];
 /// User ids that nothing else in a socket looks like.
 const USERS: [u32; 2] = [0x0051_7a31, 0x0047_1b97];
 /// The same for `SO_INCOMING_CPU`.
-const CPUS: [i32; 2] = [0x3a17, 0x2b59];
+const CPUS: [u32; 2] = [0x3a17, 0x2b59];
 /// Connections that wait in a queue.
 const WAITING: u64 = 3;
 const MEMBERS: u64 = 3;
@@ -118,12 +118,31 @@ fn table(listeners: &[Known], offsets: &Offsets) -> Result<()> {
         let port = local(socket)?.port();
         let bytes = &seen.bytes;
         for (name, found, value) in [
-            ("family", number::<2>(bytes, offsets.sk_family.into()), AF_INET),
-            ("state", number::<1>(bytes, offsets.sk_state.into()), TCP_LISTEN),
-            ("num", number::<2>(bytes, offsets.sk_num.into()), port.into()),
-            ("rcv_saddr", number::<4>(bytes, offsets.sk_rcv_saddr.into()), address.into()),
+            (
+                "family",
+                number::<2>(bytes, offsets.sk_family.into()),
+                AF_INET,
+            ),
+            (
+                "state",
+                number::<1>(bytes, offsets.sk_state.into()),
+                TCP_LISTEN,
+            ),
+            (
+                "num",
+                number::<2>(bytes, offsets.sk_num.into()),
+                port.into(),
+            ),
+            (
+                "rcv_saddr",
+                number::<4>(bytes, offsets.sk_rcv_saddr.into()),
+                address.into(),
+            ),
         ] {
-            ensure!(found == Some(value), "skc_{name} is not where it always was");
+            ensure!(
+                found == Some(value),
+                "skc_{name} is not where it always was"
+            );
         }
     }
     Ok(())
@@ -198,7 +217,9 @@ fn users(peeker: &mut Peeker) -> Result<Option<u16>> {
         seen.push(known(peeker, socket?)?.seen);
     }
     let samples = seen.iter().zip(USERS);
-    let samples: Vec<(&[u8], u64)> = samples.map(|(seen, user)| (&seen.bytes[..], user.into())).collect();
+    let samples: Vec<(&[u8], u64)> = samples
+        .map(|(seen, user)| (&seen.bytes[..], user.into()))
+        .collect();
     Ok(common::<4>(&samples))
 }
 
@@ -210,7 +231,7 @@ fn cpus(peeker: &mut Peeker) -> Result<Option<u16>> {
     }
     let samples = seen.iter().zip(CPUS);
     let samples: Vec<(&[u8], u64)> = samples
-        .map(|(seen, cpu)| (&seen.bytes[..], u64::from(cpu.unsigned_abs())))
+        .map(|(seen, cpu)| (&seen.bytes[..], cpu.into()))
         .collect();
     Ok(common::<4>(&samples))
 }
@@ -232,15 +253,17 @@ fn inode(peeker: &mut Peeker, listeners: &[Known], offsets: &mut Offsets) -> Res
         }
         fits = Some(match fits {
             None => here,
-            Some(before) => before.into_iter().filter(|fit| here.contains(fit)).collect(),
+            Some(before) => before
+                .into_iter()
+                .filter(|fit| here.contains(fit))
+                .collect(),
         });
     }
-    match fits.as_deref() {
-        Some([(socket, inode)]) => (offsets.sk_socket, offsets.socket_ino) = (*socket, *inode),
-        _ => {
-            debug!("sk_socket was not found");
-            (offsets.sk_socket, offsets.socket_ino) = (ABSENT, ABSENT);
-        }
+    (offsets.sk_socket, offsets.socket_ino) = (ABSENT, ABSENT);
+    if let Some([(socket, inode)]) = fits.as_deref() {
+        (offsets.sk_socket, offsets.socket_ino) = (*socket, *inode);
+    } else {
+        debug!("sk_socket was not found");
     }
     Ok(())
 }
@@ -252,46 +275,57 @@ fn group(peeker: &mut Peeker, alone: &Known, offsets: &mut Offsets) -> Result<()
     (offsets.reuse_prog, offsets.reuse_socks) = (ABSENT, ABSENT);
     let mut members: Vec<Known> = Vec::new();
     for _ in 0..MEMBERS {
-        let address = match members.first() {
-            Some(first) => local(&first.socket)?,
-            None => (Ipv4Addr::LOCALHOST, 0).into(),
-        };
-        let socket = listener_at(address, 1, |socket| socket.set_reuse_port(true))?;
-        members.push(known(peeker, socket)?);
+        members.push(join(peeker, &members)?);
     }
     let Some(first) = members.first() else {
         return Ok(());
     };
-    for (at, address) in pointers(&first.seen) {
+    let cb = pointers(&first.seen).find_map(|(at, address)| {
         let here = |known: &Known| number::<8>(&known.seen.bytes, at.into());
-        if here(alone) != Some(0) || members.iter().any(|known| here(known) != Some(address)) {
-            continue;
-        }
-        let seen = peeker.look_at(address, || touch(&first.socket))?;
-        let list: Vec<u64> = members.iter().map(|known| known.seen.address).collect();
-        let Some(socks) = list_of(&seen, &list) else {
-            continue;
-        };
-        // Before the list: counts, then the program.
-        let head = &seen.bytes[..usize::from(socks)];
-        let Some(count) = only(places::<2>(head, |value| value == MEMBERS)) else {
-            continue;
-        };
-        attach_filter(&first.socket, 0).context("cannot attach a filter to the group")?;
-        let with = peeker.look_at(address, || touch(&first.socket))?;
-        let prog = places::<8>(head, |value| value == 0).filter(|at| {
-            number::<8>(&with.bytes, *at).is_some_and(is_address)
-        });
-        if let Some(prog) = only(prog) {
-            offsets.sk_reuseport_cb = at;
-            offsets.reuse_num_socks = count;
-            offsets.reuse_prog = prog;
-            offsets.reuse_socks = socks;
-            return Ok(());
-        }
-    }
-    debug!("sk_reuseport_cb was not found");
+        let theirs =
+            here(alone) == Some(0) && members.iter().all(|known| here(known) == Some(address));
+        theirs.then_some((at, address))
+    });
+    let Some((at, address)) = cb else {
+        debug!("sk_reuseport_cb was not found");
+        return Ok(());
+    };
+    let before = peeker.look_at(address, || touch(&first.socket))?;
+    let list: Vec<u64> = members.iter().map(|known| known.seen.address).collect();
+    let another = join(peeker, &members)?;
+    let after = peeker.look_at(address, || touch(&first.socket))?;
+    attach_filter(&first.socket, 0).context("cannot attach a filter to the group")?;
+    let with = peeker.look_at(address, || touch(&first.socket))?;
+    drop(another);
+    let Some(socks) = list_of(&before, &list) else {
+        debug!("sock_reuseport.socks was not found");
+        return Ok(());
+    };
+    // Before the list: counts, then the program.
+    let head = |seen: &'_ Seen| seen.bytes[..usize::from(socks)].to_vec();
+    let (before, after, with) = (head(&before), head(&after), head(&with));
+    let count = common::<2>(&[(&before, MEMBERS), (&after, MEMBERS + 1)]);
+    let prog = places::<8>(&after, |value| value == 0)
+        .filter(|at| number::<8>(&with, *at).is_some_and(is_address));
+    let (Some(count), Some(prog)) = (count, only(prog)) else {
+        debug!("sock_reuseport: num_socks {count:?} or prog was not found");
+        return Ok(());
+    };
+    offsets.sk_reuseport_cb = at;
+    offsets.reuse_num_socks = count;
+    offsets.reuse_prog = prog;
+    offsets.reuse_socks = socks;
     Ok(())
+}
+
+/// A further member of the group.
+fn join(peeker: &mut Peeker, members: &[Known]) -> Result<Known> {
+    let address = match members.first() {
+        Some(first) => local(&first.socket)?,
+        None => (Ipv4Addr::LOCALHOST, 0).into(),
+    };
+    let socket = listener_at(address, 1, |socket| socket.set_reuse_port(true))?;
+    known(peeker, socket)
 }
 
 /// Where these addresses stand one after the other.
