@@ -119,6 +119,16 @@ pub struct Args {
     pub accept_sk: ArgLoc,
     /// `inet_csk_accept`: result
     pub accept_ret: ArgLoc,
+    /// `tcp_get_cookie_sock`: `sk`
+    pub cookie_sk: ArgLoc,
+    /// `tcp_get_cookie_sock`: `req`
+    pub cookie_req: ArgLoc,
+    /// `reuseport_migrate_sock`: `migrating_sk`
+    pub migrate_sk: ArgLoc,
+    /// `reuseport_migrate_sock`: result
+    pub migrate_ret: ArgLoc,
+    /// Keeps what follows aligned.
+    pub reserved: ArgLoc,
 }
 
 /// Byte offsets of the kernel fields the programs read, from the running
@@ -149,6 +159,12 @@ pub struct Offsets {
     pub sk_rcv_saddr: u16,
     /// `sock.__sk_common.skc_v6_rcv_saddr`
     pub sk_v6_rcv_saddr: u16,
+    /// `sock.__sk_common.skc_daddr`
+    pub sk_daddr: u16,
+    /// `sock.__sk_common.skc_dport` (network order)
+    pub sk_dport: u16,
+    /// `sock.__sk_common.skc_v6_daddr`
+    pub sk_v6_daddr: u16,
     /// `sock.__sk_common.skc_bound_dev_if`
     pub sk_bound_dev_if: u16,
     /// `sock.__sk_common.skc_net.net`
@@ -249,6 +265,16 @@ pub mod kind {
     pub const LISTEN: u32 = 2;
     /// [`super::ListenerRecord`]: the listener left the table
     pub const CLOSE: u32 = 3;
+    /// [`super::HandoverRecord`]
+    pub const HANDOVER: u32 = 4;
+}
+
+/// Why a connection came to a listener after its SYN.
+pub mod handover {
+    /// An ACK with a valid SYN cookie was looked up anew.
+    pub const COOKIE_ACK: u8 = 1;
+    /// Its listener closed, and another of the reuseport group took it over.
+    pub const MIGRATED: u8 = 2;
 }
 
 /// Who chose the socket, as far as the hooks saw.
@@ -398,6 +424,45 @@ pub struct ListenerRecord {
     pub listener: Listener,
 }
 
+/// A connection came to a listener after its SYN: perhaps to another than the SYN did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct HandoverRecord {
+    /// [`kind::HANDOVER`]
+    pub kind: u32,
+    /// CPU it happened on.
+    pub cpu: u32,
+    /// `CLOCK_MONOTONIC` ns.
+    pub ktime_ns: u64,
+    /// Cookie of the listener's namespace; 0 while nobody asked for it.
+    pub netns_cookie: u64,
+    /// Client address; IPv4 in v4-mapped form.
+    pub client: [u8; 16],
+    /// Destination address; IPv4 in v4-mapped form.
+    pub destination: [u8; 16],
+    /// Inode number of the listener's network namespace.
+    pub netns: u32,
+    /// Interface the listener is bound to now; 0 for none.
+    pub bound_dev_if: u32,
+    /// Connections waiting in its accept queue.
+    pub queue_len: u32,
+    /// Limit of the accept queue.
+    pub queue_limit: u32,
+    /// Client port, network order.
+    pub client_port_be: u16,
+    /// Destination port, network order.
+    pub destination_port_be: u16,
+    /// `AF_INET` or `AF_INET6`: the packet's.
+    pub family: u16,
+    /// One of [`handover`].
+    pub why: u8,
+    /// Keeps `listener` eight-byte aligned.
+    pub reserved: u8,
+    /// The listener that has it now.
+    pub listener: Listener,
+}
+
 /// Per-CPU counters. Every SYN that `syns` counts is in exactly one of
 /// `emitted`, `lost_ring` and `lost_return`, or still under way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -414,7 +479,7 @@ pub struct Stats {
     pub lost_return: u64,
     /// SYNs without a listener.
     pub refused: u64,
-    /// Listener records written to the ring buffer.
+    /// Listener and hand-over records written to the ring buffer.
     pub listener_records: u64,
     /// Listener records that found the ring buffer full.
     pub lost_listener_records: u64,
@@ -430,13 +495,20 @@ pub struct Stats {
     pub other_stage: u64,
     /// SYNs that the in-kernel filter left out.
     pub filtered: u64,
+    /// Hand-over records that found the ring buffer full.
+    pub lost_handovers: u64,
 }
 
 const _: () = {
     assert!(size_of::<Listener>() == 120);
     assert!(size_of::<SynRecord>() == 232);
     assert!(size_of::<ListenerRecord>() == 152);
+    assert!(size_of::<HandoverRecord>() == 200);
     assert!(size_of::<SynRecord>() <= MAX_RECORD);
+    assert!(size_of::<HandoverRecord>() <= MAX_RECORD);
+    assert!(core::mem::offset_of!(HandoverRecord, client).is_multiple_of(8));
+    assert!(core::mem::offset_of!(HandoverRecord, destination).is_multiple_of(8));
+    assert!(core::mem::offset_of!(HandoverRecord, listener) == 80);
     assert!(size_of::<Config>().is_multiple_of(4));
     assert!(core::mem::offset_of!(SynRecord, listener) == 112);
     assert!(core::mem::offset_of!(ListenerRecord, listener) == 32);

@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use sockpick_ebpf::abi::{Control, filter};
 
-use crate::{fields::config, inflight::Inflight};
+use crate::fields::config;
 
 #[map]
 static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
@@ -33,35 +33,48 @@ pub(crate) fn control() -> Option<&'static Control> {
     CONTROL.get(0)
 }
 
-/// Whether the SYN in the slot is to be recorded.
+/// What the filters ask about.
+pub(crate) struct Flow<'a> {
+    /// Inode number of the network namespace.
+    pub(crate) netns: u32,
+    /// The packet's family.
+    pub(crate) family: u16,
+    /// Network order.
+    pub(crate) destination_port_be: u16,
+    pub(crate) client: &'a [u8; 16],
+    pub(crate) destination: &'a [u8; 16],
+}
+
+/// Whether what concerns this flow is to be recorded.
 #[inline(always)]
-pub(crate) fn passes(syn: &Inflight) -> bool {
+pub(crate) fn passes(flow: &Flow<'_>) -> bool {
     if let Some(control) = control()
         && control.only_netns != 0
     {
-        return control.only_netns == syn.netns;
+        return control.only_netns == flow.netns;
     }
     let wanted = config!(filters);
     if wanted == 0 {
         return true;
     }
-    if wanted & filter::IPV4 != 0 && syn.family != AF_INET {
+    if wanted & filter::IPV4 != 0 && flow.family != AF_INET {
         return false;
     }
-    if wanted & filter::IPV6 != 0 && syn.family == AF_INET {
+    if wanted & filter::IPV6 != 0 && flow.family == AF_INET {
         return false;
     }
     // SAFETY: the value is not used, only whether there is one.
-    if wanted & filter::PORTS != 0 && unsafe { FILTER_PORTS.get(syn.destination_port_be) }.is_none()
+    if wanted & filter::PORTS != 0
+        && unsafe { FILTER_PORTS.get(flow.destination_port_be) }.is_none()
     {
         return false;
     }
     // SAFETY: as above.
-    if wanted & filter::NETNS != 0 && unsafe { FILTER_NETNS.get(syn.netns) }.is_none() {
+    if wanted & filter::NETNS != 0 && unsafe { FILTER_NETNS.get(flow.netns) }.is_none() {
         return false;
     }
-    if wanted & filter::DST != 0 && FILTER_DST.get(Key::new(128, syn.destination)).is_none() {
+    if wanted & filter::DST != 0 && FILTER_DST.get(Key::new(128, *flow.destination)).is_none() {
         return false;
     }
-    wanted & filter::SRC == 0 || FILTER_SRC.get(Key::new(128, syn.client)).is_some()
+    wanted & filter::SRC == 0 || FILTER_SRC.get(Key::new(128, *flow.client)).is_some()
 }

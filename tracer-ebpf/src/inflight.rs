@@ -7,7 +7,7 @@
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 use sockpick_ebpf::abi::Stats;
 
-use crate::fields::KernelPtr;
+use crate::{fields::KernelPtr, filter::Flow};
 
 /// State of [`Inflight`].
 pub(crate) mod state {
@@ -68,6 +68,18 @@ impl Inflight {
         self.done_skb = self.skb;
         self.done_sk = sk.0;
         self.done_seq = self.seq;
+    }
+
+    /// The SYN, as the filters want it.
+    #[inline(always)]
+    pub(crate) fn flow(&self) -> Flow<'_> {
+        Flow {
+            netns: self.netns,
+            family: self.family,
+            destination_port_be: self.destination_port_be,
+            client: &self.client,
+            destination: &self.destination,
+        }
     }
 
     /// Forgets what hooks inside earlier lookups said.

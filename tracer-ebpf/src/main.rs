@@ -38,7 +38,7 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 use hooks::{
-    accept, listen,
+    accept, handover, listen,
     lookup::{self, V4, V6},
     request, reuseport, steer,
 };
@@ -81,6 +81,11 @@ programs! {
     // inet_csk_accept
     kprobe accept_k(ProbeContext) => accept::entry;
     kretprobe accept_r(RetProbeContext) => accept::exit;
+    // tcp_get_cookie_sock
+    kprobe cookie_k(ProbeContext) => handover::cookie;
+    // reuseport_migrate_sock
+    kprobe migrate_k(ProbeContext) => handover::migrating;
+    kretprobe migrate_r(RetProbeContext) => handover::migrated_since;
 }
 
 #[cfg(feature = "legacy")]

@@ -7,7 +7,7 @@ use aya_ebpf::{
 
 use crate::{
     hooks::{
-        accept, ask, listen,
+        accept, ask, handover, listen,
         lookup::{self, V4, V6},
         request, reuseport, steer,
     },
@@ -24,6 +24,8 @@ programs! {
     fexit listen_x(FExitContext) => listen::started;
     fentry unhash_e(FEntryContext) => listen::unhash;
     fexit accept_x(FExitContext) => accept::accepted;
+    fentry cookie_e(FEntryContext) => handover::cookie;
+    fexit migrate_x(FExitContext) => handover::migrated;
 }
 
 /// Never attached: run by user space, on no packet of anybody's.

@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use sockpick_ebpf::abi::{ListenerRecord, SynRecord};
+use sockpick_ebpf::abi::{HandoverRecord, ListenerRecord, SynRecord};
 
 use crate::{
     enrich::Enricher,
-    event::{Event, Expected, Reason, Via},
+    event::{Event, Expected, Reason, Verdict, Via, Why},
     judge::{
         self,
         expectations::Expectations,
@@ -102,6 +102,45 @@ impl Assessor {
             judgement = judge.judge(&syn(record, event, packet));
         }
         write(event, &judgement, enricher);
+        let full = event.listener.as_ref().is_some_and(|l| l.queue.is_full());
+        if event.verdict == Verdict::Ok && full {
+            event.reason = Some(Reason::AcceptOverflow);
+        }
+    }
+
+    /// Judges a hand-over, as a SYN that the listener would have been given just then. `syn`
+    /// has what only the SYN's record knows.
+    pub fn hand_over(
+        &mut self,
+        why: Why,
+        record: &HandoverRecord,
+        syn: &SynRecord,
+        enricher: &mut Enricher,
+    ) -> Event {
+        let record = SynRecord {
+            ktime_ns: record.ktime_ns,
+            cpu: record.cpu,
+            netns: record.netns,
+            netns_cookie: record.netns_cookie,
+            client: record.client,
+            client_port_be: record.client_port_be,
+            destination: record.destination,
+            destination_port_be: record.destination_port_be,
+            family: record.family,
+            bound_dev_if: record.bound_dev_if,
+            queue_len: record.queue_len,
+            queue_limit: record.queue_limit,
+            has_listener: 1,
+            listener: record.listener,
+            member: u16::MAX,
+            ..*syn
+        };
+        let mut event = enricher.event(&record);
+        self.assess(&record, &mut event, enricher);
+        if event.verdict == Verdict::Ok {
+            event.reason = Some(why.reason());
+        }
+        event
     }
 }
 

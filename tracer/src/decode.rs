@@ -1,7 +1,7 @@
 //! Bytes from the ring buffer to records, checked. The only place that reads bytes.
 #![forbid(unsafe_code)]
 
-use sockpick_ebpf::abi::{ListenerRecord, SynRecord, kind};
+use sockpick_ebpf::abi::{HandoverRecord, ListenerRecord, SynRecord, kind};
 
 /// A record as the kernel wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub enum Record {
     Listen(ListenerRecord),
     /// A listener went.
     Close(ListenerRecord),
+    /// A connection came to a listener after its SYN.
+    Handover(HandoverRecord),
 }
 
 /// Why bytes are no record.
@@ -29,6 +31,7 @@ pub fn length(kind: u32) -> Option<usize> {
     match kind {
         kind::SYN => Some(size_of::<SynRecord>()),
         kind::LISTEN | kind::CLOSE => Some(size_of::<ListenerRecord>()),
+        kind::HANDOVER => Some(size_of::<HandoverRecord>()),
         _ => None,
     }
 }
@@ -47,6 +50,7 @@ pub fn record(bytes: &[u8]) -> Result<Record, Malformed> {
         kind::SYN => bytemuck::try_pod_read_unaligned(bytes).map(Record::Syn),
         kind::LISTEN => bytemuck::try_pod_read_unaligned(bytes).map(Record::Listen),
         kind::CLOSE => bytemuck::try_pod_read_unaligned(bytes).map(Record::Close),
+        kind::HANDOVER => bytemuck::try_pod_read_unaligned(bytes).map(Record::Handover),
         other => return Err(Malformed::Kind(other)),
     }
     .map_err(|_| length)

@@ -1,6 +1,7 @@
 //! The public event: what a consumer of sockpick sees. Documented, field by field,
 //! in `docs/events.md`; schema version 1 changes by addition only.
 
+mod handover;
 mod health;
 mod words;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+pub use handover::{Handover, Why};
 pub use health::{GroupAddress, GroupHealth, MemberHealth};
 
 /// Version of the schema, in every event.
@@ -44,7 +46,7 @@ pub struct Event {
     pub via: Via,
     /// Whether that was right.
     pub verdict: Verdict,
-    /// Why it was not; absent for `ok`.
+    /// Why it was not; with `ok` only for a SYN that a full accept queue dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// The chosen listening socket; `null` when there was none.
@@ -173,7 +175,7 @@ impl Verdict {
     }
 }
 
-/// Why a verdict is not `ok`.
+/// Why a verdict is not `ok`, or what else became of the SYN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
@@ -205,6 +207,12 @@ pub enum Reason {
     SkAssign,
     /// A TPROXY rule chose.
     Tproxy,
+    /// The right listener, but its accept queue was full: the SYN was dropped.
+    AcceptOverflow,
+    /// Of a hand-over: the ACK of a SYN cookie went to another listener than the SYN.
+    CookieAck,
+    /// Of a hand-over: the listener closed, and another of its group took the connection.
+    Migrated,
     /// None of the causes that sockpick knows.
     Unknown,
 }
@@ -380,6 +388,14 @@ pub enum Backend {
     Legacy,
 }
 
+impl Queue {
+    /// Whether a SYN that meets it is dropped: the kernel's `sk_acceptq_is_full`.
+    #[must_use]
+    pub fn is_full(self) -> bool {
+        self.length > self.limit
+    }
+}
+
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -422,4 +438,6 @@ pub enum Item {
     Lost(Lost),
     /// A group's session.
     Health(GroupHealth),
+    /// A connection that another listener got than its SYN.
+    Handover(Box<Handover>),
 }

@@ -158,7 +158,7 @@ pub(crate) fn begin(
     slot.seq = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
     slot.netns = field!(net, net_inum => u32);
     slot.netns_cookie = net.read_if_there(config!(off.net_cookie));
-    if !filter::passes(slot) {
+    if !filter::passes(&slot.flow()) {
         stats.filtered += 1;
         slot.state = state::FILTERED;
         return;

@@ -2,6 +2,7 @@
 
 mod book;
 mod filter;
+mod flows;
 mod session;
 
 use std::{

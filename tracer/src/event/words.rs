@@ -1,6 +1,6 @@
 //! The words of the event, as in the JSON output, for text that people read.
 
-use super::{Match, Reason, Stage, Verdict, Via};
+use super::{Match, Reason, Stage, Verdict, Via, Why};
 
 impl Match {
     /// The word for it.
@@ -64,8 +64,19 @@ impl Reason {
             Self::BpfSkLookup => "bpf_sk_lookup",
             Self::SkAssign => "sk_assign",
             Self::Tproxy => "tproxy",
+            Self::AcceptOverflow => "accept_overflow",
+            Self::CookieAck => "cookie_ack",
+            Self::Migrated => "migrated",
             Self::Unknown => "unknown",
         }
+    }
+}
+
+impl Why {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        self.reason().word()
     }
 }
 

@@ -63,6 +63,7 @@ fn usual_parameters(function: &str) -> Option<Vec<String>> {
         "inet_csk_listen_start" => &["sk", "backlog"],
         "inet_unhash" => &["sk"],
         "inet_csk_accept" => &["sk", "flags", "err", "kern"],
+        "tcp_get_cookie_sock" => &["sk", "skb", "req", "dst", "tsoff"],
         "bpf_run_sk_reuseport" => &["reuse", "sk", "prog", "skb", "hash"],
         _ => return None,
     };

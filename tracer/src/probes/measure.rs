@@ -22,7 +22,9 @@ use peeker::Peeker;
 
 /// `struct sock_common` (include/net/sock.h, 4.14 to 7.3): the same up to here in every
 /// configuration.
+const SKC_DADDR: u16 = 0;
 const SKC_RCV_SADDR: u16 = 4;
+const SKC_DPORT: u16 = 12;
 const SKC_NUM: u16 = 14;
 const SKC_FAMILY: u16 = 16;
 const SKC_STATE: u16 = 18;
@@ -54,6 +56,8 @@ fn measure(registers: &Registers) -> Result<Offsets> {
         sk_state: SKC_STATE,
         sk_num: SKC_NUM,
         sk_rcv_saddr: SKC_RCV_SADDR,
+        sk_daddr: SKC_DADDR,
+        sk_dport: SKC_DPORT,
         sk_bound_dev_if: SKC_BOUND_DEV_IF,
         sk_ipv6only: SKC_FLAGS,
         sk_ipv6only_mask: SKC_IPV6ONLY,
@@ -70,6 +74,11 @@ fn measure(registers: &Registers) -> Result<Offsets> {
     };
     sockets::measure(&mut peeker, netns, &mut offsets)?;
     packet::measure(&mut peeker, &mut offsets)?;
+    // `skc_v6_daddr` stands right before `skc_v6_rcv_saddr`.
+    offsets.sk_v6_daddr = match offsets.sk_v6_rcv_saddr {
+        ABSENT => ABSENT,
+        own => own.checked_sub(16).unwrap_or(ABSENT),
+    };
     debug!("measured: {offsets:?}");
     Ok(offsets)
 }

@@ -35,10 +35,14 @@ pub enum Hook {
     Unhash,
     /// A connection is accepted.
     Accept,
+    /// The ACK of a SYN cookie is taken on a socket.
+    Cookie,
+    /// A connection goes to another member of its group.
+    Migrate,
 }
 
 /// Every hook, in the order a SYN meets them.
-pub const HOOKS: [Hook; 11] = [
+pub const HOOKS: [Hook; 13] = [
     Hook::Lookup4,
     Hook::Lookup6,
     Hook::Walk4,
@@ -50,6 +54,8 @@ pub const HOOKS: [Hook; 11] = [
     Hook::Listen,
     Hook::Unhash,
     Hook::Accept,
+    Hook::Cookie,
+    Hook::Migrate,
 ];
 
 impl Hook {
@@ -68,6 +74,8 @@ impl Hook {
             Self::Listen => "inet_csk_listen_start",
             Self::Unhash => "inet_unhash",
             Self::Accept => "inet_csk_accept",
+            Self::Cookie => "tcp_get_cookie_sock",
+            Self::Migrate => "reuseport_migrate_sock",
         }
     }
 
@@ -88,6 +96,12 @@ impl Hook {
             Self::Listen => "who called listen() is known only while /proc still shows it",
             Self::Unhash => "a listener's close is not seen",
             Self::Accept => "who accepts is not known",
+            Self::Cookie => {
+                "which listener gets a connection at the ACK of its SYN cookie is not known"
+            }
+            Self::Migrate => {
+                "which listener takes over the connections of one that closes is not known"
+            }
         })
     }
 
@@ -117,6 +131,10 @@ impl Hook {
             (Self::Unhash, Kprobe) => &[("unhash_k", false)],
             (Self::Accept, Fentry) => &[("accept_x", true)],
             (Self::Accept, Kprobe) => &[("accept_k", false), ("accept_r", true)],
+            (Self::Cookie, Fentry) => &[("cookie_e", false)],
+            (Self::Cookie, Kprobe) => &[("cookie_k", false)],
+            (Self::Migrate, Fentry) => &[("migrate_x", true)],
+            (Self::Migrate, Kprobe) => &[("migrate_k", false), ("migrate_r", true)],
         }
     }
 
@@ -129,6 +147,8 @@ impl Hook {
             Self::GroupProgram => &["skb"],
             Self::Request => &["sk", "skb"],
             Self::Listen | Self::Unhash | Self::Accept => &["sk"],
+            Self::Cookie => &["sk", "req"],
+            Self::Migrate => &["migrating_sk"],
         }
     }
 }
@@ -252,6 +272,11 @@ impl Plan {
             unhash_sk: place(Hook::Unhash, "sk"),
             accept_sk: place(Hook::Accept, "sk"),
             accept_ret: place(Hook::Accept, RESULT),
+            cookie_sk: place(Hook::Cookie, "sk"),
+            cookie_req: place(Hook::Cookie, "req"),
+            migrate_sk: place(Hook::Migrate, "migrating_sk"),
+            migrate_ret: place(Hook::Migrate, RESULT),
+            reserved: ArgLoc::NONE,
         }
     }
 
@@ -314,6 +339,10 @@ pub fn plan(features: &Features, wanted: Option<Mechanism>) -> Plan {
             let why = format!("inlined here; {walk} tells the same");
             set(&mut plan, steer, Decision::NotNeeded(why));
         }
+    }
+    if features.function(Hook::Migrate.function()).symbol.is_none() {
+        let why = "this kernel has no migration of connections (Linux 5.14)".to_owned();
+        set(&mut plan, Hook::Migrate, Decision::NotNeeded(why));
     }
     plan
 }

@@ -41,7 +41,7 @@ pub fn run(programs: &mut Programs, channel: &mut Channel) -> Result<()> {
         channel.drain(None, |bytes| match decode::record(bytes) {
             Ok(Record::Syn(record)) => seen.syns.push(record),
             Ok(Record::Listen(record)) => seen.listeners.push(record.listener),
-            Ok(Record::Close(_)) | Err(_) => {}
+            Ok(Record::Close(_) | Record::Handover(_)) | Err(_) => {}
         });
         if seen.syns.len() >= cases.len() {
             break;

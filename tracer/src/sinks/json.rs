@@ -45,6 +45,7 @@ impl<W: Write> Sink for Json<W> {
         match item {
             Item::Syn(event) => self.texts.event(&mut self.line, event)?,
             Item::Lost(lost) => serde_json::to_writer(&mut self.line, lost)?,
+            Item::Handover(handover) => serde_json::to_writer(&mut self.line, handover)?,
             Item::Health(health) => serde_json::to_writer(&mut self.line, health)?,
         }
         self.line.push(b'\n');

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{place, printable};
-use crate::event::{GroupHealth, Queue, Reason, Stage, Verdict};
+use crate::event::{GroupHealth, Queue, Reason, Stage, Verdict, Why};
 use crate::words;
 
 /// What a session saw; [`fmt::Display`] renders it.
@@ -17,6 +17,10 @@ pub struct Summary {
     pub totals: Totals,
     /// SYNs by verdict and cause.
     pub verdicts: Vec<((Verdict, Option<Reason>), u64)>,
+    /// SYNs dropped because the accept queue was full; they are among the others too.
+    pub overflowed: u64,
+    /// Connections that came to another listener than their SYN, by how.
+    pub handovers: Vec<(Why, u64)>,
     /// The listeners, in any order.
     pub listeners: Vec<ListenerLine>,
     /// How the groups fared.
@@ -143,7 +147,21 @@ impl Summary {
                 "{refused} ({share}) refused: no listener, so the client gets a reset"
             )?;
         }
+        if self.overflowed > 0 {
+            let dropped = syns(self.overflowed.into());
+            writeln!(
+                f,
+                "{dropped} dropped: the accept queue of the listener was full"
+            )?;
+        }
         self.verdicts(f)?;
+        for &(why, count) in &self.handovers {
+            let why = why.word();
+            writeln!(
+                f,
+                "handed over to another listener after the SYN: {why} {count}"
+            )?;
+        }
         for &(stage, lost) in totals.lost.iter().filter(|(_, lost)| *lost > 0) {
             let why = match stage {
                 Stage::Kernel => "a probe was missed",
@@ -160,7 +178,9 @@ impl Summary {
     fn verdicts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut last = None;
         for &((verdict, reason), count) in &self.verdicts {
-            let Some(reason) = reason else { continue };
+            let Some(reason) = reason.filter(|_| verdict != Verdict::Ok) else {
+                continue;
+            };
             let name = verdict.word();
             match last {
                 Some(before) if before == verdict => write!(f, ", ")?,

@@ -15,7 +15,8 @@ use line::{COLUMNS, Cell, Line, MATCH, push_endpoint, push_number};
 
 use super::{Sink, bound, printable};
 use crate::event::{
-    Event, Item, Listener, ListenerId, Lost, Match, Netns, Owner, Reuseport, Time, Via,
+    Event, Handover, Item, Listener, ListenerId, Lost, Match, Netns, Owner, Reuseport, Time, Via,
+    Why,
 };
 use crate::words::namespace;
 
@@ -107,6 +108,20 @@ impl<W: Write> Table<W> {
     }
 
     fn syn(&mut self, event: &Event) -> io::Result<()> {
+        self.line(event)?;
+        if event.verdict.is_alert() {
+            self.alert(event, None)?;
+        }
+        Ok(())
+    }
+
+    /// A hand-over that is an alert.
+    fn handed_over(&mut self, handover: &Handover) -> io::Result<()> {
+        self.line(&handover.event)?;
+        self.alert(&handover.event, Some(handover.why))
+    }
+
+    fn line(&mut self, event: &Event) -> io::Result<()> {
         self.left(event);
         let choice = choice(event);
         if !self.made.contains_key(&choice) {
@@ -127,21 +142,17 @@ impl<W: Write> Table<W> {
                     .cell(index, cell, style.filter(|_| index == MATCH));
             }
         }
-        self.end_line()?;
-        if event.verdict.is_alert() {
-            self.alert(event)?;
-        }
-        Ok(())
+        self.end_line()
     }
 
     /// A second line below an alert's own.
-    fn alert(&mut self, event: &Event) -> io::Result<()> {
+    fn alert(&mut self, event: &Event, handed_over: Option<Why>) -> io::Result<()> {
         let style = if self.color {
             AnsiColor::Red.on_default().bold()
         } else {
             Style::new()
         };
-        let text = alert::text(event, &self.zone);
+        let text = alert::text(event, handed_over, &self.zone);
         writeln!(self.out, "{style}{text}{style:#}")
     }
 
@@ -240,8 +251,11 @@ impl<W: Write> Sink for Table<W> {
         match item {
             Item::Syn(event) => self.syn(event),
             Item::Lost(lost) => self.lost(lost),
+            Item::Handover(handover) if handover.event.verdict.is_alert() => {
+                self.handed_over(handover)
+            }
             // The summary tells people.
-            Item::Health(_) => Ok(()),
+            Item::Handover(_) | Item::Health(_) => Ok(()),
         }
     }
 

@@ -4,15 +4,21 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::{Context as _, Result};
-use sockpick_ebpf::abi::{Listener, ListenerRecord, Stats, SynRecord};
+use sockpick_ebpf::abi::{HandoverRecord, Listener, ListenerRecord, Stats, SynRecord, handover};
 
-use super::filter;
+use super::{
+    filter,
+    flows::{Flow, Flows},
+};
 use crate::{
     assess::Assessor,
     cli::{TraceArgs, UserFilterArgs},
     decode::Record,
     enrich::{Enricher, comm},
-    event::{GroupHealth, Item, Lost, Queue, Reason, Reuseport, SCHEMA, Stage, Verdict, Via},
+    event::{
+        GroupHealth, Handover, Item, ListenerId, Lost, Queue, Reason, Reuseport, SCHEMA, Stage,
+        Verdict, Via, Why,
+    },
     judge::{
         self,
         health::{self, Health},
@@ -40,6 +46,11 @@ pub(super) struct Book<'a> {
     tallies: HashMap<u64, Tally>,
     /// SYNs by verdict and cause, whatever the filters in user space leave out.
     verdicts: BTreeMap<(Verdict, Option<Reason>), u64>,
+    /// SYNs that a full accept queue dropped.
+    overflowed: u64,
+    /// For hand-overs: what the SYN of a connection got.
+    flows: Flows,
+    handovers: BTreeMap<Why, u64>,
     pub(super) health: Health,
     pub(super) closing: Vec<ListenerRecord>,
 }
@@ -90,6 +101,9 @@ impl<'a> Book<'a> {
             reported: HashMap::new(),
             tallies: HashMap::new(),
             verdicts: BTreeMap::new(),
+            overflowed: 0,
+            flows: Flows::default(),
+            handovers: BTreeMap::new(),
             health,
             closing: Vec::new(),
         }
@@ -103,6 +117,7 @@ impl<'a> Book<'a> {
     pub(super) fn take(&mut self, record: &Record) -> Result<()> {
         match record {
             Record::Syn(record) => self.syn(record),
+            Record::Handover(record) => self.handover(record),
             Record::Listen(_) | Record::Close(_) => {
                 self.listener(record);
                 Ok(())
@@ -113,7 +128,7 @@ impl<'a> Book<'a> {
     /// A listener came or went.
     pub(super) fn listener(&mut self, record: &Record) {
         match record {
-            Record::Syn(_) => {}
+            Record::Syn(_) | Record::Handover(_) => {}
             Record::Listen(record) => {
                 self.enricher.expect(record.listener.inode);
                 self.assessor.opened(record);
@@ -138,6 +153,10 @@ impl<'a> Book<'a> {
         }
         let mut event = self.enricher.event(record);
         self.assessor.assess(record, &mut event, &mut self.enricher);
+        self.flows.syn(record);
+        if event.listener.as_ref().is_some_and(|l| l.queue.is_full()) {
+            self.overflowed += 1;
+        }
         if let Some(group) = event.reuseport {
             let by_hash = event.via == Via::ReuseportHash;
             self.health
@@ -172,6 +191,44 @@ impl<'a> Book<'a> {
         self.shown += 1;
         self.sink
             .write(&Item::Syn(event))
+            .context("cannot write the output")
+    }
+
+    /// A connection came to a listener after its SYN: told if that is another than the SYN's.
+    fn handover(&mut self, record: &HandoverRecord) -> Result<()> {
+        let syn = self.flows.of(record);
+        if self.is_complete() || syn.is_some_and(|syn| syn.listener == record.listener.stamp) {
+            return Ok(());
+        }
+        let why = match record.why {
+            handover::COOKIE_ACK => Why::CookieAck,
+            _ => Why::Migrated,
+        };
+        let of_syn = syn.unwrap_or_else(|| Flow::unknown(record)).record();
+        let event = self
+            .assessor
+            .hand_over(why, record, &of_syn, &mut self.enricher);
+        if syn.is_none() && event.verdict == Verdict::Ok {
+            return Ok(());
+        }
+        *self.handovers.entry(why).or_default() += 1;
+        if event.verdict.is_alert() {
+            *self
+                .verdicts
+                .entry((event.verdict, event.reason))
+                .or_default() += 1;
+        }
+        if !filter::passes(self.filter, &event) {
+            return Ok(());
+        }
+        let named = syn.map(|syn| syn.listener).filter(|&id| id != 0);
+        let handover = Handover {
+            why,
+            event,
+            syn_listener: named.map(ListenerId),
+        };
+        self.sink
+            .write(&Item::Handover(Box::new(handover)))
             .context("cannot write the output")
     }
 
@@ -260,6 +317,13 @@ impl<'a> Book<'a> {
                     .to_owned(),
             );
         }
+        if stats.lost_handovers > 0 {
+            notes.push(format!(
+                "{} connections that may have come to another listener than their SYN were not \
+                 looked at: the ring buffer was full.",
+                stats.lost_handovers
+            ));
+        }
         if self.malformed > 0 {
             notes.push(format!(
                 "{} records could not be read; they are counted as lost in the queue.",
@@ -277,6 +341,8 @@ impl<'a> Book<'a> {
                 lost: self.reported.into_iter().collect(),
             },
             verdicts: self.verdicts.into_iter().collect(),
+            overflowed: self.overflowed,
+            handovers: self.handovers.into_iter().collect(),
             listeners: lines,
             health,
             notes,

@@ -6,12 +6,12 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::holder;
 use crate::{
-    event::{Event, Other, Owner, Reason, Time, Verdict},
+    event::{Event, Other, Owner, Reason, Time, Verdict, Why},
     sinks::{place, printable},
 };
 
 /// What is said of a misdirected or uncovered SYN.
-pub(super) fn text(event: &Event, zone: &TimeZone) -> String {
+pub(super) fn text(event: &Event, handed_over: Option<Why>, zone: &TimeZone) -> String {
     let verdict = match event.verdict {
         Verdict::Uncovered => "UNCOVERED",
         _ => "MISDIRECTED",
@@ -20,6 +20,9 @@ pub(super) fn text(event: &Event, zone: &TimeZone) -> String {
     if let Some(listener) = &event.listener {
         let place = place(listener.address, listener.port, listener.device.as_deref());
         let _ = write!(text, ", got {place} {}", holder(listener));
+    }
+    if let Some(why) = handed_over {
+        let _ = write!(text, " after the SYN, by {}", why.word());
     }
     if let Some(reason) = event.reason {
         let _ = write!(text, ": {} ({})", reason.word(), sentence(reason));
@@ -81,6 +84,9 @@ fn sentence(reason: Reason) -> &'static str {
         Reason::BpfSkLookup => "an sk_lookup program chose",
         Reason::SkAssign => "bpf_sk_assign chose",
         Reason::Tproxy => "a TPROXY rule chose",
+        Reason::AcceptOverflow => "accept queue full",
+        Reason::CookieAck => "taken at the cookie's ACK",
+        Reason::Migrated => "taken over from one that closed",
         Reason::Unknown => "candidates in the JSON output",
     }
 }
