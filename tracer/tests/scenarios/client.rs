@@ -23,6 +23,7 @@ pub(crate) struct Client {
     source: SocketAddr,
     netns: Option<u64>,
     reset: bool,
+    late_ack: bool,
 }
 
 impl Client {
@@ -38,6 +39,7 @@ impl Client {
             source: SocketAddr::new(source, 0),
             netns: None,
             reset: true,
+            late_ack: false,
         })
     }
 
@@ -62,6 +64,13 @@ impl Client {
     /// Ends connections in the ordinary way, so that the server's side stays in `TIME_WAIT`.
     pub(crate) fn leave_time_wait(mut self) -> Self {
         self.reset = false;
+        self
+    }
+
+    /// The ACK of the handshake is sent a fifth of a second late (`TCP_DELACK_MAX`): the kernel
+    /// waits for data that it could go with, if the socket says so.
+    pub(crate) fn late_ack(mut self) -> Self {
+        self.late_ack = true;
         self
     }
 
@@ -90,18 +99,8 @@ impl Client {
     }
 
     fn attempt(&self, netns: u64) -> Result<Attempt> {
-        let (mut attempt, mut socket) = self.connect(netns)?;
-        if attempt.outcome == pending() {
-            let mut answer = String::new();
-            attempt.outcome = match socket.read_to_string(&mut answer) {
-                Ok(_) => Identity::parse(&answer)
-                    .map_or_else(|| failed(&format!("answer `{answer}`")), Outcome::Answered),
-                Err(error) => failed(&format!("no answer: {error}")),
-            };
-        }
-        drop(socket);
-        attempt.ended_ns = monotonic_ns()?;
-        Ok(attempt)
+        let (attempt, socket) = self.connect(netns)?;
+        answered(attempt, socket)
     }
 
     fn connect(&self, netns: u64) -> Result<(Attempt, Socket)> {
@@ -110,6 +109,9 @@ impl Client {
         socket.set_reuse_address(true)?;
         if self.reset {
             socket.set_linger(Some(Duration::ZERO))?;
+        }
+        if self.late_ack {
+            socket.set_tcp_quickack(false)?;
         }
         let source = self.source;
         socket
@@ -134,6 +136,21 @@ impl Client {
         };
         Ok((attempt, socket))
     }
+}
+
+/// The attempt with what the server on this connection says, if it is one.
+pub(crate) fn answered(mut attempt: Attempt, mut socket: Socket) -> Result<Attempt> {
+    if attempt.outcome == pending() {
+        let mut answer = String::new();
+        attempt.outcome = match socket.read_to_string(&mut answer) {
+            Ok(_) => Identity::parse(&answer)
+                .map_or_else(|| failed(&format!("answer `{answer}`")), Outcome::Answered),
+            Err(error) => failed(&format!("no answer: {error}")),
+        };
+    }
+    drop(socket);
+    attempt.ended_ns = monotonic_ns()?;
+    Ok(attempt)
 }
 
 /// Connected; nobody has answered yet.

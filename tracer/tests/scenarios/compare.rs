@@ -8,10 +8,10 @@ use anyhow::Result;
 
 use crate::alerts;
 use crate::context::{Context, Failure, LEGACY};
-use crate::event::{Event, Listener};
+use crate::event::{Event, Handover, Listener};
 use crate::ledger::{WantVerdict, is_alert};
 use crate::trace::Recorded;
-use crate::want::{AcceptedBy, Want, WantGroup, WantListener, Wants};
+use crate::want::{AcceptedBy, Want, WantGroup, WantHandover, WantListener, Wants};
 
 /// Differences shown before "and so many more".
 const SHOWN: usize = 10;
@@ -39,6 +39,7 @@ pub(crate) fn compare(cx: &Context, recorded: &Recorded, wants: &Wants) -> Resul
         }
     }
     consistent(&pairs, &mut problems);
+    handovers(recorded, &wants.handovers, &mut problems);
     // Last: they say the least about what went wrong.
     problems.append(&mut missing);
     verdict(problems, recorded, wants.all.len())
@@ -186,7 +187,12 @@ fn verdict_of(all: &mut Differences, want: &WantVerdict, event: &Event) {
             want.any_of
         ));
     }
-    if (event.verdict == "ok") != reason.is_none() {
+    // Of what is ok, only a SYN that a full accept queue dropped has a reason.
+    let full = |listener: &Listener| listener.queue.length > listener.queue.limit;
+    let dropped = event.verdict == "ok" && event.listener.as_ref().is_some_and(full);
+    if dropped {
+        all.check("reason", Some("accept_overflow"), reason);
+    } else if (event.verdict == "ok") != reason.is_none() {
         all.0
             .push(format!("{} has the reason {reason:?}", event.verdict));
     }
@@ -210,6 +216,43 @@ fn verdict_of(all: &mut Differences, want: &WantVerdict, event: &Event) {
             "expected listener is one of {:?}, said {inode:?}",
             want.expected
         ));
+    }
+}
+
+/// Each hand-over that is wanted is said once, and no other.
+fn handovers(recorded: &Recorded, wants: &[WantHandover], problems: &mut Vec<String>) {
+    let mut said: Vec<&Handover> = recorded.handovers.iter().collect();
+    for want in wants {
+        let key = want.attempt.key();
+        let (mine, others) = said.into_iter().partition(|one| one.key() == key);
+        said = others;
+        let mine: Vec<&Handover> = mine;
+        let head = format!("hand-over {} -> {}", key.1, key.2);
+        let [one] = mine.as_slice() else {
+            problems.push(format!("{head}: said {} times", mine.len()));
+            continue;
+        };
+        let mut all = Differences(Vec::new());
+        all.check("handover", want.why, one.handover.as_str());
+        all.check("listener.inode", Some(want.inode), one.listener.inode);
+        let verdict = (one.verdict.as_str(), one.reason.as_str());
+        all.check("verdict", want.verdict, verdict);
+        let expected = one.expected.as_ref().and_then(|e| e.listener.as_ref());
+        all.check(
+            "expected",
+            want.expected,
+            expected.and_then(|other| other.inode),
+        );
+        let mut events = recorded.events.iter().filter(|event| event.key() == key);
+        let syn = events.find(|event| event.inode() == Some(want.syn));
+        let id = syn.and_then(|event| Some(&event.listener.as_ref()?.id));
+        all.check("syn_listener", id, one.syn_listener.as_ref());
+        if !all.0.is_empty() {
+            problems.push(format!("{head}: {}", all.0.join("; ")));
+        }
+    }
+    for one in said {
+        problems.push(format!("not handed over, yet: {one:?}"));
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) enum Line {
     Lost(Lost),
     /// A group's health.
     Health(Health),
+    /// A connection that another listener got than its SYN.
+    Handover(Box<Handover>),
 }
 
 /// A loss.
@@ -25,6 +27,29 @@ pub(crate) struct Lost {
     pub(crate) lost: u64,
     /// `kernel`, `queue` or `sink`.
     pub(crate) stage: String,
+}
+
+/// A connection that another listener got than its SYN.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Handover {
+    /// `cookie_ack` or `migrated`
+    pub(crate) handover: String,
+    pub(crate) netns: Netns,
+    pub(crate) client: Endpoint,
+    pub(crate) destination: Endpoint,
+    pub(crate) verdict: String,
+    pub(crate) reason: String,
+    pub(crate) listener: Listener,
+    pub(crate) syn_listener: Option<String>,
+    pub(crate) expected: Option<Expected>,
+}
+
+impl Handover {
+    /// As [`Event::key`].
+    pub(crate) fn key(&self) -> (u64, SocketAddr, SocketAddr) {
+        let (client, destination) = (self.client.socket(), self.destination.socket());
+        (self.netns.inode, client, destination)
+    }
 }
 
 /// A group's health.
@@ -173,6 +198,11 @@ pub(crate) fn parse(line: &str) -> Result<Line> {
     let value: Value = serde_json::from_str(line).with_context(shown)?;
     if value.get("lost").is_some() {
         return Ok(Line::Lost(
+            serde_json::from_value(value).with_context(shown)?,
+        ));
+    }
+    if value.get("handover").is_some() {
+        return Ok(Line::Handover(
             serde_json::from_value(value).with_context(shown)?,
         ));
     }

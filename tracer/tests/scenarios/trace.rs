@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::context::{AUTO, Context, Failure};
-use crate::event::{self, Event, Health, Line, Lost};
+use crate::event::{self, Event, Handover, Health, Line, Lost};
 use crate::netns::Netns;
 
 /// Emulated guests are slow.
@@ -39,6 +39,8 @@ pub(crate) struct Recorded {
     pub(crate) lost: Vec<Lost>,
     /// What it says of groups at the end.
     pub(crate) health: Vec<Health>,
+    /// Connections that it says another listener got than their SYN.
+    pub(crate) handovers: Vec<Handover>,
     /// Its messages.
     pub(crate) stderr: Vec<String>,
 }
@@ -190,6 +192,7 @@ impl Trace {
                 Line::Syn(event) => recorded.events.push(*event),
                 Line::Lost(lost) => recorded.lost.push(lost),
                 Line::Health(health) => recorded.health.push(health),
+                Line::Handover(handover) => recorded.handovers.push(*handover),
             }
         }
         Ok((Some(status?), recorded))

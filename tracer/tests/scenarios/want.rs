@@ -101,11 +101,30 @@ pub(crate) struct WantGroup {
     pub(crate) program_id: Option<u32>,
 }
 
+/// A connection that another listener has to be said to have got than its SYN.
+#[derive(Clone, Debug)]
+pub(crate) struct WantHandover {
+    /// The connection.
+    pub(crate) attempt: Attempt,
+    /// `cookie_ack` or `migrated`
+    pub(crate) why: &'static str,
+    /// Inode of the listener that accepted it.
+    pub(crate) inode: u64,
+    /// Inode of the listener that its SYN got.
+    pub(crate) syn: u64,
+    /// Verdict and reason.
+    pub(crate) verdict: (&'static str, &'static str),
+    /// Inode of the listener that is expected.
+    pub(crate) expected: Option<u64>,
+}
+
 /// Everything that a recording has to contain, and nothing else.
 #[derive(Debug, Default)]
 pub(crate) struct Wants {
     /// One for each event.
     pub(crate) all: Vec<Want>,
+    /// One for each hand-over.
+    pub(crate) handovers: Vec<WantHandover>,
     /// Who accepted last from each listener since sockpick runs.
     accepted: HashMap<u64, u32>,
     /// Processes and listeners that have met.

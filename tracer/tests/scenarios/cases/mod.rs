@@ -6,6 +6,7 @@ mod explain_cases;
 mod explain_random;
 mod families;
 mod groups;
+mod handovers;
 mod listeners;
 mod netfilter;
 mod nginx;
@@ -97,8 +98,11 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("nft_socket", netfilter::nft_socket),
         case("time_wait_reuse", packets::time_wait_reuse),
         case("syn_cookies", packets::syn_cookies),
+        case("cookie_handover", handovers::cookie_handover),
+        case("migrated", handovers::migrated),
         case("stray_segments", packets::stray_segments),
         case("accept_queue", listeners::accept_queue),
+        case("accept_overflow", handovers::accept_overflow),
         case("listeners_before_and_after", listeners::before_and_after),
         case("member_closes", listeners::member_closes),
         case("accepted_by_another", listeners::accepted_by_another),
