@@ -9,9 +9,9 @@ use jsonschema::Validator;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sockpick::event::{
-    Backend, Endpoint, Event, Expected, Family, GroupAddress, GroupHealth, Item, Listener,
-    ListenerId, Lost, Match, MemberHealth, Netns, Other, Owner, Process, Program, Queue, Reason,
-    Reuseport, SCHEMA, Stage, Time, Verdict, Via,
+    Backend, Endpoint, Event, Expected, Family, GroupAddress, GroupHealth, Handover, Item,
+    Listener, ListenerId, Lost, Match, MemberHealth, Netns, Other, Owner, Process, Program, Queue,
+    Reason, Reuseport, SCHEMA, Stage, Time, Verdict, Via, Why,
 };
 use sockpick::sinks::{Sink, json::Json};
 
@@ -27,7 +27,7 @@ const VIA: [Via; 7] = [
     Via::Tproxy,
 ];
 
-const REASONS: [Reason; 15] = [
+const REASONS: [Reason; 18] = [
     Reason::RestartGap,
     Reason::LegacyOrder,
     Reason::DevOrder,
@@ -42,6 +42,9 @@ const REASONS: [Reason; 15] = [
     Reason::BpfSkLookup,
     Reason::SkAssign,
     Reason::Tproxy,
+    Reason::AcceptOverflow,
+    Reason::CookieAck,
+    Reason::Migrated,
     Reason::Unknown,
 ];
 
@@ -239,6 +242,23 @@ fn a_health_record_is_in_the_schema() {
 }
 
 #[test]
+fn a_handover_is_in_the_schema() {
+    let handover = |why| {
+        let (event, syn_listener) = (example(), Some(ListenerId(0x1e_0000_0007)));
+        Item::Handover(Box::new(Handover {
+            why,
+            event,
+            syn_listener,
+        }))
+    };
+    let line = lines(&[handover(Why::CookieAck)]);
+    assert!(DOCUMENTATION.contains(line.trim_end()), "{line}");
+    for why in [Why::CookieAck, Why::Migrated] {
+        validator().validate(&value(handover(why))).expect("valid");
+    }
+}
+
+#[test]
 fn what_a_later_version_adds_is_let_through() {
     let mut line = value(Item::Syn(example()));
     line["added"] = json!({ "later": 1 });
@@ -401,7 +421,7 @@ fn any_event((time, [a, b, c], has, [from, to], text, shared): Parts) -> Event {
         ..chosen
     });
     event.verdict = Verdict::value_variants()[(c % 5) as usize];
-    event.reason = has[0].then(|| REASONS[(c % 15) as usize]);
+    event.reason = has[0].then(|| REASONS[(c % REASONS.len() as u64) as usize]);
     let program = |id| Program {
         id,
         name: text.clone(),
