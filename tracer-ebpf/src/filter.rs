@@ -63,10 +63,9 @@ pub(crate) fn passes(flow: &Flow<'_>) -> bool {
     if wanted & filter::IPV6 != 0 && flow.family == AF_INET {
         return false;
     }
+    let port = flow.destination_port_be;
     // SAFETY: the value is not used, only whether there is one.
-    if wanted & filter::PORTS != 0
-        && unsafe { FILTER_PORTS.get(flow.destination_port_be) }.is_none()
-    {
+    if wanted & filter::PORTS != 0 && unsafe { FILTER_PORTS.get(port) }.is_none() {
         return false;
     }
     // SAFETY: as above.
