@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sockpick::event::{
     Backend, Endpoint, Event, Expected, Family, GroupAddress, GroupHealth, Item, Listener,
     ListenerId, Lost, Match, MemberHealth, Netns, Other, Owner, Process, Queue, Reason, Reuseport,
-    SCHEMA, Stage, Time, Verdict, Via,
+    SCHEMA, Stage, Time, Verdict, Via, Why,
 };
 use sockpick::sinks::{Sink, json::Json, summary, table::Table};
 
@@ -301,6 +301,8 @@ fn summary_of_a_session() {
             ((Verdict::Uncovered, Some(Reason::DualStack)), 2),
             ((Verdict::Refused, Some(Reason::NoListener)), 7),
         ],
+        overflowed: 4,
+        handovers: vec![(Why::CookieAck, 3)],
         listeners: vec![
             line("6.6.6.6:80", None, None, 216),
             line("*:80", Some(1), Some(1), 400),
