@@ -233,7 +233,7 @@ fn handovers(recorded: &Recorded, wants: &[WantHandover], problems: &mut Vec<Str
             continue;
         };
         let mut all = Differences(Vec::new());
-        all.check("handover", want.why, one.handover.as_str());
+        all.check("handover", want.why, one.why.as_str());
         all.check("listener.inode", Some(want.inode), one.listener.inode);
         let verdict = (one.verdict.as_str(), one.reason.as_str());
         all.check("verdict", want.verdict, verdict);

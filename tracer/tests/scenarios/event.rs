@@ -33,7 +33,8 @@ pub(crate) struct Lost {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Handover {
     /// `cookie_ack` or `migrated`
-    pub(crate) handover: String,
+    #[serde(rename = "handover")]
+    pub(crate) why: String,
     pub(crate) netns: Netns,
     pub(crate) client: Endpoint,
     pub(crate) destination: Endpoint,

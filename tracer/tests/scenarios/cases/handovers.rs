@@ -10,6 +10,7 @@ use crate::attempt::{Attempt, Identity, Outcome, all_answered};
 use crate::client::{Client, answered, connect};
 use crate::compare::{compare, verdict};
 use crate::context::{Context, Skip};
+use crate::event::Event;
 use crate::kernel::sysctl;
 use crate::listen::Listen;
 use crate::netns::Netns;
@@ -125,7 +126,7 @@ pub(crate) fn migrated(cx: &Context) -> Result<()> {
         // Which of the two the SYN got only sockpick can tell: held to the queue's length.
         let mut events = recorded.events.iter();
         let event = events.find(|event| event.key() == attempt.key());
-        let first = event.and_then(|event| event.inode()) == Some(closes);
+        let first = event.and_then(Event::inode) == Some(closes);
         let syn = as_of_syn(&attempt, &server, usize::from(!first))?;
         wants.add(&truth, &[syn], &at_once())?;
         if first {
