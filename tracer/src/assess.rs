@@ -102,6 +102,14 @@ impl Assessor {
             judgement = judge.judge(&syn(record, event, packet));
         }
         write(event, &judgement, enricher);
+        // Since when it stands where it does: the evidence.
+        if matches!(event.reason, Some(Reason::LegacyOrder | Reason::DevOrder))
+            && let Some(listener) = &mut event.listener
+        {
+            let bound = judge::bound(&record.listener);
+            let opened = self.picture.opened_ns(&bound, record.listener.stamp);
+            listener.opened = opened.map(|opened_ns| enricher.time(opened_ns));
+        }
     }
 }
 

@@ -72,6 +72,9 @@ pub(crate) fn all(asked: &All) -> Result<ExitCode> {
     });
     // Whatever a scenario leaves running becomes our child, so that we can end it.
     prctl::set_child_subreaper(true)?;
+    if asked.hide_btf {
+        kernel::hide_btf()?;
+    }
     let mut tally = Tally::default();
     let mut alerts = Alerts::default();
     let doctor = if asked.ground_truth {
