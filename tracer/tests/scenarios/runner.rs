@@ -87,7 +87,7 @@ pub(crate) fn all(asked: &All) -> Result<ExitCode> {
         Some(doctor) => backends(doctor, asked, &mut tally)?,
     };
     for (at, backend) in backends.iter().enumerate() {
-        for scenario in scenarios.iter().filter(|one| at == 0 || !one.once) {
+        for scenario in scenarios.iter().filter(|one| one.runs(at, backend)) {
             let start = Instant::now();
             let (outcome, counted) = run_one(scenario, backend, asked.ground_truth)?;
             alerts.add(counted);
