@@ -88,6 +88,12 @@ pub(crate) fn need_btf() -> Result<()> {
     Err(Skip(format!("no {BTF} here")).into())
 }
 
+/// Whether `sockpick explain` can ask this kernel: a test run with an interface (5.9), and
+/// type information.
+pub(crate) fn can_be_asked() -> Result<bool> {
+    Ok(version()? >= (5, 9) && std::path::Path::new(BTF).exists())
+}
+
 /// Runs a tool; its error output becomes the error.
 pub(crate) fn command(words: &[&str]) -> Result<String> {
     let output = Command::new(words[0])
