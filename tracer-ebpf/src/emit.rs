@@ -12,7 +12,7 @@ use sockpick_ebpf::abi::{
 };
 
 use crate::{
-    compat::repeat,
+    compat::each,
     fields::{KernelPtr, config, field, words},
     filter,
     inflight::Inflight,
@@ -179,8 +179,8 @@ pub(crate) fn member(reuse: KernelPtr, sk: KernelPtr, size: u16, hint: u16) -> u
     // follows every path through a loop, which would take it minutes.
     let mut before = 1;
     let mut index = 0;
-    repeat!(place in members => {
-        before &= is_nonzero(members[place] ^ sk.0);
+    each!(member of members => {
+        before &= is_nonzero(member ^ sk.0);
         index += before;
     });
     if index < u64::from(size) && index < MAX_MEMBERS_SEARCHED as u64 {

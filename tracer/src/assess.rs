@@ -102,6 +102,14 @@ impl Assessor {
             judgement = judge.judge(&syn(record, event, packet));
         }
         write(event, &judgement, enricher);
+        // Since when it stands where it does: the evidence.
+        if matches!(event.reason, Some(Reason::LegacyOrder | Reason::DevOrder))
+            && let Some(listener) = &mut event.listener
+        {
+            let bound = judge::bound(&record.listener);
+            let opened = self.picture.opened_ns(&bound, record.listener.stamp);
+            listener.opened = opened.map(|opened_ns| enricher.time(opened_ns));
+        }
         let full = event.listener.as_ref().is_some_and(|l| l.queue.is_full());
         if event.verdict == Verdict::Ok && full {
             event.reason = Some(Reason::AcceptOverflow);

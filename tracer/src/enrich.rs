@@ -289,6 +289,7 @@ impl Enricher {
             inode: (raw.inode != 0).then_some(raw.inode),
             cookie: (raw.cookie != 0).then_some(raw.cookie),
             id: ListenerId(raw.stamp),
+            opened: None,
             queue: Queue {
                 length: record.queue_len,
                 limit: record.queue_limit,

@@ -289,6 +289,9 @@ pub struct Listener {
     pub cookie: Option<u64>,
     /// Names this socket from `listen()` to close within one run of sockpick.
     pub id: ListenerId,
+    /// When it began to listen, where the order of starting decided and sockpick saw it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opened: Option<Time>,
     /// Its accept queue when the SYN came.
     pub queue: Queue,
     /// Processes that hold it open.
@@ -430,6 +433,10 @@ pub enum Stage {
 }
 
 /// What flows to a sink.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are SYNs: a box for each would cost more"
+)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Item {
     /// A SYN.

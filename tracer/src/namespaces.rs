@@ -89,9 +89,10 @@ impl Namespaces {
     #[must_use]
     pub fn path(&self, inode: u32) -> Option<PathBuf> {
         match self.known.get(&inode) {
+            // The process that it was found by may have ended since.
             Some(Known {
                 path: Some(path), ..
-            }) => Some(path.clone()),
+            }) if self::inode(path) == Some(inode) => Some(path.clone()),
             _ => find(inode).map(|found| found.path),
         }
     }

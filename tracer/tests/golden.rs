@@ -50,6 +50,7 @@ fn listener(address: &str, owners: Arc<[Owner]>) -> Listener {
             limit: 511,
         },
         owners,
+        opened: None,
         accepted_by: None,
     }
 }

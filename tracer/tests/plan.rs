@@ -238,3 +238,24 @@ fn a_program_inside_the_lookup_needs_the_lookups_own_kprobe() {
     let kprobe = Some(Mechanism::Kprobe);
     assert_eq!(mechanism(&features, kprobe, Hook::GroupProgram), kprobe);
 }
+
+/// 4.16 to 5.8 have the walk, but use it for some look-ups only: without `sk_lookup` programs
+/// its absence means nothing.
+#[test]
+fn without_sk_lookup_programs_nothing_is_told_by_the_walk() {
+    let features = Features {
+        without_sk_lookup: true,
+        without_sk_reuseport: true,
+        ..linux_5_10()
+    };
+    let plan = plan(&features, Some(Mechanism::Kprobe));
+    for hook in [Hook::Walk4, Hook::Walk6, Hook::Steer4, Hook::GroupProgram] {
+        let decision = plan.decision(hook);
+        assert!(
+            matches!(decision, Some(Decision::NotNeeded(_))),
+            "{hook}: {decision:?}"
+        );
+    }
+    let attached = plan.decision(Hook::Lookup4);
+    assert!(matches!(attached, Some(Decision::Attach { .. })));
+}

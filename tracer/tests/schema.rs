@@ -101,6 +101,7 @@ fn example() -> Event {
             inode: Some(48_213),
             cookie: Some(77),
             id: ListenerId(0x1f_0000_002a),
+            opened: None,
             queue: Queue {
                 length: 0,
                 limit: 511,
@@ -192,12 +193,17 @@ fn every_word_is_in_the_schema() {
             ..seen.clone()
         });
     }
-    for backend in [Backend::Fentry, Backend::Kprobe] {
+    for backend in [Backend::Fentry, Backend::Kprobe, Backend::Legacy] {
         good(Event {
             backend,
             ..seen.clone()
         });
     }
+    let mut ordered = seen.clone();
+    if let Some(listener) = &mut ordered.listener {
+        listener.opened = Some(Time(1_700_000_000_000_000_000));
+    }
+    good(ordered);
     for stage in [Stage::Kernel, Stage::Queue, Stage::Sink] {
         let (schema, lost) = (SCHEMA, 12);
         let line = value(Item::Lost(Lost {

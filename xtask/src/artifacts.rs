@@ -13,6 +13,7 @@ use crate::rootfs::GuestFile;
 
 const PACKAGE: &str = "sockpick";
 const SCENARIOS: &str = "scenarios";
+const LEGACY_OBJECT: &str = "sockpick-ebpf-legacy";
 
 /// Name of the scenario tests in a guest.
 pub(crate) const SCENARIOS_PROGRAM: &str = "sockpick-scenarios";
@@ -65,8 +66,32 @@ fn built(wanted: Build) -> Result<Vec<(String, PathBuf)>> {
     Ok(programs)
 }
 
+/// The eBPF programs for old kernels, as the build script of the program left them.
+pub(crate) fn legacy_object() -> Result<PathBuf> {
+    let messages = messages(&["build", "--bin", PACKAGE], PACKAGE)?;
+    let mut scripts = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["reason"] == "build-script-executed")
+        .filter_map(|message| message["out_dir"].as_str().map(PathBuf::from))
+        .map(|folder| folder.join(LEGACY_OBJECT));
+    scripts
+        .find(|path| path.is_file())
+        .with_context(|| format!("the build left no {LEGACY_OBJECT}"))
+}
+
 /// Builds one target and returns its executable; Cargo alone knows the name of a test's.
 fn build(arguments: &[&str], target: &str) -> Result<PathBuf> {
+    messages(arguments, target)?
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == target)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("Cargo built `{target}` but named no executable"))
+}
+
+/// Builds one target; what Cargo says of it, a JSON object a line.
+fn messages(arguments: &[&str], target: &str) -> Result<String> {
     let mut command = cargo()?;
     command
         .args(arguments)
@@ -78,13 +103,7 @@ fn build(arguments: &[&str], target: &str) -> Result<PathBuf> {
     if !answer.status.success() {
         bail!("building `{target}` failed; Cargo's message is above");
     }
-    let messages = String::from_utf8_lossy(&answer.stdout);
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == target)
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .with_context(|| format!("Cargo built `{target}` but named no executable"))
+    Ok(String::from_utf8_lossy(&answer.stdout).into_owned())
 }
 
 fn metadata() -> Result<Value> {

@@ -48,6 +48,17 @@ fn clippy() -> Result<()> {
         "--",
         "-D",
         "warnings",
+    ])?;
+    cargo_check(&[
+        "clippy",
+        "--quiet",
+        "--package",
+        "sockpick-ebpf",
+        "--features",
+        "legacy",
+        "--",
+        "-D",
+        "warnings",
     ])
 }
 

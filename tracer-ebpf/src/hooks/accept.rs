@@ -9,6 +9,7 @@ use crate::{
 };
 
 /// fexit: listener and connection at once.
+#[cfg(not(feature = "legacy"))]
 #[inline(always)]
 pub(crate) fn accepted<C: EbpfContext>(ctx: &C) {
     note(

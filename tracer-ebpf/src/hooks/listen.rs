@@ -13,6 +13,7 @@ use crate::{
 };
 
 /// fexit: socket and result at once.
+#[cfg(not(feature = "legacy"))]
 #[inline(always)]
 pub(crate) fn started<C: EbpfContext>(ctx: &C) {
     note(

@@ -35,6 +35,7 @@ macro_rules! place {
 }
 
 /// fexit: arguments and result at once.
+#[cfg(not(feature = "legacy"))]
 #[inline(always)]
 pub(crate) fn whole<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
     let (Some(slot), Some(stats)) = (inflight(), stats()) else {

@@ -10,6 +10,7 @@ use crate::{
 };
 
 /// fexit: the packet is an argument.
+#[cfg(not(feature = "legacy"))]
 #[inline(always)]
 pub(crate) fn exit<C: EbpfContext>(ctx: &C) {
     let skb = arg(ctx, config!(args.reuseport_skb));

@@ -9,9 +9,11 @@ use crate::{
     inflight::{inflight, state},
 };
 
+#[cfg(not(feature = "legacy"))]
 const IPPROTO_TCP: u64 = 6;
 
 /// fexit: the packet is an argument.
+#[cfg(not(feature = "legacy"))]
 #[inline(always)]
 pub(crate) fn exit<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
     let (protocol, skb, ret) = if FAMILY == V4 {

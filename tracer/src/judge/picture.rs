@@ -210,6 +210,16 @@ impl Picture {
             .incoming_cpu
     }
 
+    /// When a live socket was seen to open: it stands in front of or behind the others since.
+    #[must_use]
+    pub fn opened_ns(&self, bound: &Bound, id: u64) -> Option<u64> {
+        let places = self.places.get(&key(bound)).into_iter().flatten();
+        let live = places
+            .flat_map(|place| &place.live)
+            .find(|live| live.id == id)?;
+        (live.opened_ns != 0).then_some(live.opened_ns)
+    }
+
     fn near(&self, packet: &Packet) -> impl Iterator<Item = &Place> {
         let exact = mapped(packet.destination);
         let any_ipv4 = packet.destination.is_ipv4().then_some(ANY_MAPPED);

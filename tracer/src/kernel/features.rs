@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, fs::File, io::BufReader, path::Path};
 
 use anyhow::{Context as _, Result};
-use aya::{maps::MapType, sys::is_map_supported};
+use aya::{
+    maps::MapType,
+    programs::ProgramType,
+    sys::{is_map_supported, is_program_supported},
+};
 
 use super::btf::Btf;
 
@@ -73,6 +77,10 @@ fn usual_parameters(function: &str) -> Option<Vec<String>> {
 /// What a plan of attachment is made from: plain data, so that plans for every
 /// kernel can be tested anywhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a thing of its own that a kernel has or lacks"
+)]
 pub struct Features {
     /// Functions by the name they have in the source.
     pub functions: BTreeMap<&'static str, Function>,
@@ -82,6 +90,10 @@ pub struct Features {
     pub kprobes: bool,
     /// Whether the kernel has type information of its own, which fentry needs.
     pub kernel_btf: bool,
+    /// Whether it knows no `sk_lookup` programs (before 5.9): nothing steers a lookup there.
+    pub without_sk_lookup: bool,
+    /// Whether it knows no `SK_REUSEPORT` programs (before 4.19).
+    pub without_sk_reuseport: bool,
     /// Whether it has ring buffers (5.8), and all else that the usual programs need.
     pub ring_buffer: bool,
     /// Most arguments a function may have for fentry; found by trying.
@@ -101,6 +113,8 @@ impl Features {
         let mut features = Self {
             kprobes: kprobes_possible(),
             kernel_btf: Path::new(KERNEL_BTF).exists(),
+            without_sk_lookup: lacks(ProgramType::SkLookup),
+            without_sk_reuseport: lacks(ProgramType::SkReuseport),
             ring_buffer: is_map_supported(MapType::RingBuf).unwrap_or(false),
             ..Self::default()
         };
@@ -130,6 +144,11 @@ impl Features {
     pub fn function(&self, name: &str) -> Function {
         self.functions.get(name).cloned().unwrap_or_default()
     }
+}
+
+/// Whether the kernel surely does not know a type of program.
+fn lacks(kind: ProgramType) -> bool {
+    matches!(is_program_supported(kind), Ok(false))
 }
 
 /// Whether the kernel takes kprobes: through the perf unit, or through tracefs.

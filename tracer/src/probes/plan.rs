@@ -358,6 +358,18 @@ fn set(plan: &mut Plan, hook: Hook, decision: Decision) {
 }
 
 fn decide(features: &Features, so_far: &Plan, hook: Hook, wanted: Option<Mechanism>) -> Decision {
+    // The walk tells steering by its absence, so it must not be taken for that where nothing
+    // steers: the port's chain (before 5.0) is walked without it.
+    let steering = matches!(
+        hook,
+        Hook::Walk4 | Hook::Walk6 | Hook::Steer4 | Hook::Steer6
+    );
+    if steering && features.without_sk_lookup {
+        return Decision::NotNeeded("this kernel has no sk_lookup programs".into());
+    }
+    if hook == Hook::GroupProgram && features.without_sk_reuseport {
+        return Decision::NotNeeded("this kernel has no SK_REUSEPORT programs".into());
+    }
     let function = features.function(hook.function());
     let Some(symbol) = function.symbol.clone() else {
         return Decision::Missing("no such function in this kernel, or inlined".into());

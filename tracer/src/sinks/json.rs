@@ -128,6 +128,7 @@ impl Texts {
             inode,
             cookie,
             id,
+            opened,
             queue: Queue { length, limit },
             owners,
             accepted_by,
@@ -140,6 +141,7 @@ impl Texts {
         put_some(out, ",\"inode\":", inode.as_ref())?;
         put_some(out, ",\"cookie\":", cookie.as_ref())?;
         put(out, ",\"id\":", id)?;
+        put_some(out, ",\"opened\":", opened.as_ref())?;
         put(out, ",\"queue\":{\"length\":", length)?;
         put(out, ",\"limit\":", limit)?;
         raw(out, "},\"owners\":", self.owners.text(owners)?);

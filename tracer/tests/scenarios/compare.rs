@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::path::Path;
 
 use anyhow::Result;
 
 use crate::alerts;
 use crate::context::{Context, Failure, LEGACY};
 use crate::event::{Event, Handover, Listener};
+use crate::kernel::BTF;
 use crate::ledger::{WantVerdict, is_alert};
 use crate::trace::Recorded;
 use crate::want::{AcceptedBy, Want, WantGroup, WantHandover, WantListener, Wants};
@@ -153,7 +155,7 @@ fn differences(cx: &Context, want: &Want, event: &Event) -> Vec<String> {
             listener(&mut all, want, said);
             let mut wanted = want.group.clone();
             if let Some(group) = &mut wanted
-                && cx.backend == LEGACY
+                && (cx.backend == LEGACY || !Path::new(BTF).exists())
             {
                 // Measured structures do not include the program's.
                 group.program_id = None;

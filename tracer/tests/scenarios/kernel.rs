@@ -4,7 +4,12 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use nix::mount::{MsFlags, mount};
+
 use crate::context::Skip;
+
+/// The kernel's own type information.
+pub(crate) const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// `uname -r`
 pub(crate) fn release() -> Result<String> {
@@ -62,6 +67,31 @@ fn built_in(name: &str) -> bool {
     words.into_iter().any(|symbol| {
         symbol.starts_with(&start) && (symbol.ends_with("_init") || symbol.ends_with("_setup"))
     })
+}
+
+/// Makes this kernel look like one without type information.
+pub(crate) fn hide_btf() -> Result<()> {
+    let none: Option<&str> = None;
+    let folder = std::path::Path::new(BTF).parent().context("no folder")?;
+    if folder.exists() {
+        mount(Some("none"), folder, Some("tmpfs"), MsFlags::empty(), none)
+            .context("cannot hide the kernel's BTF")?;
+    }
+    Ok(())
+}
+
+/// Skips the scenario on a kernel without type information.
+pub(crate) fn need_btf() -> Result<()> {
+    if std::path::Path::new(BTF).exists() {
+        return Ok(());
+    }
+    Err(Skip(format!("no {BTF} here")).into())
+}
+
+/// Whether `sockpick explain` can ask this kernel: a test run with an interface (5.9), and
+/// type information.
+pub(crate) fn can_be_asked() -> Result<bool> {
+    Ok(version()? >= (5, 9) && std::path::Path::new(BTF).exists())
 }
 
 /// Runs a tool; its error output becomes the error.

@@ -11,7 +11,8 @@ use crate::listen::Listen;
 pub(crate) const USAGE: &str = "\
 Usage: sockpick-scenarios [FILTER...] [--backend fentry|kprobe|legacy|auto|all] [--list]
          run the scenarios whose name contains a FILTER (all by default), in a guest as root;
-         --ground-truth runs them without sockpick, checking only what the servers say
+         --ground-truth runs them without sockpick, checking only what the servers say;
+         --hide-btf makes the kernel look like one without type information
        sockpick-scenarios --serve ADDR:PORT [--name NAME] [--count N] [--reuseport]
                           [--backlog N] [--device IF] [--v6only] [--transparent]
          answers each connection with its name, process, listener and inode, until killed
@@ -50,6 +51,8 @@ pub(crate) struct All {
     pub(crate) backend: Option<String>,
     /// Run without sockpick.
     pub(crate) ground_truth: bool,
+    /// Let nobody find the kernel's type information.
+    pub(crate) hide_btf: bool,
 }
 
 /// One scenario.
@@ -209,6 +212,7 @@ fn scenarios(mut words: Words) -> Result<Mode> {
         bail!("unknown backend `{other}`; there are fentry, kprobe, legacy, auto and all");
     }
     let ground_truth = words.flag("--ground-truth");
+    let hide_btf = words.flag("--hide-btf");
     if let Some(scenario) = words.value("--run-one")? {
         let one = One {
             scenario,
@@ -221,6 +225,7 @@ fn scenarios(mut words: Words) -> Result<Mode> {
         bail!("unknown option `{option}`; see --help");
     }
     Ok(Mode::All(All {
+        hide_btf,
         filters: words.rest,
         backend,
         ground_truth,

@@ -72,6 +72,9 @@ pub(crate) fn all(asked: &All) -> Result<ExitCode> {
     });
     // Whatever a scenario leaves running becomes our child, so that we can end it.
     prctl::set_child_subreaper(true)?;
+    if asked.hide_btf {
+        kernel::hide_btf()?;
+    }
     let mut tally = Tally::default();
     let mut alerts = Alerts::default();
     let doctor = if asked.ground_truth {
@@ -84,7 +87,7 @@ pub(crate) fn all(asked: &All) -> Result<ExitCode> {
         Some(doctor) => backends(doctor, asked, &mut tally)?,
     };
     for (at, backend) in backends.iter().enumerate() {
-        for scenario in scenarios.iter().filter(|one| at == 0 || !one.once) {
+        for scenario in scenarios.iter().filter(|one| one.runs(at, backend)) {
             let start = Instant::now();
             let (outcome, counted) = run_one(scenario, backend, asked.ground_truth)?;
             alerts.add(counted);

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
+use crate::artifacts;
 use elf::{Place, Program, Reference};
 use insn::Insn;
 
@@ -42,6 +43,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Holds the object for old kernels to the rules; what breaks one is printed.
+pub(crate) fn check_built() -> Result<bool> {
+    let path = artifacts::legacy_object()?;
+    let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let violations = check(&bytes)?;
+    for violation in &violations {
+        println!("{violation}");
+    }
+    Ok(violations.is_empty())
 }
 
 /// Something that Linux 4.14 would refuse.

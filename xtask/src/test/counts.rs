@@ -11,6 +11,12 @@ pub(super) struct Counts {
 }
 
 impl Counts {
+    pub(super) const ONE_PASS: Self = Self {
+        passed: 1,
+        failed: 0,
+        skipped: 0,
+    };
+
     pub(super) const ONE_FAILURE: Self = Self {
         passed: 0,
         failed: 1,

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::Args;
 use super::counts::{Alerts, Counts};
+use super::{Args, VmArgs};
 use crate::artifacts::{self, SCENARIOS_PROGRAM as PROGRAM};
 use crate::guest::{Guest, Source};
-use crate::kernels;
+use crate::kernels::{self, Kernel};
 use crate::rootfs::GuestFile;
 
 /// Guests at a time; each is emulated by one busy thread.
@@ -66,6 +66,43 @@ pub(super) fn run(args: &Args, files: &[GuestFile], with_hour: bool) -> Result<V
 const HOUR: &str = "nginx_hour";
 const HOUR_KERNEL: &str = "6.12";
 const HOUR_COLUMN: &str = "6.12-hour";
+
+/// Whether a column is about all that runs on a kernel.
+pub(super) fn is_whole(column: &Column) -> bool {
+    column.kernel != HOUR_COLUMN
+}
+
+/// The scenarios on an image, with every line of theirs as it comes.
+pub(super) fn image(kernel: Kernel, args: &VmArgs, files: &[GuestFile]) -> Result<Column> {
+    let mut command = vec![PROGRAM.to_owned()];
+    for backend in &args.backends {
+        command.extend(["--backend".to_owned(), backend.clone()]);
+    }
+    if args.hide_btf {
+        command.push("--hide-btf".to_owned());
+    }
+    command.extend(args.filter.clone());
+    let guest = Guest {
+        files: files.to_owned(),
+        timeout: Duration::from_secs(args.timeout),
+        ..Guest::new(kernel)
+    };
+    let mut transcript = Transcript::default();
+    let finished = guest.run(&command, |source, line| {
+        transcript.add(source, line);
+        if source == Source::Command {
+            print!("{}", String::from_utf8_lossy(line));
+        }
+    });
+    let outcome = finished.map(|finished| (finished.exit_code, finished.took));
+    let logs = artifacts::folder()?.join("logs");
+    fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
+    let name = args.image.file_name().map(|name| name.to_string_lossy());
+    let name = name.unwrap_or_default().into_owned();
+    let column = transcript.column(&name, &outcome, args.filter.is_some(), &logs);
+    print!("{}", column.summary);
+    Ok(column)
+}
 
 fn run_column(name: &str, args: &Args, files: &[GuestFile], logs: &Path) -> Column {
     let mut transcript = Transcript::default();

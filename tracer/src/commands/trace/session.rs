@@ -49,9 +49,12 @@ impl<'a> Session<'a> {
         sink: Box<dyn Sink>,
         args: &'a TraceArgs,
     ) -> Result<Self> {
-        let log = args
-            .probes
-            .debug_programs
+        if args.probes.debug_programs && programs.legacy {
+            eprintln!(
+                "sockpick: the programs for old kernels have no log: --debug-programs says nothing"
+            );
+        }
+        let log = (args.probes.debug_programs && !programs.legacy)
             .then(|| programs.debug_log())
             .transpose()?;
         let mut book = Book::new(enricher, assessor, inventory, sink, args);

@@ -27,6 +27,10 @@ pub(super) fn text(event: &Event, handed_over: Option<Why>, zone: &TimeZone) -> 
     if let Some(reason) = event.reason {
         let _ = write!(text, ": {} ({})", reason.word(), sentence(reason));
     }
+    let chosen = event.listener.as_ref();
+    if let Some(opened) = chosen.and_then(|listener| listener.opened) {
+        let _ = write!(text, " since it began to listen at {}", clock(opened, zone));
+    }
     let listener = event.expected.as_ref().and_then(|e| e.listener.as_ref());
     if let Some(closed) = listener.and_then(|listener| listener.closed) {
         let _ = write!(text, " since {}", clock(closed, zone));
@@ -72,7 +76,7 @@ fn clock(time: Time, zone: &TimeZone) -> String {
 fn sentence(reason: Reason) -> &'static str {
     match reason {
         Reason::RestartGap => "closed, not back",
-        Reason::LegacyOrder => "stands later in the port's chain",
+        Reason::LegacyOrder => "the one chosen stands before it in the port's chain",
         Reason::DevOrder => "order of start decides",
         Reason::DevMismatch => "bound to another device",
         Reason::VrfScope => "not bound to the packet's VRF",

@@ -95,10 +95,11 @@ pub(super) fn next_id(command: Command, id: u32) -> Result<Option<u32>> {
         return Ok(Some(attribute.read_u32(4)));
     }
     let error = io::Error::last_os_error();
-    if error.raw_os_error() == Some(libc::ENOENT) {
-        return Ok(None);
+    match error.raw_os_error() {
+        // EINVAL: a kernel without that kind of object.
+        Some(libc::ENOENT | libc::EINVAL) => Ok(None),
+        _ => Err(error.into()),
     }
-    Err(error.into())
 }
 
 /// setsockopt(2) on `SOL_SOCKET`.

@@ -10,9 +10,9 @@ use crate::attempt::{all_answered, all_refused};
 use crate::bpf::programs::{choose_by_port, steer};
 use crate::bpf::{REUSEPORT_SOCKARRAY, SOCKMAP, SocketMap};
 use crate::client::Client;
-use crate::context::Context;
+use crate::context::{Context, Skip};
 use crate::explain::{Answer, Explain, command};
-use crate::kernel::{command as tool, need_module, version};
+use crate::kernel::{can_be_asked, command as tool, need_module, version};
 use crate::listen::Listen;
 use crate::netns::Netns;
 use crate::server::{Server, descriptors};
@@ -24,6 +24,9 @@ const DROPPED: u16 = 7778;
 /// All of them, with one `sockpick explain -` for each namespace.
 pub(crate) fn explain_cases(cx: &Context) -> Result<()> {
     cx.need_sockpick()?;
+    if !can_be_asked()? {
+        return Err(Skip("this kernel's lookup cannot be asked".into()).into());
+    }
     namespaces(cx)?;
     let netns = Netns::fresh()?;
     let mut explain = Explain::start(cx)?;

@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use super::basic::second_host;
 use crate::context::{Context, Failure};
 use crate::explain::{Answer, Explain};
-use crate::kernel::{command, need_module, version};
+use crate::kernel::{can_be_asked, command, need_module, version};
 use crate::listen::inode;
 use crate::netns::Netns;
 
@@ -85,6 +85,7 @@ pub(crate) fn explain_random(cx: &Context) -> Result<()> {
     let far = veth.then(|| second_host(&netns)).transpose()?;
     addresses(far.as_ref())?;
     let seed = cx.backend.bytes().map(u64::from).sum();
+    let asked = can_be_asked()?;
     let mut sets = Sets {
         random: Random(seed),
         far,
@@ -107,7 +108,10 @@ pub(crate) fn explain_random(cx: &Context) -> Result<()> {
                 Some(_) => answered += 1,
                 None => refused += 1,
             }
-            let mut wrong = disagreement(&said, accepted);
+            let mut wrong = None;
+            if asked {
+                wrong = disagreement(&said, accepted);
+            }
             if rules_apply(&by_rules, &started)? {
                 wrong = wrong.or(disagreement_of_rules(&by_rules, accepted, &listeners));
             }

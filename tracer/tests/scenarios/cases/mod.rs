@@ -26,7 +26,7 @@ use anyhow::Result;
 
 use crate::attempt::Attempt;
 use crate::compare::compare;
-use crate::context::Context;
+use crate::context::{AUTO, Context};
 use crate::server::Server;
 use crate::trace::Trace;
 use crate::truth::Truth;
@@ -42,13 +42,26 @@ pub(crate) struct Scenario {
     pub(crate) limit: Duration,
     /// Does not depend on the backend: run with the first only.
     pub(crate) once: bool,
+    /// Takes long for what a mixture of mechanisms adds to it: its lookups are those of one
+    /// that runs by itself.
+    pub(crate) not_mixed: bool,
     /// Runs only when its whole name is asked for.
     pub(crate) only_asked: bool,
 }
 
 impl Scenario {
+    /// Whether it runs with a backend, the how-manieth of the run.
+    pub(crate) fn runs(&self, nth: usize, backend: &str) -> bool {
+        (nth == 0 || !self.once) && !(self.not_mixed && backend == AUTO && nth > 0)
+    }
+
     const fn once(mut self) -> Self {
         self.once = true;
+        self
+    }
+
+    const fn not_mixed(mut self) -> Self {
+        self.not_mixed = true;
         self
     }
 
@@ -64,6 +77,7 @@ const fn within(seconds: u64, name: &'static str, run: fn(&Context) -> Result<()
         run,
         limit: Duration::from_secs(seconds),
         once: false,
+        not_mixed: false,
         only_asked: false,
     }
 }
@@ -107,13 +121,13 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("member_closes", listeners::member_closes),
         case("accepted_by_another", listeners::accepted_by_another),
         case("nginx_reload", nginx::reload),
-        within(180, "twenty_thousand", volume::twenty_thousand),
-        within(120, "smallest_buffer", volume::smallest_buffer),
+        within(180, "twenty_thousand", volume::twenty_thousand).not_mixed(),
+        within(120, "smallest_buffer", volume::smallest_buffer).not_mixed(),
         case("passive", volume::passive),
-        within(120, "kernel_filters", session::kernel_filters),
+        within(120, "kernel_filters", session::kernel_filters).not_mixed(),
         within(180, "other_filters", session::other_filters).once(),
-        case("count_and_duration", session::count_and_duration),
-        case("closed_pipe", session::closed_pipe),
+        case("count_and_duration", session::count_and_duration).once(),
+        case("closed_pipe", session::closed_pipe).once(),
         case("sigterm", session::sigterm),
         case("sigkill_leaves_nothing", session::sigkill_leaves_nothing),
         case("seed_story", verdicts::seed_story),
@@ -135,13 +149,13 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("died_in_the_queue", restarts::died_in_the_queue),
         case("nginx_reloads_quiet", nginx_quiet::reloads),
         within(7200, "nginx_hour", nginx_quiet::hour).only_asked(),
-        within(180, "restarts_200", restarts::restarts_200),
+        within(180, "restarts_200", restarts::restarts_200).not_mixed(),
         within(120, "wrong_btf", wrong_btf::wrong_btf).once(),
         case("bad_arguments", surroundings::bad_arguments).once(),
         case("not_root", surroundings::not_root).once(),
-        case("explain_cases", explain_cases::explain_cases),
-        case("explain_vrf", explain_cases::explain_vrf),
-        within(300, "explain_random", explain_random::explain_random),
+        case("explain_cases", explain_cases::explain_cases).once(),
+        case("explain_vrf", explain_cases::explain_vrf).once(),
+        within(300, "explain_random", explain_random::explain_random).once(),
     ]
 }
 

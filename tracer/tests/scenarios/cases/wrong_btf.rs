@@ -11,6 +11,7 @@ use super::surroundings::Ended;
 use crate::btf::shifted;
 use crate::compare::verdict;
 use crate::context::Context;
+use crate::kernel::{BTF, need_btf};
 use crate::trace::{Recorded, spawn, wait};
 
 /// Structure, member, and words of which the message must have one.
@@ -39,7 +40,8 @@ const WRONG: [(&str, &str, &[&str]); 8] = [
 
 /// One member moved by 8 bytes in each file.
 pub(crate) fn wrong_btf(cx: &Context) -> Result<()> {
-    let btf = std::fs::read("/sys/kernel/btf/vmlinux").context("no BTF")?;
+    need_btf()?;
+    let btf = std::fs::read(BTF).context("no BTF")?;
     let folder = std::env::temp_dir().join(format!("wrong-btf-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let result = all(cx, &btf, &folder);
