@@ -1,12 +1,12 @@
 //! Adds to a record what the kernel did not say: names, owners, wall-clock time.
 
 use std::{
-    collections::{HashMap, HashSet},
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use rustc_hash::{FxHashMap, FxHashSet};
 use sockpick_ebpf::abi::{self, SynRecord};
 
 use crate::{
@@ -34,10 +34,10 @@ pub struct Enricher {
     backend: Backend,
     namespaces: Namespaces,
     processes: Processes,
-    listeners: HashMap<u64, Known>,
-    groups: HashMap<(u64, u32, u16), Group>,
+    listeners: FxHashMap<u64, Known>,
+    groups: FxHashMap<(u64, u32, u16), Group>,
     /// Of the namespace asked for last.
-    steering: HashMap<u32, (Instant, Arc<[Program]>)>,
+    steering: FxHashMap<u32, (Instant, Arc<[Program]>)>,
     next_group: u32,
     /// Wall-clock time minus `CLOCK_MONOTONIC`, in nanoseconds.
     wall_offset: i64,
@@ -48,7 +48,7 @@ struct Group {
     number: u32,
     /// Members seen that have not closed: when the last is gone, the address may be
     /// another group's.
-    members: HashSet<u64>,
+    members: FxHashSet<u64>,
 }
 
 /// What is remembered of a listener between SYNs.
@@ -88,9 +88,9 @@ impl Enricher {
             backend,
             namespaces: Namespaces::default(),
             processes: Processes::default(),
-            listeners: HashMap::new(),
-            groups: HashMap::new(),
-            steering: HashMap::new(),
+            listeners: FxHashMap::default(),
+            groups: FxHashMap::default(),
+            steering: FxHashMap::default(),
             next_group: 1,
             wall_offset: 0,
         }
@@ -370,7 +370,7 @@ impl Enricher {
             *next += 1;
             Group {
                 number,
-                members: HashSet::new(),
+                members: FxHashSet::default(),
             }
         });
         if record.listener.closed == 0 {

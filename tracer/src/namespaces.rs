@@ -2,7 +2,6 @@
 //! interfaces.
 
 use std::{
-    collections::HashMap,
     fs::{self, File},
     io,
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
@@ -16,6 +15,7 @@ use nix::{
     net::if_::if_nameindex,
     sched::{CloneFlags, setns, unshare},
 };
+use rustc_hash::FxHashMap;
 use socket2::{Domain, Socket, Type};
 
 use crate::event::Netns;
@@ -30,10 +30,10 @@ const MOST_INTERFACES: usize = 4096;
 /// What is known of the namespaces, kept while the session runs.
 #[derive(Default)]
 pub struct Namespaces {
-    known: HashMap<u32, Known>,
-    interfaces: HashMap<(u32, u32), Option<Arc<str>>>,
+    known: FxHashMap<u32, Known>,
+    interfaces: FxHashMap<(u32, u32), Option<Arc<str>>>,
     /// Per namespace, until the next [`Namespaces::refresh`].
-    l3mdev_accept: HashMap<u32, bool>,
+    l3mdev_accept: FxHashMap<u32, bool>,
 }
 
 struct Known {
@@ -133,7 +133,7 @@ pub struct Found {
 /// Every namespace that a process is in or that has a name, each once.
 #[must_use]
 pub fn all() -> Vec<Found> {
-    let mut found: HashMap<u32, Found> = HashMap::new();
+    let mut found: FxHashMap<u32, Found> = FxHashMap::default();
     let own = PathBuf::from("/proc/self/ns/net");
     for path in std::iter::once(own).chain(of_processes()) {
         if let Some(inode) = inode(&path) {

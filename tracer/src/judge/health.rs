@@ -1,7 +1,7 @@
 //! The health of reuseport groups: is each member given its share, do members come and go
 //! and take SYNs with them, do connections die with a listener. Pure.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::rules::Bound;
 use crate::event::{GroupAddress, GroupHealth, ListenerId, MemberHealth, SCHEMA};
@@ -22,7 +22,7 @@ const MOST_GROUPS: usize = 16_384;
 /// All groups, and the listeners that are none.
 #[derive(Debug, Default)]
 pub struct Health {
-    groups: HashMap<(Bound, u32), Group>,
+    groups: FxHashMap<(Bound, u32), Group>,
     unwatched: u64,
 }
 
@@ -32,7 +32,7 @@ struct Group {
     grouped: bool,
     /// Sums over the SYNs so far: what each member should have got, and its variance.
     sums: Sums,
-    members: HashMap<u64, Member>,
+    members: FxHashMap<u64, Member>,
     left: Vec<Member>,
     syns: u64,
     destroyed: u64,

@@ -6,11 +6,9 @@
 //! entered. So what is here when a SYN is read is what was there when it was looked up,
 //! however late that is.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    net::Ipv6Addr,
-    sync::Arc,
-};
+use std::{collections::VecDeque, net::Ipv6Addr, sync::Arc};
+
+use rustc_hash::FxHashMap;
 
 use super::rules::{ANY_MAPPED, Bound, Fit, Packet, Unfit, mapped};
 use crate::event::Owner;
@@ -75,8 +73,8 @@ pub struct Place {
 /// The listeners.
 #[derive(Debug)]
 pub struct Picture {
-    places: HashMap<Key, Vec<Place>>,
-    names: HashMap<Name, Bound>,
+    places: FxHashMap<Key, Vec<Place>>,
+    names: FxHashMap<Name, Bound>,
     closings: VecDeque<(u64, Key)>,
     closed_ids: VecDeque<u64>,
     hold_ns: u64,
@@ -88,8 +86,8 @@ impl Picture {
     #[must_use]
     pub fn new(hold_ns: u64) -> Self {
         Self {
-            places: HashMap::new(),
-            names: HashMap::new(),
+            places: FxHashMap::default(),
+            names: FxHashMap::default(),
             closings: VecDeque::new(),
             closed_ids: VecDeque::new(),
             hold_ns,

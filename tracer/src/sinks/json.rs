@@ -5,11 +5,11 @@
 //! what is costly to write and seldom changes (a listener's owners, the namespace, the
 //! whole second of the time) is kept as text between events.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::Sink;
@@ -205,7 +205,7 @@ fn raw(out: &mut Vec<u8>, key: &str, text: &[u8]) {
 /// The text of values that hang on an [`Arc`], found again by the `Arc`'s address.
 #[derive(Debug)]
 struct Cache<T: ?Sized> {
-    texts: HashMap<usize, Text<T>>,
+    texts: FxHashMap<usize, Text<T>>,
 }
 
 #[derive(Debug)]
@@ -218,7 +218,7 @@ struct Text<T: ?Sized> {
 impl<T: ?Sized> Default for Cache<T> {
     fn default() -> Self {
         Self {
-            texts: HashMap::new(),
+            texts: FxHashMap::default(),
         }
     }
 }

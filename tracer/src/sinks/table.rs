@@ -1,12 +1,12 @@
 //! One line a SYN, for people: aligned for IPv4 at 120 columns.
 
-use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use rustc_hash::FxHashMap;
 
 mod alert;
 mod line;
@@ -62,7 +62,7 @@ pub struct Table<W: Write> {
     color: bool,
     own_netns: u32,
     zone: TimeZone,
-    made: HashMap<Choice, Made>,
+    made: FxHashMap<Choice, Made>,
     /// The whole second last shown, and how.
     second: (i64, String),
     /// Room for the left half of a line.
@@ -80,7 +80,7 @@ impl<W: Write> Table<W> {
             color,
             own_netns,
             zone: TimeZone::system(),
-            made: HashMap::new(),
+            made: FxHashMap::default(),
             second: (i64::MIN, String::new()),
             left: [Cell::default(), Cell::default()],
         }

@@ -1,9 +1,10 @@
 //! What happens to records, apart from the probes: each gets its event, its verdict and
 //! its place in the account.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
+use rustc_hash::FxHashMap;
 use sockpick_ebpf::abi::{HandoverRecord, Listener, ListenerRecord, Stats, SynRecord, handover};
 
 use super::{
@@ -42,8 +43,8 @@ pub(super) struct Book<'a> {
     not_shown: u64,
     /// Records that could not be read: lost on the way.
     pub(super) malformed: u64,
-    reported: HashMap<Stage, u64>,
-    tallies: HashMap<u64, Tally>,
+    reported: FxHashMap<Stage, u64>,
+    tallies: FxHashMap<u64, Tally>,
     /// SYNs by verdict and cause, whatever the filters in user space leave out.
     verdicts: BTreeMap<(Verdict, Option<Reason>), u64>,
     /// SYNs that a full accept queue dropped.
@@ -98,8 +99,8 @@ impl<'a> Book<'a> {
             filtered: 0,
             not_shown: 0,
             malformed: 0,
-            reported: HashMap::new(),
-            tallies: HashMap::new(),
+            reported: FxHashMap::default(),
+            tallies: FxHashMap::default(),
             verdicts: BTreeMap::new(),
             overflowed: 0,
             flows: Flows::default(),
@@ -352,7 +353,7 @@ impl<'a> Book<'a> {
     /// Members of the groups seen that got no SYN: without them a group would look
     /// better balanced than it is.
     fn idle_members(&self) -> Vec<ListenerLine> {
-        let mut groups: HashMap<u32, (&Tally, BTreeSet<u16>)> = HashMap::new();
+        let mut groups: FxHashMap<u32, (&Tally, BTreeSet<u16>)> = FxHashMap::default();
         for tally in self
             .tallies
             .values()

@@ -25,6 +25,7 @@ pub(super) struct Flow {
 /// The last SYNs.
 #[derive(Debug, Default)]
 pub(super) struct Flows {
+    /// Peers choose the keys: the standard hash withstands that.
     known: HashMap<Key, Flow>,
     oldest: VecDeque<Key>,
 }

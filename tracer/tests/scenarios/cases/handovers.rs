@@ -59,9 +59,18 @@ pub(crate) fn cookie_handover(cx: &Context) -> Result<()> {
     let mut handed_over = 0;
     for _ in 0..5 {
         let mut a = Server::start(Listen::new("A", "6.6.6.6:80")?.group(1))?;
-        let truth = Truth::of(&[&b, &a]);
-        let (attempt, socket) = Client::to("6.6.6.6:80")?.late_ack().open()?;
         let own = a.hello.listeners.first().context("no listener")?.inode;
+        let mut truth = Truth::of(&[&b, &a]);
+        // Each A is a group of its own.
+        for socket in truth.sockets.iter_mut().filter(|one| one.inode == own) {
+            socket.generation = own;
+        }
+        // A's owner is looked up while it holds the listener.
+        let warm = connect("6.6.6.6:80", 1)?;
+        all_answered(&warm, &["A"])?;
+        wants.add(&truth, &warm, &at_once())?;
+        std::thread::sleep(Duration::from_millis(300));
+        let (attempt, socket) = Client::to("6.6.6.6:80")?.late_ack().open()?;
         a.close(own)?;
         let attempt = answered(attempt, socket)?;
         all_answered(std::slice::from_ref(&attempt), &["A", "B"])?;
