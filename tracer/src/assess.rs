@@ -2,8 +2,6 @@
 //! every event leaves with its verdict. The rules are in [`crate::judge`].
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
-
 use sockpick_ebpf::abi::{HandoverRecord, ListenerRecord, SynRecord};
 
 use crate::{
@@ -17,6 +15,7 @@ use crate::{
         verdict::{Chosen, Judge, Judgement, Syn},
     },
     listeners::{Inventory, Listening},
+    probes::steering::Attachment,
 };
 
 /// Judges events as they come.
@@ -101,7 +100,7 @@ impl Assessor {
         if judgement.reason == Some(Reason::WrongOwner) && enricher.look_closely(record, event) {
             judgement = judge.judge(&syn(record, event, packet));
         }
-        write(event, &judgement, enricher);
+        write(record, event, &judgement, enricher);
         // Since when it stands where it does: the evidence.
         if matches!(event.reason, Some(Reason::LegacyOrder | Reason::DevOrder))
             && let Some(listener) = &mut event.listener
@@ -182,7 +181,12 @@ fn packet(record: &SynRecord, event: &Event, enricher: &mut Enricher) -> Packet 
     }
 }
 
-fn write(event: &mut Event, judgement: &Judgement<'_>, enricher: &mut Enricher) {
+fn write(
+    record: &SynRecord,
+    event: &mut Event,
+    judgement: &Judgement<'_>,
+    enricher: &mut Enricher,
+) {
     event.verdict = judgement.verdict;
     event.reason = judgement.reason;
     if judgement.reason.is_none() {
@@ -199,9 +203,20 @@ fn write(event: &mut Event, judgement: &Judgement<'_>, enricher: &mut Enricher) 
         let candidates = candidates.filter_map(|place| judge::verdict::expected_live(place));
         event.candidates = Some(candidates.map(|live| enricher.other(&live)).collect());
     }
-    if event.via == Via::SkLookup {
-        let programs = enricher.sk_lookup_programs(event.netns.inode);
-        event.steered_by = (!programs.is_empty()).then(|| Arc::clone(&programs));
+    if let Some(place) = chosen_at(record, event.via) {
+        let programs = enricher.programs(place);
+        event.steered_by = (!programs.is_empty()).then_some(programs);
+    }
+}
+
+/// Where the program is attached that chose.
+fn chosen_at(record: &SynRecord, via: Via) -> Option<Attachment> {
+    match via {
+        Via::SkLookup => Some(Attachment::SkLookup(record.netns)),
+        // Of a packet that came through a VRF, `sdif` is the interface.
+        Via::SkAssign if record.sdif != 0 => Some(Attachment::Ingress(record.netns, record.sdif)),
+        Via::SkAssign => Some(Attachment::Ingress(record.netns, record.ifindex)),
+        _ => None,
     }
 }
 

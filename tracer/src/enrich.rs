@@ -1,10 +1,6 @@
 //! Adds to a record what the kernel did not say: names, owners, wall-clock time.
 
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use sockpick_ebpf::abi::{self, SynRecord};
@@ -16,7 +12,7 @@ use crate::{
     },
     judge::{self, verdict::Expected},
     namespaces::Namespaces,
-    probes::steering,
+    probes::steering::{Attachment, Steering},
     processes::Processes,
 };
 
@@ -26,9 +22,6 @@ const MOST_KEPT: usize = 16_384;
 /// How long owners are believed before /proc is asked again.
 const OWNERS_AGE: Duration = Duration::from_secs(30);
 
-/// How long the list of a namespace's programs is believed.
-const PROGRAMS_AGE: Duration = Duration::from_secs(1);
-
 /// Makes events from records.
 pub struct Enricher {
     backend: Backend,
@@ -36,8 +29,7 @@ pub struct Enricher {
     processes: Processes,
     listeners: FxHashMap<u64, Known>,
     groups: FxHashMap<(u64, u32, u16), Group>,
-    /// Of the namespace asked for last.
-    steering: FxHashMap<u32, (Instant, Arc<[Program]>)>,
+    steering: Steering,
     next_group: u32,
     /// Wall-clock time minus `CLOCK_MONOTONIC`, in nanoseconds.
     wall_offset: i64,
@@ -90,7 +82,7 @@ impl Enricher {
             processes: Processes::default(),
             listeners: FxHashMap::default(),
             groups: FxHashMap::default(),
-            steering: FxHashMap::default(),
+            steering: Steering::default(),
             next_group: 1,
             wall_offset: 0,
         }
@@ -200,19 +192,10 @@ impl Enricher {
         self.namespaces.l3mdev_accept(netns)
     }
 
-    /// `sk_lookup` programs of the namespace.
-    pub fn sk_lookup_programs(&mut self, netns: u32) -> Arc<[Program]> {
-        let fresh = |(at, _): &&(Instant, Arc<[Program]>)| at.elapsed() < PROGRAMS_AGE;
-        if let Some((_, programs)) = self.steering.get(&netns).filter(fresh) {
-            return programs.clone();
-        }
-        let path = self.namespaces.path(netns);
-        let programs = path.and_then(|path| steering::sk_lookup_programs(&path).ok());
-        let programs: Arc<[Program]> = programs.unwrap_or_default().into();
-        self.steering.clear();
-        self.steering
-            .insert(netns, (Instant::now(), programs.clone()));
-        programs
+    /// Programs that are attached there, in the order they run; none where the kernel does not
+    /// tell.
+    pub fn programs(&mut self, place: Attachment) -> Arc<[Program]> {
+        self.steering.programs(place, &self.namespaces)
     }
 
     /// Who held a listener when it closed, as far as that is known without looking.

@@ -5,15 +5,13 @@
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, bail};
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage},
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::ifaddrs::getifaddrs;
+
+use crate::rtnetlink;
 
 /// Index of the loopback interface in every namespace (`LOOPBACK_IFINDEX`,
 /// include/net/flow.h).
@@ -157,42 +155,13 @@ fn ip(address: &nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
 }
 
 fn links() -> Result<Vec<Interface>> {
-    let mut socket = Socket::new(NETLINK_ROUTE).context("cannot open an rtnetlink socket")?;
-    socket
-        .bind_auto()
-        .context("cannot bind an rtnetlink socket")?;
-    socket
-        .connect(&SocketAddr::new(0, 0))
-        .context("cannot reach rtnetlink")?;
-    socket
-        .send(&request(), 0)
-        .context("cannot ask for the interfaces")?;
-    let mut links = Vec::new();
-    loop {
-        let (bytes, _) = socket
-            .recv_from_full()
-            .context("rtnetlink does not answer")?;
-        let mut at = 0;
-        while at < bytes.len() {
-            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&bytes[at..])
-                .context("rtnetlink gave an answer that cannot be read")?;
-            match message.payload {
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
-                    links.push(interface(&link));
-                }
-                NetlinkPayload::Done(_) => return Ok(links),
-                NetlinkPayload::Error(error) => {
-                    bail!("rtnetlink refused to list interfaces: {}", error.to_io());
-                }
-                _ => {}
-            }
-            let length = message.header.length as usize;
-            if length == 0 {
-                bail!("rtnetlink gave an empty message");
-            }
-            at += length.next_multiple_of(4);
-        }
-    }
+    let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    let told = rtnetlink::dump(request).context("cannot list the interfaces")?;
+    let links = told.iter().filter_map(|message| match message {
+        RouteNetlinkMessage::NewLink(link) => Some(interface(link)),
+        _ => None,
+    });
+    Ok(links.collect())
 }
 
 fn interface(link: &LinkMessage) -> Interface {
@@ -211,17 +180,6 @@ fn interface(link: &LinkMessage) -> Interface {
         }
     }
     interface
-}
-
-fn request() -> Vec<u8> {
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let link = RouteNetlinkMessage::GetLink(LinkMessage::default());
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(link));
-    message.finalize();
-    let mut bytes = vec![0; message.header.length as usize];
-    message.serialize(&mut bytes);
-    bytes
 }
 
 #[cfg(test)]

@@ -68,6 +68,8 @@ fn usual_parameters(function: &str) -> Option<Vec<String>> {
         "inet_unhash" => &["sk"],
         "inet_csk_accept" => &["sk", "flags", "err", "kern"],
         "tcp_get_cookie_sock" => &["sk", "skb", "req", "dst", "tsoff"],
+        // From 5.14.
+        "reuseport_migrate_sock" => &["sk", "migrating_sk", "skb"],
         "bpf_run_sk_reuseport" => &["reuse", "sk", "prog", "skb", "hash"],
         _ => return None,
     };

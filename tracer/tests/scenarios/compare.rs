@@ -138,6 +138,7 @@ fn differences(cx: &Context, want: &Want, event: &Event) -> Vec<String> {
     all.check("match", want.matched, &event.matched);
     all.check("via", want.via, &event.via);
     verdict_of(&mut all, &want.verdict, event);
+    steered_by(&mut all, want, event);
     all.check("ifindex", want.interface.0, event.ifindex);
     let name = event.ifname.as_deref();
     // The name is known wherever sockpick knows a process of that namespace.
@@ -198,12 +199,6 @@ fn verdict_of(all: &mut Differences, want: &WantVerdict, event: &Event) {
         all.0
             .push(format!("{} has the reason {reason:?}", event.verdict));
     }
-    if event.reason.as_deref() == Some("bpf_sk_lookup") && event.listener.is_some() {
-        let programs = event.steered_by.as_deref().unwrap_or_default();
-        if programs.is_empty() || programs.iter().any(|program| program.id == 0) {
-            all.0.push(format!("steered by {programs:?}"));
-        }
-    }
     if !is_alert(&event.verdict) {
         return;
     }
@@ -218,6 +213,22 @@ fn verdict_of(all: &mut Differences, want: &WantVerdict, event: &Event) {
             "expected listener is one of {:?}, said {inode:?}",
             want.expected
         ));
+    }
+}
+
+/// What a program chose names it; nothing else names any.
+fn steered_by(all: &mut Differences, want: &Want, event: &Event) {
+    let said = event.steered_by.iter().flatten();
+    let said: Vec<u32> = said.map(|program| program.id).collect();
+    let by_program = ["sk_lookup", "sk_assign"].contains(&want.via);
+    let right = match want.steered_by {
+        Some(program) => said == [program],
+        None => by_program != said.is_empty(),
+    };
+    if !right {
+        let wanted = want.steered_by;
+        all.0
+            .push(format!("steered_by is {wanted:?}, said {said:?}"));
     }
 }
 

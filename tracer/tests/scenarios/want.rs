@@ -16,6 +16,8 @@ pub(crate) struct Expect {
     pub(crate) via: Option<&'static str>,
     /// `reuseport.program_id`
     pub(crate) program_id: Option<u32>,
+    /// `steered_by`: the one program, where it is known.
+    pub(crate) steered_by: Option<u32>,
     /// Interface: index and name.
     pub(crate) interface: (u32, String),
     /// Connections came one after the other: who accepted last and the queue are known.
@@ -34,6 +36,7 @@ impl Default for Expect {
         Self {
             via: None,
             program_id: None,
+            steered_by: None,
             interface: (1, "lo".to_owned()),
             sequential: true,
             netns_name: None,
@@ -52,6 +55,8 @@ pub(crate) struct Want {
     pub(crate) matched: &'static str,
     /// `via`
     pub(crate) via: &'static str,
+    /// `steered_by`: the one program, where it is known.
+    pub(crate) steered_by: Option<u32>,
     /// `ifindex` and `ifname`
     pub(crate) interface: (u32, String),
     /// `netns.name`
@@ -176,6 +181,7 @@ impl Wants {
             attempt: attempt.clone(),
             matched: "none",
             via: expect.via.unwrap_or("lookup"),
+            steered_by: expect.steered_by,
             interface: expect.interface.clone(),
             netns_name: expect.netns_name.clone(),
             listener: None,
@@ -257,6 +263,7 @@ impl Wants {
             attempt: attempt.clone(),
             matched: socket.fits(attempt.destination),
             via: "lookup",
+            steered_by: None,
             interface: Expect::default().interface,
             netns_name: None,
             listener: Some(WantListener {

@@ -32,6 +32,15 @@ fn via(via: &'static str) -> Expect {
     }
 }
 
+/// A program chose, and is named.
+fn by(via: &'static str, program: &Program) -> Result<Expect> {
+    Ok(Expect {
+        via: Some(via),
+        steered_by: Some(program.id()?),
+        ..Expect::default()
+    })
+}
+
 /// A listener on port 80 of this process.
 fn target() -> Result<Server> {
     set_comm("target")?;
@@ -49,13 +58,14 @@ pub(crate) fn sk_lookup(cx: &Context) -> Result<()> {
     let target = target()?;
     let v6 = Server::start(Listen::new("v6", "[::1]:80")?)?;
     let map = SocketMap::new(SOCKMAP, &descriptors(target.sockets()?))?;
-    let _link = steer(&map, STEERED, DROPPED)?.attach_lookup(&netns)?;
+    let program = steer(&map, STEERED, DROPPED)?;
+    let _link = program.attach_lookup(&netns)?;
     let trace = cx.trace(&[])?;
     let truth = Truth::of(&[&target, &v6]);
     let mut wants = Wants::default();
     let attempts = ten(STEERED)?;
     all_answered(&attempts, &["target"])?;
-    wants.add(&truth, &attempts, &via("sk_lookup"))?;
+    wants.add(&truth, &attempts, &by("sk_lookup", &program)?)?;
     let mut attempts = ten(80)?;
     attempts.extend(connect("[::1]:80", 3)?);
     all_answered(&attempts, &["target", "v6"])?;
@@ -73,11 +83,13 @@ pub(crate) fn sk_lookup_drop(cx: &Context) -> Result<()> {
     let target = target()?;
     let hidden = Server::start(Listen::new("hidden", &format!("0.0.0.0:{DROPPED}"))?)?;
     let map = SocketMap::new(SOCKMAP, &descriptors(target.sockets()?))?;
-    let _link = steer(&map, STEERED, DROPPED)?.attach_lookup(&netns)?;
+    let program = steer(&map, STEERED, DROPPED)?;
+    let _link = program.attach_lookup(&netns)?;
     let trace = cx.trace(&[])?;
     let attempts = ten(DROPPED)?;
     all_refused(&attempts)?;
-    check(cx, trace, &[&target, &hidden], &attempts, &via("sk_lookup"))
+    let expect = by("sk_lookup", &program)?;
+    check(cx, trace, &[&target, &hidden], &attempts, &expect)
 }
 
 /// `bpf_sk_assign` at tc ingress: no lookup happens.
@@ -94,7 +106,7 @@ pub(crate) fn sk_assign(cx: &Context) -> Result<()> {
         .port(4000)
         .times(10)?;
     all_answered(&attempts, &["target"])?;
-    wants.add(&truth, &attempts, &via("sk_assign"))?;
+    wants.add(&truth, &attempts, &by("sk_assign", &program)?)?;
     let attempts = ten(80)?;
     all_answered(&attempts, &["target"])?;
     wants.add(&truth, &attempts, &via("lookup"))?;

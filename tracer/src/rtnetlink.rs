@@ -1,0 +1,58 @@
+//! Asks rtnetlink, of this thread's network namespace, for lists.
+#![forbid(unsafe_code)]
+
+use anyhow::{Context as _, Result, bail};
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+/// Every message of the answer to a request for a list.
+///
+/// # Errors
+/// If rtnetlink does not answer, refuses, or says what cannot be read.
+pub fn dump(request: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>> {
+    let mut socket = Socket::new(NETLINK_ROUTE).context("cannot open an rtnetlink socket")?;
+    socket
+        .bind_auto()
+        .context("cannot bind an rtnetlink socket")?;
+    socket
+        .connect(&SocketAddr::new(0, 0))
+        .context("cannot reach rtnetlink")?;
+    socket
+        .send(&bytes(request), 0)
+        .context("cannot ask rtnetlink")?;
+    let mut told = Vec::new();
+    loop {
+        let (bytes, _) = socket
+            .recv_from_full()
+            .context("rtnetlink does not answer")?;
+        let mut at = 0;
+        while at < bytes.len() {
+            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&bytes[at..])
+                .context("rtnetlink gave an answer that cannot be read")?;
+            match message.payload {
+                NetlinkPayload::InnerMessage(inner) => told.push(inner),
+                NetlinkPayload::Done(_) => return Ok(told),
+                NetlinkPayload::Error(error) => bail!("rtnetlink refused: {}", error.to_io()),
+                _ => {}
+            }
+            let length = message.header.length as usize;
+            if length == 0 {
+                bail!("rtnetlink gave an empty message");
+            }
+            at += length.next_multiple_of(4);
+        }
+    }
+}
+
+fn bytes(request: RouteNetlinkMessage) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request));
+    message.finalize();
+    let mut bytes = vec![0; message.header.length as usize];
+    message.serialize(&mut bytes);
+    bytes
+}
