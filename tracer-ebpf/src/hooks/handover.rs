@@ -33,6 +33,7 @@ pub(crate) fn cookie<C: EbpfContext>(ctx: &C) {
 }
 
 /// fexit: connection and new listener at once.
+#[cfg(not(feature = "legacy"))]
 #[inline(always)]
 pub(crate) fn migrated<C: EbpfContext>(ctx: &C) {
     let connection = KernelPtr(arg(ctx, config!(args.migrate_sk)));

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use aya::programs::{SchedClassifier, TcAttachType, loaded_programs};
+use aya::programs::{ProgramInfo, SchedClassifier, TcAttachType, loaded_programs};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
@@ -145,7 +145,7 @@ fn ingress_programs(ifindex: u32) -> Result<Vec<Program>> {
     // Refused before 6.6.
     let tcx = SchedClassifier::query_tcx(&name, TcAttachType::Ingress);
     let mut ids: Vec<u32> = tcx
-        .map(|(_, programs)| programs.iter().map(|program| program.id()).collect())
+        .map(|(_, programs)| programs.iter().map(ProgramInfo::id).collect())
         .unwrap_or_default();
     let mut asked = TcMessage::with_index(ifindex.cast_signed());
     asked.header.parent = TcHandle {
