@@ -1,16 +1,20 @@
 //! Which listener the SYN of a connection got, for hand-overs that come after it.
 #![forbid(unsafe_code)]
 
-use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher as _;
 
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use sockpick_ebpf::abi::{HandoverRecord, SynRecord};
 
-/// SYNs remembered; past that the oldest is forgotten, and a hand-over of its connection is
-/// told only if it is an alert.
-const MOST: usize = 16_384;
+/// Places for SYNs. Where two fall on one, the later has it, and a hand-over of the earlier's
+/// connection is told only if it is an alert: whoever chooses his ports to that end wins no
+/// more, and makes nothing slow.
+const PLACES: u64 = 16_384;
 
+/// Address and port.
+type Side = ([u8; 16], u16);
 /// Namespace, client and destination.
-type Key = (u32, [u8; 16], u16, [u8; 16], u16);
+type Key = (u32, Side, Side);
 
 /// What is remembered of a SYN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,50 +29,36 @@ pub(super) struct Flow {
 /// The last SYNs.
 #[derive(Debug, Default)]
 pub(super) struct Flows {
-    /// Peers choose the keys: the standard hash withstands that.
-    known: HashMap<Key, Flow>,
-    oldest: VecDeque<Key>,
+    places: FxHashMap<u64, (Key, Flow)>,
 }
 
 impl Flows {
     /// A SYN got its listener.
     pub(super) fn syn(&mut self, record: &SynRecord) {
-        let key = (
-            record.netns,
-            record.client,
-            record.client_port_be,
-            record.destination,
-            record.destination_port_be,
-        );
+        let client = (record.client, record.client_port_be);
+        let destination = (record.destination, record.destination_port_be);
+        let key = (record.netns, client, destination);
         let flow = Flow {
             listener: record.listener.stamp,
             ifindex: record.ifindex,
             sdif: record.sdif,
             steer: record.steer,
         };
-        // A retransmission keeps the place of the first.
-        if self.known.insert(key, flow).is_some() {
-            return;
-        }
-        if self.oldest.len() >= MOST
-            && let Some(oldest) = self.oldest.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-        self.oldest.push_back(key);
+        self.places.insert(place(&key), (key, flow));
     }
 
     /// The SYN of a connection that was handed over.
     pub(super) fn of(&self, record: &HandoverRecord) -> Option<Flow> {
-        let key = (
-            record.netns,
-            record.client,
-            record.client_port_be,
-            record.destination,
-            record.destination_port_be,
-        );
-        self.known.get(&key).copied()
+        let client = (record.client, record.client_port_be);
+        let destination = (record.destination, record.destination_port_be);
+        let wanted = (record.netns, client, destination);
+        let (key, flow) = self.places.get(&place(&wanted))?;
+        (*key == wanted).then_some(*flow)
     }
+}
+
+fn place(key: &Key) -> u64 {
+    FxBuildHasher.hash_one(key) % PLACES
 }
 
 impl Flow {
@@ -105,29 +95,35 @@ mod tests {
         record
     }
 
-    #[test]
-    fn the_oldest_is_forgotten_and_the_last_listener_counts() {
-        let mut flows = Flows::default();
-        for nth in 0..=MOST {
-            flows.syn(&syn(nth));
-        }
-        let of = |flows: &Flows, nth| {
-            let SynRecord { netns, client, .. } = syn(nth);
-            flows.of(&HandoverRecord {
-                netns,
-                client,
-                ..HandoverRecord::default()
-            })
+    fn of(flows: &Flows, nth: usize) -> Option<u64> {
+        let SynRecord { netns, client, .. } = syn(nth);
+        let record = HandoverRecord {
+            netns,
+            client,
+            ..HandoverRecord::default()
         };
-        assert_eq!(of(&flows, 0), None);
-        assert_eq!(
-            of(&flows, MOST).map(|flow| flow.listener),
-            Some(MOST as u64 + 1)
-        );
-        let mut again = syn(5);
+        flows.of(&record).map(|flow| flow.listener)
+    }
+
+    #[test]
+    fn a_later_syn_counts_and_no_other_is_taken_for_it() {
+        let mut flows = Flows::default();
+        let all = 4 * PLACES as usize;
+        for nth in 0..all {
+            flows.syn(&syn(nth));
+            assert_eq!(of(&flows, nth), Some(nth as u64 + 1));
+        }
+        assert!(flows.places.len() as u64 <= PLACES);
+        let known = (0..all).filter(|&nth| match of(&flows, nth) {
+            Some(listener) => listener == nth as u64 + 1,
+            None => false,
+        });
+        assert_eq!(known.count(), flows.places.len());
+        // Few fall on one place.
+        assert!(flows.places.len() as u64 > PLACES / 2);
+        let mut again = syn(all - 1);
         again.listener.stamp = 99;
         flows.syn(&again);
-        assert_eq!(of(&flows, 5).map(|flow| flow.listener), Some(99));
-        assert_eq!((flows.known.len(), flows.oldest.len()), (MOST, MOST));
+        assert_eq!(of(&flows, all - 1), Some(99));
     }
 }
