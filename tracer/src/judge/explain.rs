@@ -187,7 +187,11 @@ pub fn candidates(
     ranking: Ranking,
 ) -> Vec<Candidate> {
     let met = met(packet, sockets, ranking);
-    let place = |index| met.iter().position(|&(other, _)| other == index);
+    // Whichever member of a group is picked, the kernel met the group at its first.
+    let place = |index: usize| {
+        let same = |&(other, _): &(usize, Fit)| sockets[other] == sockets[index];
+        met.iter().position(same)
+    };
     let mut candidates: Vec<Candidate> = met
         .iter()
         .enumerate()

@@ -111,6 +111,22 @@ fn a_group_that_stands_first_overtakes_one_on_the_device() {
 }
 
 #[test]
+fn a_group_stands_where_its_first_member_does() {
+    let sockets = [
+        socket("0.0.0.0", 0, false),
+        socket("0.0.0.0", 2, false),
+        socket("0.0.0.0", 0, false),
+    ];
+    let (packet, ranking) = (packet("6.6.6.6", 2), Ranking::AddressFirst);
+    // The hash picks the member that stands last.
+    let candidates = candidates(&packet, &sockets, Pick::One(2), false, ranking);
+    let outcomes: Vec<Outcome> = candidates.iter().map(|one| one.outcome).collect();
+    let expected = [Outcome::OtherMember, Outcome::Overtaken, Outcome::Picked];
+    assert_eq!(outcomes, expected);
+    assert_eq!(rule(&candidates, Pick::One(2), false), Rule::Order);
+}
+
+#[test]
 fn a_group_is_named_and_not_its_member() {
     let any = socket("::", 0, false);
     let exact = socket("2001:db8::6", 0, false);

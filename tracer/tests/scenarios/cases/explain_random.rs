@@ -15,8 +15,7 @@ use crate::kernel::{can_be_asked, command, need_module, version};
 use crate::listen::inode;
 use crate::netns::Netns;
 
-/// Sets of listeners for each backend: explain does not depend on the backend, so each has
-/// a share, with a seed of its own.
+/// Sets of listeners for each kernel, with a seed of its own.
 const SETS: u64 = 200;
 /// Questions about each.
 const QUESTIONS: u64 = 2;
@@ -84,7 +83,8 @@ pub(crate) fn explain_random(cx: &Context) -> Result<()> {
     let veth = need_module("veth").is_ok();
     let far = veth.then(|| second_host(&netns)).transpose()?;
     addresses(far.as_ref())?;
-    let seed = cx.backend.bytes().map(u64::from).sum();
+    let (major, minor) = version()?;
+    let seed = u64::from(major) << 32 | u64::from(minor);
     let asked = can_be_asked()?;
     let mut sets = Sets {
         random: Random(seed),
