@@ -1,11 +1,11 @@
 //! What happens to records, apart from the probes: each gets its event, its verdict and
 //! its place in the account.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 
 use anyhow::{Context as _, Result};
 use rustc_hash::FxHashMap;
-use sockpick_ebpf::abi::{HandoverRecord, Listener, ListenerRecord, Stats, SynRecord, handover};
+use sockpick_ebpf::abi::{HandoverRecord, Listener, ListenerRecord, SynRecord, handover};
 
 use super::{
     filter,
@@ -17,19 +17,22 @@ use crate::{
     decode::Record,
     enrich::{Enricher, comm},
     event::{
-        GroupHealth, Handover, Item, ListenerId, Lost, Queue, Reason, Reuseport, SCHEMA, Stage,
-        Verdict, Via, Why,
+        Handover, Item, ListenerId, Lost, Queue, Reason, Reuseport, SCHEMA, Stage, Verdict, Via,
+        Why,
     },
     judge::{
         self,
         health::{self, Health},
     },
     listeners::Inventory,
-    sinks::{
-        Sink, bound,
-        summary::{ListenerLine, Summary, Totals},
-    },
+    sinks::{Sink, bound},
 };
+
+mod account;
+
+/// Most closed listeners that have a line in the summary; past that the one that closed first
+/// is in a sum only.
+const MOST_CLOSED: usize = 4096;
 
 /// What happens to records, apart from the probes.
 pub(super) struct Book<'a> {
@@ -45,6 +48,9 @@ pub(super) struct Book<'a> {
     pub(super) malformed: u64,
     reported: FxHashMap<Stage, u64>,
     tallies: FxHashMap<u64, Tally>,
+    /// Of the tallies, those of closed listeners, in that order.
+    closed: VecDeque<u64>,
+    dropped: Dropped,
     /// SYNs by verdict and cause, whatever the filters in user space leave out.
     verdicts: BTreeMap<(Verdict, Option<Reason>), u64>,
     /// SYNs that a full accept queue dropped.
@@ -54,6 +60,13 @@ pub(super) struct Book<'a> {
     handovers: BTreeMap<Why, u64>,
     pub(super) health: Health,
     pub(super) closing: Vec<ListenerRecord>,
+}
+
+/// Listeners that closed too long ago for a line of their own.
+#[derive(Debug, Default)]
+struct Dropped {
+    listeners: u64,
+    syns: u64,
 }
 
 /// What is known of a listener for the summary.
@@ -69,6 +82,17 @@ struct Tally {
     shown: u64,
     /// Kernel time of the last one.
     last_ns: u64,
+}
+
+impl Tally {
+    /// SYNs: those shown, or all that the kernel counted.
+    fn syns(&self, shown: bool) -> u64 {
+        if shown {
+            self.shown
+        } else {
+            self.listener.syns
+        }
+    }
 }
 
 impl<'a> Book<'a> {
@@ -101,6 +125,8 @@ impl<'a> Book<'a> {
             malformed: 0,
             reported: FxHashMap::default(),
             tallies: FxHashMap::default(),
+            closed: VecDeque::new(),
+            dropped: Dropped::default(),
             verdicts: BTreeMap::new(),
             overflowed: 0,
             flows: Flows::default(),
@@ -259,132 +285,15 @@ impl<'a> Book<'a> {
             tally.listener = *last;
             tally.listener.closed = 1;
             tally.owner = Some(owner);
+            self.closed.push_back(last.stamp);
         }
-    }
-
-    pub(super) fn summary(
-        mut self,
-        stats: &Stats,
-        listeners: &[(u64, Listener)],
-        health: Vec<GroupHealth>,
-        seconds: f64,
-    ) -> Summary {
-        for (_, listener) in listeners {
-            if let Some(tally) = self.tallies.get_mut(&listener.stamp) {
-                tally.listener = *listener;
-            }
-        }
-        // The kernel's counters are exact whatever was lost, but know nothing of a
-        // filter that asks about events.
-        let by_event = !self.filter.matched.is_empty()
-            || !self.filter.verdict.is_empty()
-            || self.filter.only_alerts;
-        let mut lines: Vec<ListenerLine> = self
-            .tallies
-            .iter()
-            .map(|(stamp, tally)| ListenerLine {
-                netns: tally.listener.netns,
-                endpoint: tally.endpoint.clone(),
-                group: tally.group.map(|group| group.group),
-                member: tally.group.and_then(|group| group.member),
-                syns: if by_event {
-                    tally.shown
-                } else {
-                    tally.listener.syns
-                },
-                queue: tally.queue,
-                owner: tally
-                    .owner
-                    .clone()
-                    .unwrap_or_else(|| self.owner(*stamp, &tally.listener)),
-                closed: tally.listener.closed != 0,
-            })
-            .collect();
-        lines.extend(self.idle_members());
-        let mut notes = Vec::new();
-        if stats.listeners_full > 0 {
-            notes.push("More listeners than sockpick keeps: some have no lasting id.".to_owned());
-        }
-        if self.assessor.forgotten() > 0 {
-            notes.push(format!(
-                "{} closed listeners were forgotten before their time: too many closed within \
-                 the hold time, so some uncovered SYNs may have passed as ok.",
-                self.assessor.forgotten()
-            ));
-        }
-        if self.health.unwatched() > 0 {
-            notes.push(
-                "More listeners than sockpick watches the health of: some groups are missing from it."
-                    .to_owned(),
-            );
-        }
-        if stats.lost_handovers > 0 {
-            notes.push(format!(
-                "{} connections that may have come to another listener than their SYN were not \
-                 looked at: the ring buffer was full.",
-                stats.lost_handovers
-            ));
-        }
-        if self.malformed > 0 {
-            notes.push(format!(
-                "{} records could not be read; they are counted as lost in the queue.",
-                self.malformed
-            ));
-        }
-        Summary {
-            seconds,
-            totals: Totals {
-                syns: stats.syns,
-                shown: self.shown,
-                filtered: self.filtered,
-                not_shown: self.not_shown,
-                refused: stats.refused,
-                lost: self.reported.into_iter().collect(),
-            },
-            verdicts: self.verdicts.into_iter().collect(),
-            overflowed: self.overflowed,
-            handovers: self.handovers.into_iter().collect(),
-            listeners: lines,
-            health,
-            notes,
-        }
-    }
-
-    /// Members of the groups seen that got no SYN: without them a group would look
-    /// better balanced than it is.
-    fn idle_members(&self) -> Vec<ListenerLine> {
-        let mut groups: FxHashMap<u32, (&Tally, BTreeSet<u16>)> = FxHashMap::default();
-        for tally in self
-            .tallies
-            .values()
-            .filter(|tally| tally.listener.closed == 0)
+        if self.closed.len() > MOST_CLOSED
+            && let Some(first) = self.closed.pop_front()
+            && let Some(tally) = self.tallies.remove(&first)
         {
-            if let Some(group) = tally.group {
-                let (last, seen) = groups
-                    .entry(group.group)
-                    .or_insert_with(|| (tally, BTreeSet::new()));
-                seen.extend(group.member);
-                if tally.last_ns > last.last_ns {
-                    *last = tally;
-                }
-            }
+            self.dropped.listeners += 1;
+            self.dropped.syns += tally.syns(self.asks_about_events());
         }
-        let idle = |(number, (last, seen)): (u32, (&Tally, BTreeSet<u16>))| {
-            let size = last.group.map_or(0, |group| group.size);
-            let line = ListenerLine {
-                netns: last.listener.netns,
-                endpoint: last.endpoint.clone(),
-                group: Some(number),
-                ..ListenerLine::default()
-            };
-            (0..size)
-                .filter(move |member| !seen.contains(member))
-                .map(move |member| ListenerLine {
-                    member: Some(member),
-                    ..line.clone()
-                })
-        };
-        groups.into_iter().flat_map(idle).collect()
     }
 
     fn owner(&self, stamp: u64, listener: &Listener) -> String {
@@ -403,6 +312,14 @@ impl<'a> Book<'a> {
             _ => String::new(),
         }
     }
+
+    /// The kernel's counters are exact whatever was lost, but know nothing of a filter that
+    /// asks about events.
+    fn asks_about_events(&self) -> bool {
+        !self.filter.matched.is_empty()
+            || !self.filter.verdict.is_empty()
+            || self.filter.only_alerts
+    }
 }
 
 fn socket(listener: &Listener) -> health::Socket {
@@ -411,5 +328,71 @@ fn socket(listener: &Listener) -> health::Socket {
         uid: listener.uid,
         inode: listener.inode,
         id: listener.stamp,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::{
+        cli::{Cli, Command},
+        event::Backend,
+        judge::{expectations::Expectations, rules::Algorithm},
+    };
+    use sockpick_ebpf::abi::{Stats, kind};
+
+    struct Nowhere;
+
+    impl Sink for Nowhere {
+        fn write(&mut self, _: &Item) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn listeners_that_come_and_go_all_day_end_in_a_sum() -> Result<()> {
+        let all = MOST_CLOSED + 3;
+        let Command::Trace(args) = Cli::try_parse_from(["sockpick", "trace"])?.command else {
+            panic!("trace is trace");
+        };
+        let expectations = Expectations::default();
+        let assessor = Assessor::new(expectations, Algorithm::AddressFirst);
+        let enricher = Enricher::new(Backend::Fentry);
+        let mut book = Book::new(
+            enricher,
+            assessor,
+            &Inventory::default(),
+            Box::new(Nowhere),
+            &args,
+        );
+        for stamp in 1..=all as u64 {
+            let listener = Listener {
+                stamp,
+                syns: 2,
+                port: 80,
+                ..Listener::default()
+            };
+            let record = SynRecord {
+                kind: kind::SYN,
+                has_listener: 1,
+                listener,
+                ..SynRecord::default()
+            };
+            book.take(&Record::Syn(record))?;
+            book.gone(&listener);
+        }
+        let summary = book.summary(&Stats::default(), &[], Vec::new(), 1.0);
+        assert_eq!(summary.listeners.len(), MOST_CLOSED);
+        let note = "3 listeners that closed long ago have no line above; they were given 6 SYNs.";
+        assert_eq!(summary.notes, [note]);
+        Ok(())
     }
 }
