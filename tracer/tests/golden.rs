@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use sockpick::event::{
     Backend, Endpoint, Event, Expected, Family, GroupAddress, GroupHealth, Item, Listener,
-    ListenerId, Lost, Match, MemberHealth, Netns, Other, Owner, Process, Queue, Reason, Reuseport,
-    SCHEMA, Stage, Time, Verdict, Via, Why,
+    ListenerId, Lost, Match, MemberHealth, Netns, Other, Owner, Process, Program, Queue, Reason,
+    Reuseport, SCHEMA, Stage, Time, Verdict, Via, Why,
 };
 use sockpick::sinks::{Sink, json::Json, summary, table::Table};
 
@@ -134,6 +134,24 @@ fn uncovered() -> Event {
     event
 }
 
+/// An alert that a program caused.
+fn stolen() -> Event {
+    let thief = listener("127.0.0.1:99", owners(77..78, "thief"));
+    let mut event = syn("6.6.6.6:80", Match::None, Via::SkLookup, Some(thief));
+    event.verdict = Verdict::Misdirected;
+    event.reason = Some(Reason::BpfSkLookup);
+    let program = |id, name: &str| Program {
+        id,
+        name: name.to_owned(),
+    };
+    event.steered_by = Some([program(31, "dispatch"), program(32, "later")].into());
+    event.expected = Some(Box::new(Expected {
+        service: Some("A".into()),
+        listener: None,
+    }));
+    event
+}
+
 fn dual_stack() -> Event {
     let any = listener("[::]:443", owners(1..2, "evil\u{1b}[2Jname"));
     let mut event = syn(
@@ -191,6 +209,7 @@ fn session() -> Vec<Item> {
         exact("203.0.113.7:40312", "6.6.6.6:80", OWN_NETNS),
         grouped(),
         uncovered(),
+        stolen(),
         dual_stack(),
         syn("6.6.6.6:81", Match::None, Via::Lookup, None),
         syn("6.6.6.6:82", Match::None, Via::SkLookup, None),

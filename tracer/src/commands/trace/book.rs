@@ -34,6 +34,9 @@ mod account;
 /// is in a sum only.
 const MOST_CLOSED: usize = 4096;
 
+/// Most programs that the summary names.
+const MOST_PROGRAMS: usize = 16;
+
 /// What happens to records, apart from the probes.
 pub(super) struct Book<'a> {
     pub(super) enricher: Enricher,
@@ -58,6 +61,8 @@ pub(super) struct Book<'a> {
     /// For hand-overs: what the SYN of a connection got.
     flows: Flows,
     handovers: BTreeMap<Why, u64>,
+    /// Programs that were attached where SYNs were steered: id and name.
+    programs: BTreeMap<u32, String>,
     pub(super) health: Health,
     pub(super) closing: Vec<ListenerRecord>,
 }
@@ -131,6 +136,7 @@ impl<'a> Book<'a> {
             overflowed: 0,
             flows: Flows::default(),
             handovers: BTreeMap::new(),
+            programs: BTreeMap::new(),
             health,
             closing: Vec::new(),
         }
@@ -183,6 +189,11 @@ impl<'a> Book<'a> {
         self.flows.syn(record);
         if event.listener.as_ref().is_some_and(|l| l.queue.is_full()) {
             self.overflowed += 1;
+        }
+        for program in event.steered_by.iter().flat_map(|all| all.iter()) {
+            if self.programs.len() < MOST_PROGRAMS && !self.programs.contains_key(&program.id) {
+                self.programs.insert(program.id, program.name.clone());
+            }
         }
         if let Some(group) = event.reuseport {
             let by_hash = event.via == Via::ReuseportHash;

@@ -27,6 +27,11 @@ pub(super) fn text(event: &Event, handed_over: Option<Why>, zone: &TimeZone) -> 
     if let Some(reason) = event.reason {
         let _ = write!(text, ": {} ({})", reason.word(), sentence(reason));
     }
+    let programs = event.steered_by.as_deref().unwrap_or_default();
+    for (nth, program) in programs.iter().enumerate() {
+        let before = if nth == 0 { "; attached:" } else { "," };
+        let _ = write!(text, "{before} {} {}", program.id, printable(&program.name));
+    }
     let chosen = event.listener.as_ref();
     if let Some(opened) = chosen.and_then(|listener| listener.opened) {
         let _ = write!(text, " since it began to listen at {}", clock(opened, zone));

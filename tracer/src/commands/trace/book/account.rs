@@ -8,7 +8,10 @@ use sockpick_ebpf::abi::{Listener, Stats};
 use super::{Book, Tally};
 use crate::{
     event::GroupHealth,
-    sinks::summary::{ListenerLine, Summary, Totals},
+    sinks::{
+        printable,
+        summary::{ListenerLine, Summary, Totals},
+    },
 };
 
 impl Book<'_> {
@@ -68,7 +71,18 @@ impl Book<'_> {
     }
 
     fn notes(&self, stats: &Stats) -> Vec<String> {
+        let programs = self.programs.iter();
+        let programs: Vec<String> = programs
+            .map(|(id, name)| format!("{id} {}", printable(name)))
+            .collect();
         let told = [
+            (
+                programs.len() as u64,
+                format!(
+                    "Programs that were attached where SYNs were steered: {}.",
+                    programs.join(", ")
+                ),
+            ),
             (
                 stats.listeners_full,
                 "More listeners than sockpick keeps: some have no lasting id.".to_owned(),
