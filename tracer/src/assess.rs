@@ -2,6 +2,9 @@
 //! every event leaves with its verdict. The rules are in [`crate::judge`].
 #![forbid(unsafe_code)]
 
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashSet;
 use sockpick_ebpf::abi::{HandoverRecord, ListenerRecord, SynRecord};
 
 use crate::{
@@ -14,9 +17,44 @@ use crate::{
         rules::{Algorithm, Packet},
         verdict::{Chosen, Judge, Judgement, Syn},
     },
-    listeners::{Inventory, Listening},
+    listeners::{self, Inventory, Listening},
     probes::steering::Attachment,
 };
+
+/// How soon the picture is looked after again when it was found to be right.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// A program that should have seen a listener close may have been skipped: then the picture has
+/// one that is none, and it seems to be passed over.
+#[derive(Debug, Default)]
+struct Doubt {
+    /// When the picture was held against what the kernel lists, and was right.
+    right: Option<Instant>,
+    /// It is to be, once all is read that was written.
+    pending: bool,
+}
+
+impl Doubt {
+    /// Whether the judgement is one that no kernel gives cause for.
+    fn about(&mut self, judgement: &Judgement<'_>) -> bool {
+        if judgement.verdict != Verdict::Misdirected {
+            return false;
+        }
+        match judgement.reason {
+            Some(Reason::Unknown) => self.is_due(),
+            // A kernel does that.
+            Some(Reason::DevOrder | Reason::LegacyOrder) => {
+                self.pending |= self.is_due();
+                false
+            }
+            _ => false,
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.right.is_none_or(|at| at.elapsed() >= LOOK_AGAIN)
+    }
+}
 
 /// Judges events as they come.
 #[derive(Debug)]
@@ -24,6 +62,7 @@ pub struct Assessor {
     picture: Picture,
     expectations: Expectations,
     algorithm: Algorithm,
+    doubt: Doubt,
 }
 
 impl Assessor {
@@ -35,6 +74,7 @@ impl Assessor {
             picture: Picture::new(u64::try_from(hold.as_nanos()).unwrap_or(u64::MAX)),
             expectations,
             algorithm,
+            doubt: Doubt::default(),
         }
     }
 
@@ -47,15 +87,30 @@ impl Assessor {
 
     /// Makes the picture right again after listener records were lost.
     pub fn resync(&mut self, inventory: &Inventory, now_ns: u64) {
-        let alive = |netns, inode| {
-            let is =
-                |listening: &Listening| (listening.bound.netns, listening.inode) == (netns, inode);
-            inventory.listeners.iter().any(is)
-        };
-        self.picture.retain(now_ns, |bound, inode| {
-            inode == 0 || alive(bound.netns, inode)
-        });
+        self.bury(inventory, now_ns);
         self.present(inventory);
+    }
+
+    /// Takes the listeners that are not listed for closed, where the kernel could be asked.
+    fn bury(&mut self, inventory: &Inventory, now_ns: u64) {
+        let listed = inventory.listeners.iter();
+        let listed: FxHashSet<(u32, u64)> = listed
+            .map(|listening| (listening.bound.netns, listening.inode))
+            .collect();
+        let buried = self.picture.retain(now_ns, |bound, inode| {
+            inode == 0
+                || !inventory.asked.contains(&bound.netns)
+                || listed.contains(&(bound.netns, inode))
+        });
+        self.doubt.right = (buried == 0).then(Instant::now);
+    }
+
+    /// To be called when all is read that was written: looks whether the listeners that alerts
+    /// named are there, if that is in doubt.
+    pub fn settle(&mut self, now_ns: u64) {
+        if std::mem::take(&mut self.doubt.pending) {
+            self.bury(&listeners::inventory(), now_ns);
+        }
     }
 
     /// A listener appeared.
@@ -89,13 +144,15 @@ impl Assessor {
             self.picture
                 .met(bound, live(&record.listener, record.ktime_ns));
         }
-        let judge = Judge {
-            picture: &self.picture,
-            expectations: &self.expectations,
-            algorithm: self.algorithm,
-        };
         let packet = packet(record, event, enricher);
+        let mut judge = with(&self.picture, &self.expectations, self.algorithm);
         let mut judgement = judge.judge(&syn(record, event, packet));
+        if self.doubt.about(&judgement) {
+            // Not those that are new: they may have come after the SYN.
+            self.bury(&listeners::inventory(), record.ktime_ns);
+            judge = with(&self.picture, &self.expectations, self.algorithm);
+            judgement = judge.judge(&syn(record, event, packet));
+        }
         // A process may hold a socket that another opened: look closely before blaming.
         if judgement.reason == Some(Reason::WrongOwner) && enricher.look_closely(record, event) {
             judgement = judge.judge(&syn(record, event, packet));
@@ -148,6 +205,18 @@ impl Assessor {
             event.reason = Some(why.reason());
         }
         event
+    }
+}
+
+fn with<'a>(
+    picture: &'a Picture,
+    expectations: &'a Expectations,
+    algorithm: Algorithm,
+) -> Judge<'a> {
+    Judge {
+        picture,
+        expectations,
+        algorithm,
     }
 }
 
@@ -235,5 +304,85 @@ fn there(listening: &Listening) -> Live {
         id: 0,
         opened_ns: 0,
         incoming_cpu: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::{event::Family, event::Queue, judge::rules::Bound};
+
+    fn listening(netns: u32, inode: u64) -> Listening {
+        Listening {
+            bound: Bound {
+                netns,
+                address: std::net::Ipv6Addr::LOCALHOST,
+                port: 80,
+                family: Family::Ipv6,
+                device: 0,
+                v6only: false,
+            },
+            inode,
+            cookie: 0,
+            uid: 0,
+            queue: Queue {
+                length: 0,
+                limit: 0,
+            },
+            complete: true,
+        }
+    }
+
+    fn inventory(asked: &[u32], listeners: &[(u32, u64)]) -> Inventory {
+        Inventory {
+            listeners: listeners.iter().map(|&(n, i)| listening(n, i)).collect(),
+            asked: asked.iter().copied().collect(),
+            ..Inventory::default()
+        }
+    }
+
+    /// Buries nothing, and says who is there.
+    fn alive(assessor: &mut Assessor) -> BTreeSet<u64> {
+        let seen = std::cell::RefCell::new(BTreeSet::new());
+        assessor.picture.retain(0, |_, inode| {
+            seen.borrow_mut().insert(inode);
+            true
+        });
+        seen.into_inner()
+    }
+
+    #[test]
+    fn only_who_is_not_listed_where_the_kernel_was_asked_is_buried() {
+        let mut assessor = Assessor::new(Expectations::default(), Algorithm::AddressFirst);
+        assessor.present(&inventory(&[1, 2], &[(1, 10), (1, 11), (2, 20)]));
+        let now = inventory(&[1], &[(1, 11), (1, 12)]);
+        assessor.bury(&now, 5);
+        assert_eq!(alive(&mut assessor), [11, 20].into());
+        assessor.resync(&now, 6);
+        assert_eq!(alive(&mut assessor), [11, 12, 20].into());
+    }
+
+    #[test]
+    fn who_looked_and_found_all_right_does_not_look_again_at_once() {
+        let mut assessor = Assessor::new(Expectations::default(), Algorithm::AddressFirst);
+        assessor.present(&inventory(&[1], &[(1, 10)]));
+        let said = |reason| Judgement {
+            verdict: Verdict::Misdirected,
+            reason: Some(reason),
+            ..Judgement::OK
+        };
+        assert!(!assessor.doubt.about(&said(Reason::WrongOwner)));
+        assert!(assessor.doubt.about(&said(Reason::Unknown)));
+        assessor.bury(&inventory(&[1], &[]), 5);
+        assert!(assessor.doubt.about(&said(Reason::Unknown)), "it was wrong");
+        assert!(!assessor.doubt.about(&said(Reason::LegacyOrder)));
+        assert!(assessor.doubt.pending);
+        assessor.doubt.pending = false;
+        assessor.bury(&inventory(&[1], &[]), 6);
+        assert!(!assessor.doubt.about(&said(Reason::Unknown)));
+        assert!(!assessor.doubt.about(&said(Reason::LegacyOrder)));
+        assert!(!assessor.doubt.pending);
     }
 }

@@ -462,6 +462,21 @@ fn more_specific(a: &Bound, b: &Bound, to: IpAddr) -> bool {
     a.0 >= b.0 && a.1 >= b.1 && a != b
 }
 
+#[test]
+fn a_listener_that_is_not_listed_is_closed_until_a_syn_meets_it() {
+    let mut scene = Scene::new().live("6.6.6.6:80").live("0.0.0.0:80");
+    scene.expect("6.6.6.6", 2, "Misdirected Unknown listener 1");
+    assert_eq!(scene.picture.retain(NOW, |_, inode| inode != 1), 1);
+    scene.expect("6.6.6.6", 2, "Uncovered RestartGap listener 1");
+    scene.picture.met(bound("6.6.6.6:80"), socket(1));
+    scene.expect("6.6.6.6", 2, "Misdirected Unknown listener 1");
+    // But not one whose closing was seen: that SYN was looked up before.
+    let was = bound("6.6.6.6:80");
+    scene.picture.closed(&was, &socket(1), NOW, Arc::from([]));
+    scene.picture.met(was, socket(1));
+    scene.expect("6.6.6.6", 2, "Uncovered RestartGap listener 1");
+}
+
 proptest! {
     #[test]
     fn a_misdirection_is_said_exactly_where_one_is(

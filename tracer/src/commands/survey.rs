@@ -140,7 +140,7 @@ fn look(scope: &ScopeArgs) -> Result<(Inventory, Vec<Found>)> {
         }
     }
     let mut inventory = listeners::inventory_of(namespaces.clone());
-    if inventory.namespaces == 0 {
+    if inventory.asked.is_empty() {
         let why = inventory.problems.join("; ");
         return Err(Failure::environment(format!(
             "no network namespace could be looked at: {why}. Run it as root."

@@ -184,7 +184,7 @@ fn announce(plan: &Plan, inventory: &listeners::Inventory, backend: Backend) {
     eprintln!(
         "sockpick: tracing by {backend}; {} listeners in {} namespaces now; Ctrl-C ends",
         inventory.listeners.len(),
-        inventory.namespaces
+        inventory.asked.len()
     );
 }
 

@@ -131,13 +131,17 @@ impl Picture {
 
     /// A socket left the table.
     pub fn closed(&mut self, bound: &Bound, socket: &Live, closed_ns: u64, owners: Arc<[Owner]>) {
-        let name = name(bound, socket);
-        // Where it was bound when it was last looked at.
-        let bound = self.names.get(&name).copied().unwrap_or(*bound);
         if self.closed_ids.len() >= CLOSED_IDS {
             self.closed_ids.pop_front();
         }
         self.closed_ids.push_back(socket.id);
+        self.leave(bound, socket, closed_ns, owners);
+    }
+
+    fn leave(&mut self, bound: &Bound, socket: &Live, closed_ns: u64, owners: Arc<[Owner]>) {
+        let name = name(bound, socket);
+        // Where it was bound when it was last looked at.
+        let bound = self.names.get(&name).copied().unwrap_or(*bound);
         let opened_ns = self.remove(name, &bound).map(|live| live.opened_ns);
         let place = self.place(bound);
         place.gone = Some(Gone {
@@ -152,9 +156,9 @@ impl Picture {
         self.expire(closed_ns);
     }
 
-    /// Drops every live socket for which `keep` says no, as closed at `now_ns`: after
-    /// listener records were lost.
-    pub fn retain(&mut self, now_ns: u64, keep: impl Fn(&Bound, u64) -> bool) {
+    /// Drops every live socket for which `keep` says no, as closed at `now_ns`, and says how
+    /// many that are: their records were lost. One that is met all the same comes back.
+    pub fn retain(&mut self, now_ns: u64, keep: impl Fn(&Bound, u64) -> bool) -> usize {
         let lost: Vec<(Bound, Live)> = self
             .places
             .values()
@@ -162,9 +166,10 @@ impl Picture {
             .flat_map(|place| place.live.iter().map(|live| (place.bound, live.clone())))
             .filter(|(bound, live)| !keep(bound, live.inode))
             .collect();
-        for (bound, live) in lost {
-            self.closed(&bound, &live, now_ns, Arc::from([]));
+        for (bound, live) in &lost {
+            self.leave(bound, live, now_ns, Arc::from([]));
         }
+        lost.len()
     }
 
     /// Places that the packet fits, or did while somebody listened there.

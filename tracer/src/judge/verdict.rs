@@ -71,7 +71,7 @@ pub struct Expected<'a> {
 }
 
 impl<'a> Judgement<'a> {
-    const OK: Self = Self {
+    pub(crate) const OK: Self = Self {
         verdict: Verdict::Ok,
         reason: None,
         service: None,

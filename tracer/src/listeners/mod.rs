@@ -9,6 +9,7 @@ use procfs::{
     FromReadSI as _,
     net::{TcpNetEntries, TcpNetEntry, TcpState},
 };
+use rustc_hash::FxHashSet;
 
 pub mod chain;
 pub mod connections;
@@ -44,8 +45,8 @@ pub struct Inventory {
     /// order of the dump, which is that of the kernel's chains (`inet_diag_dump_icsk`,
     /// `net/ipv4/inet_diag.c`).
     pub listeners: Vec<Listening>,
-    /// Namespaces that were asked.
-    pub namespaces: usize,
+    /// Namespaces that were asked, by inode number.
+    pub asked: FxHashSet<u32>,
     /// Those that could not be asked.
     pub refused: Vec<Found>,
     /// Why some could not be asked.
@@ -67,7 +68,7 @@ pub fn inventory_of(namespaces: Vec<Found>) -> Inventory {
         let here = || of_this_namespace(found.inode);
         match namespaces::within(&found.path, found.inode, here) {
             Ok(listeners) => {
-                inventory.namespaces += 1;
+                inventory.asked.insert(found.inode);
                 inventory.listeners.extend(listeners);
             }
             Err(error) => {

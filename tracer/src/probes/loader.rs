@@ -13,6 +13,7 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use sockpick_ebpf::abi::{Config, Offsets, maps};
 
 use super::{
+    channel::Missing,
     maps::{Filters, Shared},
     measure,
     plan::{Choice, Decision, HOOKS, Hook, Mechanism, Plan, plan},
@@ -61,6 +62,8 @@ pub struct Programs {
     pub(super) buffer_bytes: u32,
     /// Probes that were made through tracefs.
     events: Vec<(String, tracefs::Event)>,
+    /// What [`Programs::missed`] was when they were detached.
+    pub(super) missed_until_detached: Option<Missing>,
 }
 
 /// What is known of the kernel before anything is loaded.
@@ -232,6 +235,7 @@ impl Programs {
             legacy,
             buffer_bytes: wishes.buffer_bytes,
             events: Vec::new(),
+            missed_until_detached: None,
         };
         if legacy {
             programs.set_config(config)?;
@@ -339,6 +343,7 @@ impl Programs {
 
     /// Detaches everything, entries before returns, so that the counters stand still.
     pub fn detach(&mut self) {
+        self.missed_until_detached = Some(self.missed());
         for wanted in [false, true] {
             for (hook, decision) in self.plan.hooks.clone() {
                 let Decision::Attach { mechanism, .. } = decision else {

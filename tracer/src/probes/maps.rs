@@ -130,7 +130,8 @@ impl Programs {
             .context("cannot set the configuration")
     }
 
-    /// The counters, summed over the CPUs.
+    /// The counters, summed over the CPUs, with what no program saw, as far as the kernel
+    /// counts that.
     ///
     /// # Errors
     /// If the kernel refuses to read the map.
@@ -147,7 +148,12 @@ impl Programs {
                 *total += field;
             }
         }
-        Ok(bytemuck::cast(sum))
+        let mut stats: Stats = bytemuck::cast(sum);
+        let missed = self.missed();
+        stats.syns += missed.syns;
+        stats.lost_return += missed.syns;
+        stats.lost_listener_records += missed.listeners;
+        Ok(stats)
     }
 
     /// Every listener the programs know, with its address as key.

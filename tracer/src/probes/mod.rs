@@ -5,6 +5,7 @@ pub mod channel;
 pub mod loader;
 pub mod maps;
 pub mod measure;
+mod missed;
 pub mod plan;
 pub mod selfcheck;
 pub mod steering;

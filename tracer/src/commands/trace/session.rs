@@ -31,6 +31,8 @@ pub(super) struct Session<'a> {
     log: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Counters when recording began.
     baseline: Stats,
+    /// Counters after the last batch: what they count was written before this one.
+    before: Stats,
     /// Listener records lost when the listeners were last taken stock of.
     resynced: u64,
     /// Records that were written and did not arrive.
@@ -76,6 +78,7 @@ impl<'a> Session<'a> {
             resynced: baseline.lost_listener_records,
             log,
             baseline,
+            before: baseline,
             missing: Missing::default(),
             started: Instant::now(),
         })
@@ -104,7 +107,6 @@ impl<'a> Session<'a> {
     fn take(&mut self, now_ns: Option<u64>) -> Result<()> {
         let book = &mut self.book;
         book.enricher.begin_batch();
-        let before = self.programs.stats()?;
         let mut result = Ok(());
         self.source.drain(now_ns, |record| {
             match record {
@@ -116,8 +118,9 @@ impl<'a> Session<'a> {
         });
         result?;
         self.sweep()?;
-        let stats = self.stats()?;
-        let missing = self.source.missing(&before);
+        let missing = self.source.missing(&self.before);
+        self.before = self.programs.stats()?;
+        let stats = self.since_start();
         self.missing.syns = self.missing.syns.max(missing.syns);
         self.missing.listeners = self.missing.listeners.max(missing.listeners);
         self.resync(stats.lost_listener_records + self.missing.listeners);
@@ -135,9 +138,10 @@ impl<'a> Session<'a> {
     pub(super) fn end(mut self) -> Result<Summary> {
         let seconds = self.started.elapsed().as_secs_f64();
         self.programs.detach();
+        self.before = self.programs.stats()?;
         self.take(None)?;
         self.bury(self.book.closing.len())?;
-        let stats = self.stats()?;
+        let stats = self.since_start();
         // Nothing is under way any more: what was counted and has no event is lost.
         let missed = stats.syns.saturating_sub(stats.emitted + stats.lost_ring);
         self.book.report(Stage::Kernel, missed)?;
@@ -155,23 +159,23 @@ impl<'a> Session<'a> {
         Ok(self.book.summary(&stats, &listeners, health, seconds))
     }
 
-    /// Counters since recording began.
-    fn stats(&self) -> Result<Stats> {
-        let now = self.programs.stats()?;
-        let base = &self.baseline;
-        Ok(Stats {
+    /// What was counted since recording began.
+    fn since_start(&self) -> Stats {
+        let (now, base) = (&self.before, &self.baseline);
+        Stats {
             syns: now.syns.saturating_sub(base.syns),
             emitted: now.emitted.saturating_sub(base.emitted),
             lost_ring: now.lost_ring.saturating_sub(base.lost_ring),
             lost_return: now.lost_return.saturating_sub(base.lost_return),
             refused: now.refused.saturating_sub(base.refused),
             lost_handovers: now.lost_handovers.saturating_sub(base.lost_handovers),
-            ..now
-        })
+            ..*now
+        }
     }
 
     /// Takes stock of the listeners anew if records of them were lost.
     fn resync(&mut self, lost: u64) {
+        self.book.assessor.settle(self.book.enricher.now_ns());
         if lost == self.resynced {
             return;
         }
