@@ -17,6 +17,7 @@ use anyhow::{Context as _, Result, anyhow};
 use log::debug;
 use sockpick_ebpf::abi::{ABSENT, Offsets};
 
+use super::selfcheck::TRIES;
 use crate::{kernel::features::Registers, namespaces};
 use peeker::Peeker;
 
@@ -41,11 +42,19 @@ const PROG_TYPE: u16 = 4;
 /// If a field that cannot be done without was not found: the message names it.
 pub fn offsets(registers: &Registers) -> Result<Offsets> {
     let registers = *registers;
-    let thread = thread::spawn(move || measure(&registers));
-    thread
-        .join()
-        .map_err(|_| anyhow!("the thread that measures ended early"))?
-        .context("this kernel's structures could not be measured")
+    let once = || {
+        thread::spawn(move || measure(&registers))
+            .join()
+            .map_err(|_| anyhow!("the thread that measures ended early"))?
+    };
+    let mut result = once();
+    for _ in 1..TRIES {
+        if let Err(error) = &result {
+            debug!("measuring: {error:#}");
+            result = once();
+        }
+    }
+    result.context("this kernel's structures could not be measured")
 }
 
 fn measure(registers: &Registers) -> Result<Offsets> {

@@ -4,6 +4,7 @@
 use std::{thread, time::Duration};
 
 use anyhow::{Context as _, Result};
+use log::debug;
 use sockpick_ebpf::abi::Stats;
 
 use super::{channel::Channel, loader::Programs};
@@ -22,12 +23,33 @@ use compare::Seen;
 /// How often, and how long apart, the ring buffer is looked at for the events.
 const LOOKS: u32 = 100;
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// How often it is tried: the kernel may skip a kprobe's program while another tool's runs.
+pub(super) const TRIES: u32 = 3;
 
 /// Runs the check. On success the programs are ready to record.
 ///
 /// # Errors
 /// A [`Failure`] with exit code 3 that says which field was read wrongly.
 pub fn run(programs: &mut Programs, channel: &mut Channel) -> Result<()> {
+    let mut wrong = String::new();
+    for _ in 0..TRIES {
+        match check(programs, channel)? {
+            Ok(()) => return Ok(()),
+            Err(what) => wrong = what,
+        }
+        debug!("the self-check: {wrong}");
+    }
+    Err(Failure::environment(format!(
+        "the self-check failed: {wrong}. sockpick does not read this kernel's structures \
+         rightly, so it reports nothing. If --btf was given, the file is not this kernel's."
+    ))
+    .into())
+}
+
+/// One try; says what was read wrongly.
+fn check(programs: &mut Programs, channel: &mut Channel) -> Result<Result<(), String>> {
+    // What an earlier try left.
+    channel.drain(None, |_| ());
     let bench = Bench::open().context("the self-check cannot make its namespace")?;
     programs.record_only(bench.netns)?;
     let before = programs.stats()?;
@@ -48,17 +70,10 @@ pub fn run(programs: &mut Programs, channel: &mut Channel) -> Result<()> {
         }
         thread::sleep(LOOK_INTERVAL);
     }
-    let result = if seen.syns.is_empty() {
+    Ok(if seen.syns.is_empty() {
         Err(nothing_seen(&before, &programs.stats()?))
     } else {
         compare::all(&cases, &seen)
-    };
-    result.map_err(|what| {
-        Failure::environment(format!(
-            "the self-check failed: {what}. sockpick does not read this kernel's structures \
-             rightly, so it reports nothing. If --btf was given, the file is not this kernel's."
-        ))
-        .into()
     })
 }
 

@@ -6,10 +6,11 @@ use std::hash::BuildHasher as _;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use sockpick_ebpf::abi::{HandoverRecord, SynRecord};
 
-/// Places for SYNs. Where two fall on one, the later has it, and a hand-over of the earlier's
-/// connection is told only if it is an alert: whoever chooses his ports to that end wins no
-/// more, and makes nothing slow.
-const PLACES: u64 = 16_384;
+/// Rows for SYNs, and places in each: a hash names the row, and the latest of a row are
+/// remembered. A hand-over of a connection that is not is told only if it is an alert: whoever
+/// chooses his ports to that end wins no more, and makes nothing slow.
+const ROWS: u64 = 4096;
+const PLACES: usize = 4;
 
 /// Address and port.
 type Side = ([u8; 16], u16);
@@ -26,10 +27,17 @@ pub(super) struct Flow {
     steer: u8,
 }
 
+/// The latest SYNs of a row.
+#[derive(Debug, Default)]
+struct Row {
+    places: [Option<(Key, Flow)>; PLACES],
+    next: usize,
+}
+
 /// The last SYNs.
 #[derive(Debug, Default)]
 pub(super) struct Flows {
-    places: FxHashMap<u64, (Key, Flow)>,
+    rows: FxHashMap<u64, Row>,
 }
 
 impl Flows {
@@ -44,7 +52,7 @@ impl Flows {
             sdif: record.sdif,
             steer: record.steer,
         };
-        self.places.insert(place(&key), (key, flow));
+        self.rows.entry(row(&key)).or_default().put(key, flow);
     }
 
     /// The SYN of a connection that was handed over.
@@ -52,13 +60,29 @@ impl Flows {
         let client = (record.client, record.client_port_be);
         let destination = (record.destination, record.destination_port_be);
         let wanted = (record.netns, client, destination);
-        let (key, flow) = self.places.get(&place(&wanted))?;
-        (*key == wanted).then_some(*flow)
+        let row = self.rows.get(&row(&wanted))?;
+        let mut places = row.places.iter().flatten();
+        places
+            .find(|(key, _)| *key == wanted)
+            .map(|&(_, flow)| flow)
     }
 }
 
-fn place(key: &Key) -> u64 {
-    FxBuildHasher.hash_one(key) % PLACES
+impl Row {
+    /// In the place of an earlier SYN of the connection, or of the earliest.
+    fn put(&mut self, key: Key, flow: Flow) {
+        let is_same = |place: &Option<(Key, Flow)>| place.is_some_and(|(other, _)| other == key);
+        let at = self.places.iter().position(is_same).unwrap_or_else(|| {
+            let at = self.next;
+            self.next = (at + 1) % PLACES;
+            at
+        });
+        self.places[at] = Some((key, flow));
+    }
+}
+
+fn row(key: &Key) -> u64 {
+    FxBuildHasher.hash_one(key) % ROWS
 }
 
 impl Flow {
@@ -106,24 +130,35 @@ mod tests {
     }
 
     #[test]
-    fn a_later_syn_counts_and_no_other_is_taken_for_it() {
+    fn the_latest_syns_are_remembered_and_no_other_is_taken_for_one() {
         let mut flows = Flows::default();
-        let all = 4 * PLACES as usize;
+        let most = ROWS as usize * PLACES;
+        let all = 4 * most;
         for nth in 0..all {
             flows.syn(&syn(nth));
             assert_eq!(of(&flows, nth), Some(nth as u64 + 1));
         }
-        assert!(flows.places.len() as u64 <= PLACES);
-        let known = (0..all).filter(|&nth| match of(&flows, nth) {
-            Some(listener) => listener == nth as u64 + 1,
-            None => false,
-        });
-        assert_eq!(known.count(), flows.places.len());
-        // Few fall on one place.
-        assert!(flows.places.len() as u64 > PLACES / 2);
-        let mut again = syn(all - 1);
-        again.listener.stamp = 99;
-        flows.syn(&again);
-        assert_eq!(of(&flows, all - 1), Some(99));
+        assert!(flows.rows.len() as u64 <= ROWS);
+        for nth in 0..all {
+            let listener = of(&flows, nth);
+            assert!(listener.is_none_or(|listener| listener == nth as u64 + 1));
+        }
+        // Rows fill evenly: of the last quarter, all but one in a hundred are there.
+        let last = all - most / 4..all;
+        let known = last.clone().filter(|&nth| of(&flows, nth).is_some());
+        assert!(known.count() > last.len() * 99 / 100);
+    }
+
+    #[test]
+    fn a_connection_has_one_place_however_often_its_syn_comes() {
+        let mut flows = Flows::default();
+        for listener in 1..=99 {
+            let mut again = syn(7);
+            again.listener.stamp = listener;
+            flows.syn(&again);
+        }
+        assert_eq!(of(&flows, 7), Some(99));
+        let row = flows.rows.values().next().expect("a row");
+        assert_eq!(row.places.iter().flatten().count(), 1);
     }
 }

@@ -15,7 +15,9 @@ use sockpick_ebpf::abi::{ABSENT, Offsets};
 use super::{
     finding::{is_address, number, only, places},
     peeker::{Peeker, Seen},
+    sockets::touch,
 };
+use crate::probes::selfcheck::TRIES;
 
 /// `SO_PRIORITY` of the connection: a value that nothing else in a packet has.
 const PRIORITY: i32 = 0x3c5a_7e11;
@@ -29,6 +31,7 @@ pub(super) fn measure(peeker: &mut Peeker, offsets: &mut Offsets) -> Result<()> 
     let listener = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
     listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
     listener.listen(16)?;
+    listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let client = client()?;
     let port = client.local_addr()?.as_socket();
@@ -43,22 +46,40 @@ pub(super) fn measure(peeker: &mut Peeker, offsets: &mut Offsets) -> Result<()> 
     let seen = peeker.look_for((5, port_be), connect)?;
     headers(&seen, offsets).context("sk_buff.head was not found")?;
     offsets.skb_iif = interface(&seen).unwrap_or(ABSENT);
-    // `tcp_conn_request(rsk_ops, af_ops, sk, skb)`: by then the sequence number is read.
-    peeker.attach("tcp_conn_request", 3)?;
-    let client = self::client()?;
-    let seen = peeker.look(|| {
-        client
-            .connect(&address)
-            .context("cannot connect over loopback")
-    })?;
-    offsets.skb_cb_seq = match first_sequence(&client) {
-        Ok(sequence) => sequence_at(&seen, sequence).unwrap_or(ABSENT),
-        Err(error) => {
-            debug!("the sequence number cannot be had: {error}");
-            ABSENT
-        }
-    };
+    offsets.skb_cb_seq = sequence(peeker, &listener)?.unwrap_or(ABSENT);
     Ok(())
+}
+
+/// Where the sequence number is, once it is read: in `tcp_conn_request`.
+fn sequence(peeker: &mut Peeker, listener: &Socket) -> Result<Option<u16>> {
+    let address = listener.local_addr()?;
+    peeker.attach("inet_csk_accept", 0)?;
+    let sk = peeker.look(|| touch(listener))?.address;
+    // `tcp_conn_request(rsk_ops, af_ops, sk, skb)`. On a busy host another thread takes the
+    // packet to the listener, and those for others come by; only half a listener's address
+    // can be asked for.
+    peeker.attach("tcp_conn_request", 3)?;
+    for _ in 0..TRIES {
+        let client = client()?;
+        let connect = || {
+            client
+                .connect(&address)
+                .context("cannot connect over loopback")
+        };
+        let seen = peeker.look_for((2, (sk & 0xffff) as u16), connect)?;
+        match first_sequence(&client) {
+            Ok(sequence) => {
+                if let Some(at) = sequence_at(&seen, sequence) {
+                    return Ok(Some(at));
+                }
+            }
+            Err(error) => {
+                debug!("the sequence number cannot be had: {error}");
+                break;
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn client() -> Result<Socket> {

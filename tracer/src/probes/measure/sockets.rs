@@ -87,7 +87,7 @@ fn listener_at(
 }
 
 /// Has the kernel come by the listener: a connection that waits is taken.
-fn touch(socket: &Socket) -> Result<()> {
+pub(super) fn touch(socket: &Socket) -> Result<()> {
     match socket.accept() {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
