@@ -497,6 +497,8 @@ pub struct Stats {
     pub filtered: u64,
     /// Hand-over records that found the ring buffer full.
     pub lost_handovers: u64,
+    /// Gives each CPU cache lines of its own where the rows lie side by side.
+    pub reserved: [u64; 2],
 }
 
 const _: () = {
@@ -509,6 +511,7 @@ const _: () = {
     assert!(core::mem::offset_of!(HandoverRecord, client).is_multiple_of(8));
     assert!(core::mem::offset_of!(HandoverRecord, destination).is_multiple_of(8));
     assert!(core::mem::offset_of!(HandoverRecord, listener) == 80);
+    assert!(size_of::<Stats>() == 128);
     assert!(size_of::<Config>().is_multiple_of(4));
     assert!(core::mem::offset_of!(SynRecord, listener) == 112);
     assert!(core::mem::offset_of!(ListenerRecord, listener) == 32);

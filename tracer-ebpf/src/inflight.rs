@@ -5,7 +5,6 @@
 //! because a nested or preempted lookup must never lend its facts to another.
 
 use aya_ebpf::{macros::map, maps::PerCpuArray};
-use sockpick_ebpf::abi::Stats;
 
 use crate::{fields::KernelPtr, filter::Flow};
 
@@ -104,9 +103,6 @@ impl Inflight {
 #[map]
 static INFLIGHT: PerCpuArray<Inflight> = PerCpuArray::with_max_entries(1, 0);
 
-#[map(name = "STATS")]
-static STATS: PerCpuArray<Stats> = PerCpuArray::with_max_entries(1, 0);
-
 /// This CPU's slot.
 #[inline(always)]
 pub(crate) fn inflight() -> Option<&'static mut Inflight> {
@@ -114,15 +110,6 @@ pub(crate) fn inflight() -> Option<&'static mut Inflight> {
     // SAFETY: a live map value of this CPU; programs on one CPU do not overlap in
     // the receive path, and each program takes it once.
     Some(unsafe { &mut *slot })
-}
-
-/// This CPU's counters.
-#[inline(always)]
-pub(crate) fn stats() -> Option<&'static mut Stats> {
-    let stats = STATS.get_ptr_mut(0)?;
-    // SAFETY: as for the slot; a counter that a nested program raises in between
-    // can at worst be short by that one.
-    Some(unsafe { &mut *stats })
 }
 
 const _: () = {

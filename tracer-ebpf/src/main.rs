@@ -23,6 +23,7 @@
 )]
 
 mod compat;
+mod counters;
 mod emit;
 mod fields;
 mod filter;

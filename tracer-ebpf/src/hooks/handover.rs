@@ -6,11 +6,11 @@ use aya_ebpf::{EbpfContext, helpers::bpf_get_current_pid_tgid, macros::map, maps
 use sockpick_ebpf::abi::{ABSENT, HandoverRecord, handover, kind};
 
 use crate::{
+    counters::stats,
     emit,
     fields::{KernelPtr, arg, config, field, mapped, words},
     filter::{self, Flow},
     hooks::lookup::{V4, V6},
-    inflight::stats,
     listeners, record,
 };
 

@@ -5,10 +5,10 @@ use sockpick_ebpf::abi::kind;
 
 use crate::{
     compat::debug,
+    counters::stats,
     emit,
     fields::{KernelPtr, arg, config, current_comm, field},
     hooks::calls,
-    inflight::stats,
     listeners::{self, TCP_LISTEN},
 };
 

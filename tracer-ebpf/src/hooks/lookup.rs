@@ -5,10 +5,11 @@ use sockpick_ebpf::abi::{Stats, steer};
 
 use crate::{
     compat::debug,
+    counters::stats,
     emit,
     fields::{KernelPtr, arg, config, field, mapped, words},
     filter,
-    inflight::{Inflight, inflight, state, stats},
+    inflight::{Inflight, inflight, state},
 };
 
 /// IPv4: `__inet_lookup_listener`.

@@ -6,10 +6,11 @@ use sockpick_ebpf::abi::{ABSENT, Stats, steer};
 
 use crate::{
     compat::debug,
+    counters::stats,
     emit,
     fields::{KernelPtr, arg, config, field},
     hooks::lookup::{self, V4, V6},
-    inflight::{Inflight, inflight, state, stats},
+    inflight::{Inflight, inflight, state},
 };
 
 /// Entry of `tcp_conn_request(rsk_ops, af_ops, sk, skb)`.

@@ -14,6 +14,7 @@ use sockpick_ebpf::abi::{Config, Offsets, maps};
 
 use super::{
     channel::Missing,
+    counters::{self, Counters},
     maps::{Filters, Shared},
     measure,
     plan::{Choice, Decision, HOOKS, Hook, Mechanism, Plan, plan},
@@ -55,6 +56,7 @@ pub struct Wishes {
 /// however it comes, because nothing is pinned.
 pub struct Programs {
     pub(super) ebpf: Ebpf,
+    pub(super) counters: Counters,
     /// What was attached how.
     pub plan: Plan,
     /// Whether they are the programs for old kernels.
@@ -219,6 +221,7 @@ impl Programs {
                 .override_global("CONFIG", &config, true)
                 .override_global("AYA_LOG_LEVEL", &log_level, false)
                 .map_max_entries(maps::EVENTS, wishes.buffer_bytes)
+                .map_max_entries(maps::STATS, counters::rows()?)
                 .map_max_entries("AYA_LOGS", log_bytes);
         }
         let ebpf = loader
@@ -230,6 +233,7 @@ impl Programs {
             .map_err(|error| refused("maps", &error))?;
         debug!("the maps are made");
         let mut programs = Self {
+            counters: Counters::of(&ebpf)?,
             ebpf,
             plan,
             legacy,

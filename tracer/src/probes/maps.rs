@@ -2,7 +2,7 @@
 //! filters, counters, listeners.
 
 use anyhow::{Context as _, Result};
-use aya::maps::{Array, HashMap, LpmTrie, Map, PerCpuArray, RingBuf, lpm_trie::Key};
+use aya::maps::{Array, HashMap, LpmTrie, Map, RingBuf, lpm_trie::Key};
 use aya_log::EbpfLogger;
 use ipnet::IpNet;
 use sockpick_ebpf::abi::{Config, Control, Listener, Stats, filter, maps};
@@ -136,19 +136,7 @@ impl Programs {
     /// # Errors
     /// If the kernel refuses to read the map.
     pub fn stats(&self) -> Result<Stats> {
-        let map = self
-            .ebpf
-            .map(maps::STATS)
-            .context("no counters in the object")?;
-        let map: PerCpuArray<_, Shared<Stats>> = PerCpuArray::try_from(map)?;
-        let mut sum = [0_u64; size_of::<Stats>() / 8];
-        for Shared(stats) in map.get(&0, 0).context("cannot read the counters")?.iter() {
-            let fields: [u64; size_of::<Stats>() / 8] = bytemuck::cast(*stats);
-            for (total, field) in sum.iter_mut().zip(fields) {
-                *total += field;
-            }
-        }
-        let mut stats: Stats = bytemuck::cast(sum);
+        let mut stats = self.counters.sum(&self.ebpf)?;
         let missed = self.missed();
         stats.syns += missed.syns;
         stats.lost_return += missed.syns;

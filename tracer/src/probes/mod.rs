@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod channel;
+mod counters;
 pub mod loader;
 pub mod maps;
 pub mod measure;
