@@ -214,6 +214,13 @@ pub struct Offsets {
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct Config {
+    /// Address of `__per_cpu_offset`, the kernel's array of where each CPU's variables are; 0:
+    /// lookups and requests are hooked by one mechanism, or it is not known.
+    pub per_cpu_offset: u64,
+    /// Place of `bpf_prog_active` among a CPU's variables.
+    pub prog_active: u64,
+    /// Place of `current_kprobe` among them.
+    pub current_kprobe: u64,
     /// Field offsets.
     pub off: Offsets,
     /// Argument places.
@@ -226,6 +233,8 @@ pub struct Config {
     pub reserved: u16,
     /// Bytes in the ring buffer at which the reader is woken before its flush interval ends.
     pub wake_bytes: u32,
+    /// Keeps the size a multiple of eight.
+    pub reserved_end: u32,
 }
 
 /// Bits of [`Config::filters`].
@@ -287,6 +296,8 @@ pub mod steer {
     pub const ASSIGN: u8 = 2;
     /// The socket was put there by a TPROXY rule.
     pub const TPROXY: u8 = 3;
+    /// Not known: the kernel skipped the hooks on the lookup.
+    pub const UNSEEN: u8 = 4;
 }
 
 /// What a reuseport group's program did.
@@ -512,7 +523,7 @@ const _: () = {
     assert!(core::mem::offset_of!(HandoverRecord, destination).is_multiple_of(8));
     assert!(core::mem::offset_of!(HandoverRecord, listener) == 80);
     assert!(size_of::<Stats>() == 128);
-    assert!(size_of::<Config>().is_multiple_of(4));
+    assert!(size_of::<Config>().is_multiple_of(8));
     assert!(core::mem::offset_of!(SynRecord, listener) == 112);
     assert!(core::mem::offset_of!(ListenerRecord, listener) == 32);
     assert!(core::mem::offset_of!(Listener, syns) == 112);

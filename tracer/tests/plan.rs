@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use sockpick::{
-    kernel::features::{Features, Function, Registers},
+    kernel::features::{Busy, Features, Function, Registers},
     probes::plan::{Decision, Hook, Mechanism, plan},
 };
 use sockpick_ebpf::abi::ArgLoc;
@@ -258,4 +258,23 @@ fn without_sk_lookup_programs_nothing_is_told_by_the_walk() {
     }
     let attached = plan.decision(Hook::Lookup4);
     assert!(matches!(attached, Some(Decision::Attach { .. })));
+}
+
+/// The kernel skips kprobe programs while another BPF program runs, and fentry programs not.
+#[test]
+fn skipped_lookups_are_asked_about_only_where_requests_are_seen_all_the_same() {
+    let place = Some(Busy {
+        per_cpu_offset: 0xffff_ffff_8260_0000,
+        prog_active: 0x1f8a0,
+        current_kprobe: 0x1f8b0,
+    });
+    for (mut features, wanted, expected) in [
+        (linux_5_10(), None, place),
+        (linux_5_10(), Some(Mechanism::Kprobe), None),
+        (linux_6_12(), None, None),
+        (linux_6_12(), Some(Mechanism::Kprobe), None),
+    ] {
+        features.busy = place;
+        assert_eq!(plan(&features, wanted).busy(&features), expected);
+    }
 }

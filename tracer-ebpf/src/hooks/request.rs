@@ -51,7 +51,9 @@ pub(crate) fn entry<C: EbpfContext>(ctx: &C) {
 #[inline(always)]
 fn steered(slot: &mut Inflight, stats: &mut Stats, sk: KernelPtr, skb: KernelPtr) -> u8 {
     lookup::give_up_unfinished(slot, stats);
-    let by = if slot.nf_skb == skb.0 && slot.nf_sk == sk.0 {
+    let by = if lookup_was_skipped() {
+        steer::UNSEEN
+    } else if slot.nf_skb == skb.0 && slot.nf_sk == sk.0 {
         steer::TPROXY
     } else {
         steer::ASSIGN
@@ -65,4 +67,19 @@ fn steered(slot: &mut Inflight, stats: &mut Stats, sk: KernelPtr, skb: KernelPtr
     let net = sk.follow(config!(off.sk_net));
     lookup::begin(slot, stats, skb, net, if version == 4 { V4 } else { V6 });
     by
+}
+
+/// Whether the kernel skips kprobe programs on this CPU, and so skipped those on the lookup of
+/// the same packet: this softirq interrupted another BPF program, a system call on a map
+/// (`bpf_prog_active`, `kernel/trace/bpf_trace.c`) or the handler of a kprobe (`current_kprobe`,
+/// `kprobe_ftrace_handler`). It does not skip this hook's fentry for them.
+#[inline(always)]
+fn lookup_was_skipped() -> bool {
+    let areas = config!(per_cpu_offset);
+    if areas == 0 {
+        return false;
+    }
+    let area = KernelPtr(KernelPtr(areas).at(u64::from(emit::cpu()) * 8).load());
+    area.at(config!(prog_active)).load::<u32>() != 0
+        || area.at(config!(current_kprobe)).load::<u64>() != 0
 }

@@ -194,6 +194,9 @@ mod tests {
             (with(steer::SK_LOOKUP, 1, group_prog::NONE), Via::SkLookup),
             (with(steer::ASSIGN, 0, group_prog::NONE), Via::SkAssign),
             (with(steer::TPROXY, 1, group_prog::EBPF), Via::Tproxy),
+            // Nobody saw: the socket tells.
+            (with(steer::UNSEEN, 0, group_prog::NONE), Via::Lookup),
+            (with(steer::UNSEEN, 1, group_prog::NONE), Via::ReuseportHash),
         ];
         for (record, expected) in cases {
             assert_eq!(via(&record), expected);

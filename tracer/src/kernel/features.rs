@@ -76,6 +76,19 @@ fn usual_parameters(function: &str) -> Option<Vec<String>> {
     Some(names.iter().map(|&name| name.to_owned()).collect())
 }
 
+/// Where the kernel keeps, for each CPU, whether it skips kprobe programs there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Busy {
+    /// Address of `__per_cpu_offset`: where each CPU's variables are.
+    pub per_cpu_offset: u64,
+    /// Place of `bpf_prog_active` among them: not 0 while a BPF program of a kprobe or tracepoint,
+    /// or a system call on a map, is under way (`kernel/trace/bpf_trace.c`).
+    pub prog_active: u64,
+    /// Place of `current_kprobe`: not null while a kprobe's handler is
+    /// (`arch/x86/kernel/kprobes/core.c`).
+    pub current_kprobe: u64,
+}
+
 /// What a plan of attachment is made from: plain data, so that plans for every
 /// kernel can be tested anywhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,6 +111,8 @@ pub struct Features {
     pub without_sk_reuseport: bool,
     /// Whether it has ring buffers (5.8), and all else that the usual programs need.
     pub ring_buffer: bool,
+    /// `None` where the kernel does not tell its addresses.
+    pub busy: Option<Busy>,
     /// Most arguments a function may have for fentry; found by trying.
     pub fentry_max_args: Option<usize>,
     /// Functions that refused fentry when tried, and why.
@@ -120,7 +135,21 @@ impl Features {
             ring_buffer: is_map_supported(MapType::RingBuf).unwrap_or(false),
             ..Self::default()
         };
-        let symbols = symbols(names)?;
+        let wanted: Vec<&str> = names.iter().copied().chain(BUSY).collect();
+        let symbols = symbols(&wanted)?;
+        let address = |name| Some(symbols.get(name)?.address).filter(|&address| address != 0);
+        if let [
+            Some(per_cpu_offset),
+            Some(prog_active),
+            Some(current_kprobe),
+        ] = BUSY.map(address)
+        {
+            features.busy = Some(Busy {
+                per_cpu_offset,
+                prog_active,
+                current_kprobe,
+            });
+        }
         for &name in names {
             let parameters = match btf {
                 Some(btf) => btf.parameters(name)?,
@@ -129,7 +158,7 @@ impl Features {
             features.functions.insert(
                 name,
                 Function {
-                    symbol: symbols.get(name).cloned(),
+                    symbol: symbols.get(name).map(|symbol| symbol.name.clone()),
                     parameters,
                 },
             );
@@ -178,8 +207,19 @@ fn registers(btf: &Btf) -> Result<Registers> {
     })
 }
 
-/// The symbols of the named functions: as they are, or as the compiler renamed them.
-fn symbols(names: &[&str]) -> Result<BTreeMap<String, String>> {
+/// The symbols of [`Busy`].
+const BUSY: [&str; 3] = ["__per_cpu_offset", "bpf_prog_active", "current_kprobe"];
+
+/// A symbol of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Symbol {
+    name: String,
+    /// 0 where the kernel does not tell it.
+    address: u64,
+}
+
+/// The named symbols: as they are, or, of functions, as the compiler renamed them.
+fn symbols(names: &[&str]) -> Result<BTreeMap<String, Symbol>> {
     let path = "/proc/kallsyms";
     let file = File::open(path).with_context(|| format!("cannot read {path}"))?;
     symbols_in(BufReader::with_capacity(1 << 16, file), names)
@@ -189,8 +229,8 @@ fn symbols(names: &[&str]) -> Result<BTreeMap<String, String>> {
 fn symbols_in(
     mut lines: impl std::io::BufRead,
     names: &[&str],
-) -> Result<BTreeMap<String, String>> {
-    let mut found: BTreeMap<String, String> = BTreeMap::new();
+) -> Result<BTreeMap<String, Symbol>> {
+    let mut found: BTreeMap<String, Symbol> = BTreeMap::new();
     let mut line = Vec::new();
     while {
         line.clear();
@@ -213,9 +253,17 @@ fn symbols_in(
         let whole = base_end == end
             || symbol[base_end..].starts_with(b".isra.")
             || symbol[base_end..].starts_with(b".constprop.");
-        let better = found.get(*name).is_none_or(|known| known.contains('.'));
+        let better = found
+            .get(*name)
+            .is_none_or(|known| known.name.contains('.'));
         if whole && better {
-            found.insert((*name).into(), String::from_utf8_lossy(symbol).into_owned());
+            let address = str::from_utf8(&line[..16]).ok();
+            let address = address.and_then(|text| u64::from_str_radix(text, 16).ok());
+            let symbol = Symbol {
+                name: String::from_utf8_lossy(symbol).into_owned(),
+                address: address.unwrap_or(0),
+            };
+            found.insert((*name).into(), symbol);
         }
     }
     Ok(found)
@@ -227,7 +275,8 @@ mod tests {
 
     #[test]
     fn finds_plain_and_renamed_symbols_but_not_pieces() -> Result<()> {
-        let text = "ffffffff84771eb0 t inet_lhash2_lookup.isra.0\n\
+        let text = "000000000001f8a0 A bpf_prog_active\n\
+                    ffffffff84771eb0 t inet_lhash2_lookup.isra.0\n\
                     ffffffff84772600 T __inet_lookup_listener\n\
                     ffffffff848a4145 t tcp_conn_request.cold\n\
                     ffffffffc0000000 t inet_unhash\t[some_module]\n";
@@ -236,11 +285,15 @@ mod tests {
             "__inet_lookup_listener",
             "tcp_conn_request",
             "inet_unhash",
+            "bpf_prog_active",
         ];
         let found = symbols_in(text.as_bytes(), &names)?;
-        assert_eq!(found["inet_lhash2_lookup"], "inet_lhash2_lookup.isra.0");
-        assert_eq!(found["__inet_lookup_listener"], "__inet_lookup_listener");
-        assert_eq!(found["inet_unhash"], "inet_unhash");
+        let called = |name: &str| found[name].name.as_str();
+        assert_eq!(called("inet_lhash2_lookup"), "inet_lhash2_lookup.isra.0");
+        assert_eq!(called("__inet_lookup_listener"), "__inet_lookup_listener");
+        assert_eq!(called("inet_unhash"), "inet_unhash");
+        assert_eq!(found["bpf_prog_active"].address, 0x1f8a0);
+        assert_eq!(found["inet_unhash"].address, 0xffff_ffff_c000_0000);
         assert!(!found.contains_key("tcp_conn_request"));
         Ok(())
     }

@@ -17,6 +17,7 @@ use super::{
     counters::{self, Counters},
     maps::{Filters, Shared},
     measure,
+    missed::Links,
     plan::{Choice, Decision, HOOKS, Hook, Mechanism, Plan, plan},
     tracefs,
 };
@@ -64,6 +65,8 @@ pub struct Programs {
     pub(super) buffer_bytes: u32,
     /// Probes that were made through tracefs.
     events: Vec<(String, tracefs::Event)>,
+    /// For what no program saw.
+    pub(super) links: Links,
     /// What [`Programs::missed`] was when they were detached.
     pub(super) missed_until_detached: Option<Missing>,
 }
@@ -191,7 +194,10 @@ impl Programs {
             }
             let mut programs = Self::load(kernel, wishes, plan)?;
             match programs.attach_all()? {
-                None => return Ok(programs),
+                None => {
+                    programs.links = programs.counted_links();
+                    return Ok(programs);
+                }
                 Some(refusal) => learn(&mut kernel.features, refusal),
             }
         }
@@ -203,13 +209,18 @@ impl Programs {
 
     fn load(kernel: &Kernel, wishes: &Wishes, plan: Plan) -> Result<Self> {
         let legacy = kernel.legacy;
+        let busy = plan.busy(&kernel.features).unwrap_or_default();
         let config = Shared(Config {
+            per_cpu_offset: busy.per_cpu_offset,
+            prog_active: busy.prog_active,
+            current_kprobe: busy.current_kprobe,
             off: kernel.offsets,
             args: plan.args(&kernel.features),
             regs_sp: kernel.features.registers.stack_pointer,
             filters: wishes.filters.bits(),
             reserved: 0,
             wake_bytes: wishes.buffer_bytes / 2,
+            reserved_end: 0,
         });
         let log_level = if wishes.debug_programs { u8::MAX } else { 0 };
         let mut loader = EbpfLoader::new();
@@ -239,6 +250,7 @@ impl Programs {
             legacy,
             buffer_bytes: wishes.buffer_bytes,
             events: Vec::new(),
+            links: Links::default(),
             missed_until_detached: None,
         };
         if legacy {
@@ -345,9 +357,16 @@ impl Programs {
         Ok(())
     }
 
+    /// The probe that a program was attached to through tracefs.
+    pub(super) fn event(&self, program: &str) -> Option<&tracefs::Event> {
+        let mut events = self.events.iter();
+        events.find_map(|(name, event)| (name == program).then_some(event))
+    }
+
     /// Detaches everything, entries before returns, so that the counters stand still.
     pub fn detach(&mut self) {
         self.missed_until_detached = Some(self.missed());
+        self.links.clear();
         for wanted in [false, true] {
             for (hook, decision) in self.plan.hooks.clone() {
                 let Decision::Attach { mechanism, .. } = decision else {

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 use sockpick_ebpf::abi::{ArgLoc, Args, LookupArgs};
 
-use crate::kernel::features::{Features, Function, Registers};
+use crate::kernel::features::{Busy, Features, Function, Registers};
 
 /// A place in the kernel that sockpick looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -241,6 +241,19 @@ impl Plan {
             Decision::Attach { mechanism, .. } => Some(*mechanism),
             _ => None,
         }
+    }
+
+    /// What tells that the kernel skipped the lookup's hooks, where it may skip those and not
+    /// that of the request.
+    #[must_use]
+    pub fn busy(&self, features: &Features) -> Option<Busy> {
+        let by = |hook| match self.decision(hook) {
+            Some(Decision::Attach { mechanism, .. }) => Some(*mechanism),
+            _ => None,
+        };
+        let differ = by(Hook::Lookup4) == Some(Mechanism::Kprobe)
+            && by(Hook::Request) == Some(Mechanism::Fentry);
+        features.busy.filter(|_| differ)
     }
 
     /// Where the programs find arguments and results under this plan.

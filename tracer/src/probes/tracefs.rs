@@ -142,6 +142,20 @@ fn control(perf: &OwnedFd, request: libc::c_ulong, argument: i32) -> io::Result<
     Ok(())
 }
 
+impl Event {
+    /// How often the kernel skipped it, because another kprobe's handler was running.
+    pub(super) fn missed(&self) -> Option<u64> {
+        let profile = fs::read_to_string(self.folder.join("kprobe_profile")).ok()?;
+        profile.lines().find_map(|line| missed(line, &self.name))
+    }
+}
+
+/// The last number of a line as `accept_r_123  17  0`: name, hits, misses.
+fn missed(line: &str, name: &str) -> Option<u64> {
+    let mut words = line.split_whitespace();
+    (words.next()? == name).then(|| words.nth(1)?.parse().ok())?
+}
+
 impl Drop for Event {
     fn drop(&mut self) {
         // The kernel keeps the name of an event that is open.
@@ -155,7 +169,7 @@ impl Drop for Event {
 
 #[cfg(test)]
 mod tests {
-    use super::own_name;
+    use super::{missed, own_name};
 
     #[test]
     fn names_are_read_from_the_list() {
@@ -163,5 +177,13 @@ mod tests {
         assert_eq!(own_name(line), Some("accept_r_123"));
         assert_eq!(own_name("p:kprobes/other_1 do_exit"), None);
         assert_eq!(own_name("nonsense"), None);
+    }
+
+    #[test]
+    fn misses_are_read_from_the_profile() {
+        let line = "  request_k_123                                         17               2";
+        assert_eq!(missed(line, "request_k_123"), Some(2));
+        assert_eq!(missed(line, "request_k_12"), None);
+        assert_eq!(missed("nonsense", "nonsense"), None);
     }
 }

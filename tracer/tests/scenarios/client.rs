@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::attempt::{Attempt, Identity, Outcome};
 use crate::kernel::monotonic_ns;
+use crate::listen::protocol;
 use crate::netns::Netns;
 use crate::options::Connect;
 
@@ -24,6 +25,7 @@ pub(crate) struct Client {
     netns: Option<u64>,
     reset: bool,
     late_ack: bool,
+    mptcp: bool,
 }
 
 impl Client {
@@ -40,6 +42,7 @@ impl Client {
             netns: None,
             reset: true,
             late_ack: false,
+            mptcp: false,
         })
     }
 
@@ -74,6 +77,12 @@ impl Client {
         self
     }
 
+    /// By MPTCP, ended in the ordinary way: before 5.14 there is no `SO_LINGER` for it.
+    pub(crate) fn mptcp(mut self) -> Self {
+        self.mptcp = true;
+        self.leave_time_wait()
+    }
+
     /// Connects a number of times, one after the other.
     pub(crate) fn times(&self, times: usize) -> Result<Vec<Attempt>> {
         let netns = match self.netns {
@@ -105,7 +114,7 @@ impl Client {
 
     fn connect(&self, netns: u64) -> Result<(Attempt, Socket)> {
         let domain = Domain::for_address(self.destination);
-        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(domain, Type::STREAM, Some(protocol(self.mptcp)))?;
         socket.set_reuse_address(true)?;
         if self.reset {
             socket.set_linger(Some(Duration::ZERO))?;

@@ -36,6 +36,15 @@ pub(crate) fn need_version(feature: &str, major: u32, minor: u32) -> Result<()> 
     Ok(())
 }
 
+/// Skips the scenario on kernels without MPTCP that carries the owner's inode number.
+pub(crate) fn need_mptcp() -> Result<()> {
+    need_version("MPTCP", 5, 7)?;
+    if !std::path::Path::new("/proc/sys/net/mptcp/enabled").exists() {
+        return Err(Skip("this kernel was built without MPTCP".to_owned()).into());
+    }
+    Ok(())
+}
+
 /// Loads a module. Skips the scenario only if this kernel's modules do not have it.
 pub(crate) fn need_module(name: &str) -> Result<()> {
     let loaded = command(&["modprobe", name]);

@@ -30,6 +30,8 @@ pub(crate) struct Listen {
     pub(crate) v6only: bool,
     /// `IP_TRANSPARENT`, which TPROXY asks for.
     pub(crate) transparent: bool,
+    /// `IPPROTO_MPTCP`
+    pub(crate) mptcp: bool,
     /// Do not accept until told to.
     pub(crate) hold: bool,
 }
@@ -46,6 +48,7 @@ impl Listen {
             device: None,
             v6only: false,
             transparent: false,
+            mptcp: false,
             hold: false,
         }
     }
@@ -88,6 +91,12 @@ impl Listen {
         self
     }
 
+    /// `IPPROTO_MPTCP`
+    pub(crate) fn mptcp(mut self) -> Self {
+        self.mptcp = true;
+        self
+    }
+
     /// Do not accept until told to.
     pub(crate) fn hold(mut self) -> Self {
         self.hold = true;
@@ -104,7 +113,7 @@ impl Listen {
 
     fn open_one(&self) -> Result<Socket> {
         let domain = Domain::for_address(self.address);
-        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(domain, Type::STREAM, Some(protocol(self.mptcp)))?;
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(self.reuseport)?;
         if domain == Domain::IPV6 && self.v6only {
@@ -120,6 +129,15 @@ impl Listen {
         socket.listen(i32::try_from(self.backlog)?)?;
         socket.set_nonblocking(true)?;
         Ok(socket)
+    }
+}
+
+/// TCP, with more than one path or without.
+pub(crate) fn protocol(mptcp: bool) -> Protocol {
+    if mptcp {
+        Protocol::MPTCP
+    } else {
+        Protocol::TCP
     }
 }
 

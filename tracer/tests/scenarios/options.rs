@@ -15,6 +15,7 @@ Usage: sockpick-scenarios [FILTER...] [--backend fentry|kprobe|legacy|auto|all] 
          --hide-btf makes the kernel look like one without type information
        sockpick-scenarios --serve ADDR:PORT [--name NAME] [--count N] [--reuseport]
                           [--backlog N] [--device IF] [--v6only] [--transparent]
+                          [--mptcp]
          answers each connection with its name, process, listener and inode, until killed
        sockpick-scenarios --connect ADDR:PORT [--from ADDR] [--port N] [--times N]
          connects and prints who answered
@@ -190,6 +191,7 @@ fn serve(mut words: Words, address: SocketAddr) -> Result<Mode> {
     listen.reuseport = words.flag("--reuseport");
     listen.v6only = words.flag("--v6only");
     listen.transparent = words.flag("--transparent");
+    listen.mptcp = words.flag("--mptcp");
     listen.hold = words.flag("--hold");
     let mut inherited = Vec::new();
     while let Some(descriptor) = words.parsed("--inherited")? {

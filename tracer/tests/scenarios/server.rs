@@ -181,6 +181,7 @@ fn arguments(listen: &Listen) -> Vec<String> {
         ("--reuseport", listen.reuseport),
         ("--v6only", listen.v6only),
         ("--transparent", listen.transparent),
+        ("--mptcp", listen.mptcp),
         ("--hold", listen.hold),
     ];
     words.extend(

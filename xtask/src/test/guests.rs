@@ -20,6 +20,10 @@ use crate::rootfs::GuestFile;
 /// Guests at a time; each is emulated by one busy thread.
 const AT_ONCE: usize = 2;
 
+/// Grace periods end as soon as they can: a third of a short scenario is waiting for them when
+/// probes go.
+const APPEND: &str = "rcupdate.rcu_expedited=1";
+
 /// Lines shown of what a failed scenario said; the log has them all.
 const SHOWN: usize = 25;
 
@@ -85,6 +89,7 @@ pub(super) fn image(kernel: Kernel, args: &VmArgs, files: &[GuestFile]) -> Resul
     let guest = Guest {
         files: files.to_owned(),
         timeout: Duration::from_secs(args.timeout),
+        append: APPEND.to_owned(),
         ..Guest::new(kernel)
     };
     let mut transcript = Transcript::default();
@@ -175,6 +180,7 @@ fn run_guest(
     let guest = Guest {
         files: files.to_owned(),
         timeout: Duration::from_secs(args.timeout),
+        append: APPEND.to_owned(),
         // Counting instructions, a guest skips the time in which nothing happens.
         icount: hour,
         ..Guest::new(kernels::find(kernel, false)?)

@@ -6,6 +6,7 @@ pub(crate) mod objects;
 pub(crate) mod programs;
 mod sys;
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
@@ -13,7 +14,7 @@ use anyhow::{Context, Result};
 
 use sys::{Attribute, Command};
 
-pub(crate) use sys::Command as BpfCommand;
+pub(crate) use sys::{Command as BpfCommand, retransmitted};
 
 /// `BPF_MAP_TYPE_SOCKMAP`
 pub(crate) const SOCKMAP: u32 = 15;
@@ -25,6 +26,8 @@ pub(crate) const REUSEPORT_SOCKARRAY: u32 = 20;
 pub(crate) enum Kind {
     /// `BPF_PROG_TYPE_SCHED_CLS`, for tc.
     SchedCls,
+    /// `BPF_PROG_TYPE_KPROBE`
+    Kprobe,
     /// `BPF_PROG_TYPE_SK_REUSEPORT`
     SkReuseport,
     /// `BPF_PROG_TYPE_SK_LOOKUP`
@@ -36,6 +39,7 @@ impl Kind {
     fn numbers(self) -> (u32, u32) {
         match self {
             Self::SchedCls => (3, 0),
+            Self::Kprobe => (2, 0),
             Self::SkReuseport => (21, 0),
             Self::SkLookup => (30, 36),
         }
@@ -90,9 +94,13 @@ impl Program {
         attribute.u32(4, u32::try_from(code.len())?);
         attribute.pointer(8, code.as_ptr());
         attribute.pointer(16, license.as_ptr());
+        attribute.u32(68, attach_type);
+        if let Ok(program) = sys::descriptor(Command::ProgLoad, &attribute) {
+            return Ok(Self(program));
+        }
+        // A log that has no room for all that is to be said would be a failure of its own.
         attribute.u32(24, 1).u32(28, u32::try_from(log.len())?);
         attribute.pointer(32, log.as_mut_ptr());
-        attribute.u32(68, attach_type);
         let program = sys::descriptor(Command::ProgLoad, &attribute);
         let program = program.with_context(|| {
             let end = log.iter().position(|byte| *byte == 0).unwrap_or(0);
@@ -125,6 +133,14 @@ impl Program {
     pub(crate) fn attach_tcx(&self, ifindex: u32) -> Result<OwnedFd> {
         self.link(ifindex, ATTACH_TCX_INGRESS)
             .context("cannot attach a program to ingress")
+    }
+
+    /// Has it run at each call of a kernel function until the result is dropped (4.17).
+    pub(crate) fn attach_kprobe(&self, function: &CStr) -> Result<OwnedFd> {
+        let unit = std::fs::read_to_string("/sys/bus/event_source/devices/kprobe/type")
+            .context("no perf unit for kprobes")?;
+        sys::attach_kprobe(unit.trim().parse()?, function, self.0.as_fd())
+            .with_context(|| format!("cannot attach a program to {function:?}"))
     }
 
     fn link(&self, target: u32, attach_type: u32) -> Result<OwnedFd> {

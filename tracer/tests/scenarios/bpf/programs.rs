@@ -170,3 +170,14 @@ fn assign_and_release(code: &mut Asm) {
         .mov(R1, SOCKET)
         .call(SK_RELEASE);
 }
+
+/// At a kernel function: does nothing for a long while.
+pub(crate) fn slow() -> Result<Program> {
+    const STEPS: usize = 100_000;
+    let mut code = Asm::default();
+    code.set(R6, 0);
+    for _ in 0..STEPS {
+        code.add(R6, 1);
+    }
+    Program::load(Kind::Kprobe, &code.exit_with(0).finish()?)
+}

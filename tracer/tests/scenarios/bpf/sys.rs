@@ -1,6 +1,7 @@
 //! bpf(2), for want of a library that does all that is needed here: the only unsafe calls
 //! of these tests, and their reasons.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -119,4 +120,66 @@ pub(super) fn set_socket_option<T>(socket: BorrowedFd<'_>, name: i32, value: &T)
         return Err(io::Error::last_os_error().into());
     }
     Ok(())
+}
+
+/// Attaches a program to a kernel function, through the perf unit with this number.
+pub(super) fn attach_kprobe(
+    unit: u32,
+    function: &CStr,
+    program: BorrowedFd<'_>,
+) -> Result<OwnedFd> {
+    // linux/perf_event.h: `PERF_EVENT_IOC_SET_BPF` and so on.
+    const SET_BPF: libc::c_ulong = 0x4004_2408;
+    const ENABLE: libc::c_ulong = 0x2400;
+    const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
+    // struct perf_event_attr: type, size, ..., sample_period, ..., kprobe_func
+    let mut attribute = Attribute::new();
+    let size = u32::try_from(size_of::<Attribute>())?;
+    attribute.u32(0, unit).u32(4, size).u32(16, 1);
+    attribute.pointer(56, function.as_ptr());
+    // SAFETY: the attribute is as large as it says, and the name in it lives; the other
+    // arguments are integers.
+    let event = unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            &raw const attribute,
+            -1,
+            0,
+            -1,
+            PERF_FLAG_FD_CLOEXEC,
+        )
+    };
+    if event < 0 {
+        return Err(io::Error::last_os_error().into());
+    }
+    // SAFETY: the kernel has just made this descriptor for us.
+    let event = unsafe { OwnedFd::from_raw_fd(RawFd::try_from(event)?) };
+    for (request, argument) in [(SET_BPF, program.as_raw_fd()), (ENABLE, 0)] {
+        // SAFETY: both requests take an integer.
+        if unsafe { libc::ioctl(event.as_raw_fd(), request, argument) } != 0 {
+            return Err(io::Error::last_os_error().into());
+        }
+    }
+    Ok(event)
+}
+
+/// How many segments of the connection were sent again, SYNs included.
+pub(crate) fn retransmitted(connection: BorrowedFd<'_>) -> Result<u32> {
+    // SAFETY: integers only, for which zero is valid.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut size = libc::socklen_t::try_from(size_of_val(&info))?;
+    // SAFETY: `info` is as large as `size` says, and borrowed exclusively.
+    let result = unsafe {
+        libc::getsockopt(
+            connection.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut size,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error().into());
+    }
+    Ok(info.tcpi_total_retrans)
 }

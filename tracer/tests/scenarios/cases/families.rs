@@ -6,7 +6,7 @@ use super::check;
 use crate::attempt::{all_answered, all_refused};
 use crate::client::{Client, connect};
 use crate::context::Context;
-use crate::kernel::command;
+use crate::kernel::{command, need_mptcp};
 use crate::listen::Listen;
 use crate::netns::Netns;
 use crate::server::Server;
@@ -106,4 +106,27 @@ pub(crate) fn v4_mapped(cx: &Context) -> Result<()> {
         &attempts,
         &Expect::default(),
     )
+}
+
+/// Listeners for MPTCP, one from before and one from after sockpick's start: the socket that
+/// listens is the kernel's own, under the inode number of its owner's. Clients of either kind.
+pub(crate) fn mptcp(cx: &Context) -> Result<()> {
+    need_mptcp()?;
+    let _netns = Netns::fresh()?;
+    let before = Server::start(Listen::new("before", "127.0.0.1:80")?.backlog(5).mptcp())?;
+    let trace = cx.trace(&[])?;
+    let after = Server::start(Listen::new("after", "[::]:81")?.backlog(6).mptcp())?;
+    let mut attempts = Vec::new();
+    for (destination, name) in [
+        ("127.0.0.1:80", "before"),
+        ("127.0.0.1:81", "after"),
+        ("[::1]:81", "after"),
+    ] {
+        let client = Client::to(destination)?;
+        let mut some = client.times(4)?;
+        some.extend(client.mptcp().times(4)?);
+        all_answered(&some, &[name])?;
+        attempts.extend(some);
+    }
+    check(cx, trace, &[&before, &after], &attempts, &Expect::default())
 }

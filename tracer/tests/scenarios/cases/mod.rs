@@ -2,6 +2,7 @@
 //! compares; `all` lists them under the names they keep.
 
 mod basic;
+mod beside;
 mod explain_cases;
 mod explain_random;
 mod families;
@@ -97,6 +98,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("ipv6", families::ipv6),
         case("dual_stack", families::dual_stack),
         case("v4_mapped", families::v4_mapped),
+        case("mptcp", families::mptcp),
         case("group_of_4", groups::group_of_4),
         case("group_of_16", groups::group_of_16),
         case("group_cbpf", groups::group_cbpf),
@@ -117,6 +119,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("stray_segments", packets::stray_segments),
         case("accept_queue", listeners::accept_queue),
         case("accept_overflow", handovers::accept_overflow),
+        case("interrupted_program", beside::interrupted_program),
         case("listeners_before_and_after", listeners::before_and_after),
         case("member_closes", listeners::member_closes),
         case("accepted_by_another", listeners::accepted_by_another),
