@@ -49,12 +49,32 @@ pub fn offsets(registers: &Registers) -> Result<Offsets> {
     };
     let mut result = once();
     for _ in 1..TRIES {
-        if let Err(error) = &result {
-            debug!("measuring: {error:#}");
-            result = once();
+        match &result {
+            Ok(offsets) if is_complete(offsets) => break,
+            Ok(_) => debug!("measuring: not all was found"),
+            Err(error) => debug!("measuring: {error:#}"),
         }
+        // What was found before is better than nothing.
+        result = once().or(result);
     }
     result.context("this kernel's structures could not be measured")
+}
+
+/// Whether all was found that every kernel has. Another tool's probe, or a packet that comes
+/// late, may hide one.
+fn is_complete(offsets: &Offsets) -> bool {
+    ![
+        offsets.skb_iif,
+        offsets.skb_cb_seq,
+        offsets.sk_cookie,
+        offsets.sk_incoming_cpu,
+        offsets.sk_reuseport_cb,
+        offsets.sk_ack_backlog,
+        offsets.sk_max_ack_backlog,
+        offsets.sk_uid,
+        offsets.sk_socket,
+    ]
+    .contains(&ABSENT)
 }
 
 fn measure(registers: &Registers) -> Result<Offsets> {

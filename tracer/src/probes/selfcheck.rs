@@ -21,8 +21,8 @@ pub(super) use bench::attach_filter;
 use compare::Seen;
 
 /// How often, and how long apart, the ring buffer is looked at for the events.
-const LOOKS: u32 = 100;
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+pub(super) const LOOKS: u32 = 100;
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// How often it is tried: the kernel may skip a kprobe's program while another tool's runs.
 pub(super) const TRIES: u32 = 3;
 

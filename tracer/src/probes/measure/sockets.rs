@@ -3,6 +3,8 @@
 use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::AsRawFd as _,
+    thread,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -15,7 +17,7 @@ use super::{
     finding::{common, is_address, number, only, places},
     peeker::{Peeker, Seen},
 };
-use crate::probes::selfcheck::attach_filter;
+use crate::probes::selfcheck::{LOOK_INTERVAL, LOOKS, attach_filter};
 
 const AF_INET: u64 = 2;
 const TCP_LISTEN: u64 = 10;
@@ -199,12 +201,48 @@ fn queue(peeker: &mut Peeker, listeners: &[Known]) -> Result<Option<u16>> {
         client.connect(&address.into())?;
         clients.push(client);
     }
+    arrived(&socket, WAITING)?;
     // Each look takes one.
     let (full, less) = (known(peeker, socket)?, WAITING - 1);
     let again = peeker.look(|| touch(&full.socket))?;
     let mut samples: Vec<(&[u8], u64)> = vec![(&full.seen.bytes, WAITING), (&again.bytes, less)];
     samples.extend(listeners.iter().map(|known| (&known.seen.bytes[..], 0)));
     Ok(common::<4>(&samples))
+}
+
+/// Waits until so many connections are in the queue: the last ACK of one may be processed after
+/// `connect()` returned.
+fn arrived(listener: &Socket, connections: u64) -> Result<()> {
+    for _ in 0..LOOKS {
+        // Of a listener, the kernel gives the queue in this field (`tcp_get_info`,
+        // net/ipv4/tcp.c).
+        if u64::from(tcp_info(listener)?.tcpi_unacked) == connections {
+            return Ok(());
+        }
+        thread::sleep(LOOK_INTERVAL);
+    }
+    bail!("connections over loopback do not arrive")
+}
+
+fn tcp_info(socket: &Socket) -> io::Result<libc::tcp_info> {
+    // SAFETY: integers only, for which zero is valid.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut size = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: `info` has room for `size` bytes.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut size,
+        )
+    };
+    if result == 0 {
+        Ok(info)
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Owner: sockets made under different file system user ids.
