@@ -10,7 +10,7 @@ use std::{
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
 };
 
-use aya::programs::loaded_links;
+use aya::programs::{links::LinkType, loaded_links};
 use aya_obj::generated::{bpf_link_info, bpf_prog_info};
 use rustc_hash::FxHashMap;
 
@@ -57,8 +57,11 @@ impl Programs {
         let programs: FxHashMap<u32, &'static str> = programs
             .filter_map(|name| Some((self.ebpf.program(name)?.info().ok()?.id(), name)))
             .collect();
-        let links = loaded_links().map_while(Result::ok);
-        links
+        // One that goes meanwhile is none of these.
+        loaded_links()
+            .flatten()
+            // Not an fentry's, of which no probe is skipped.
+            .filter(|link| matches!(link.link_type(), Ok(LinkType::PerfEvent)))
             .filter_map(|link| {
                 let name = programs.get(&link.program_id())?;
                 Some((*name, by_id(link.id()).ok()?))
