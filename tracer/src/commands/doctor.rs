@@ -88,12 +88,10 @@ fn examine(args: &DoctorArgs) -> Report {
         ] {
             match attach(&mut kernel, args, Some(choice)) {
                 Ok(_) => report.backends.push(choice),
-                Err(error) => report.findings.push(Finding {
+                Err(error) => report.findings.push(Finding::absent(
                     subject,
-                    ok: true,
-                    found: format!("not possible: {}", without_reference(&error)),
-                    remedy: None,
-                }),
+                    format!("not possible: {}", without_reference(&error)),
+                )),
             }
         }
         match attach(&mut kernel, args, args.backend) {
@@ -103,6 +101,7 @@ fn examine(args: &DoctorArgs) -> Report {
                 report.findings.push(Finding {
                     subject: "attaching",
                     ok: false,
+                    absent: false,
                     found: why.clone(),
                     remedy: None,
                 });
@@ -149,6 +148,7 @@ fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Re
     Ok(Finding {
         subject: "self-check",
         ok: true,
+        absent: false,
         found: "passed: the programs read this kernel's structures rightly".into(),
         remedy: None,
     })
@@ -175,7 +175,11 @@ fn word(plan: &Plan, hook: Hook) -> String {
 
 fn table(out: &mut impl io::Write, report: &Report) -> io::Result<()> {
     for finding in &report.findings {
-        let mark = if finding.ok { "ok" } else { "NO" };
+        let mark = match finding {
+            Finding { ok: false, .. } => "NO",
+            Finding { absent: true, .. } => "--",
+            _ => "ok",
+        };
         writeln!(out, "{mark:3} {:12} {}", finding.subject, finding.found)?;
         if let Some(remedy) = &finding.remedy {
             writeln!(out, "{:16} {remedy}", "")?;

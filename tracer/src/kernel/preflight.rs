@@ -17,8 +17,11 @@ use super::features::{KERNEL_BTF, kprobes_possible};
 pub struct Finding {
     /// What was looked at.
     pub subject: &'static str,
-    /// Whether it stands in the way.
+    /// False: it stands in the way.
     pub ok: bool,
+    /// It is not to be had here, but something else serves.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub absent: bool,
     /// What was found.
     pub found: String,
     /// What to do about it, where something can be done.
@@ -31,8 +34,18 @@ impl Finding {
         Self {
             subject,
             ok: true,
+            absent: false,
             found: found.into(),
             remedy: None,
+        }
+    }
+
+    /// Not to be had here, but something else serves.
+    #[must_use]
+    pub fn absent(subject: &'static str, found: impl Into<String>) -> Self {
+        Self {
+            absent: true,
+            ..Self::ok(subject, found)
         }
     }
 
@@ -40,6 +53,7 @@ impl Finding {
         Self {
             subject,
             ok: false,
+            absent: false,
             found: found.into(),
             remedy: Some(remedy.into()),
         }
@@ -169,7 +183,7 @@ fn btf(own_file: bool) -> Finding {
     } else {
         "none in the kernel; its structures are measured"
     };
-    Finding::ok("BTF", found)
+    Finding::absent("BTF", found)
 }
 
 fn kprobes() -> Finding {
@@ -181,7 +195,7 @@ fn kprobes() -> Finding {
     } else {
         "not possible: the kernel was built without CONFIG_KPROBE_EVENTS"
     };
-    let mut finding = Finding::ok("kprobes", found);
+    let mut finding = Finding::absent("kprobes", found);
     finding.remedy = Some(
         "Without them only fentry (6.6 and later) can be used; where tracefs is missing: \
          mount -t tracefs tracefs /sys/kernel/tracing"
