@@ -115,10 +115,7 @@ fn linux_7() -> Features {
 }
 
 fn mechanism(features: &Features, wanted: Option<Mechanism>, hook: Hook) -> Option<Mechanism> {
-    match plan(features, wanted).decision(hook) {
-        Some(Decision::Attach { mechanism, .. }) => Some(*mechanism),
-        _ => None,
-    }
+    plan(features, wanted).mechanism(hook)
 }
 
 #[test]

@@ -145,13 +145,10 @@ fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Re
     let mut programs = Programs::attach(kernel, &wishes)?;
     let mut channel = programs.take_events()?;
     selfcheck::run(&mut programs, &mut channel)?;
-    Ok(Finding {
-        subject: "self-check",
-        ok: true,
-        absent: false,
-        found: "passed: the programs read this kernel's structures rightly".into(),
-        remedy: None,
-    })
+    Ok(Finding::ok(
+        "self-check",
+        "passed: the programs read this kernel's structures rightly",
+    ))
 }
 
 /// The error, without its advice to run this command.

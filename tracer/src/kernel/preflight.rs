@@ -30,7 +30,9 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn ok(subject: &'static str, found: impl Into<String>) -> Self {
+    /// Nothing is wrong with it.
+    #[must_use]
+    pub fn ok(subject: &'static str, found: impl Into<String>) -> Self {
         Self {
             subject,
             ok: true,

@@ -357,6 +357,12 @@ impl Programs {
         Ok(())
     }
 
+    /// What the kernel has counted of probes made through tracefs; nothing where there are none.
+    pub(super) fn kprobe_profile(&self) -> String {
+        let first = self.events.first();
+        first.map_or_else(String::new, |(_, event)| event.profile())
+    }
+
     /// The probe that a program was attached to through tracefs.
     pub(super) fn event(&self, program: &str) -> Option<&tracefs::Event> {
         let mut events = self.events.iter();

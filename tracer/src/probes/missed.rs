@@ -10,15 +10,14 @@ use std::{
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
 };
 
-use aya::programs::{links::LinkType, loaded_links};
+use aya::programs::loaded_links;
 use aya_obj::generated::{bpf_link_info, bpf_prog_info};
 use rustc_hash::FxHashMap;
 
 use super::{
     channel::Missing,
     loader::Programs,
-    plan::{Decision, Hook},
-    tracefs,
+    plan::{Hook, Mechanism},
 };
 
 /// `BPF_OBJ_GET_INFO_BY_FD` and `BPF_LINK_GET_FD_BY_ID`, `include/uapi/linux/bpf.h`
@@ -53,15 +52,19 @@ impl Programs {
     /// Links of the programs that are attached now. They hold their probes until they are
     /// dropped.
     pub(super) fn counted_links(&self) -> Links {
-        let programs = COUNTED.into_iter().flat_map(|hook| self.names(hook));
-        let programs: FxHashMap<u32, &'static str> = programs
+        // Of an fentry no probe is skipped.
+        let by_kprobe = |hook: &Hook| self.plan.mechanism(*hook) == Some(Mechanism::Kprobe);
+        let hooks = COUNTED.into_iter().filter(by_kprobe);
+        let programs: FxHashMap<u32, &'static str> = hooks
+            .flat_map(|hook| self.names(hook))
             .filter_map(|name| Some((self.ebpf.program(name)?.info().ok()?.id(), name)))
             .collect();
+        if programs.is_empty() {
+            return Links::default();
+        }
         // One that goes meanwhile is none of these.
         loaded_links()
             .flatten()
-            // Not an fentry's, of which no probe is skipped.
-            .filter(|link| matches!(link.link_type(), Ok(LinkType::PerfEvent)))
             .filter_map(|link| {
                 let name = programs.get(&link.program_id())?;
                 Some((*name, by_id(link.id()).ok()?))
@@ -74,7 +77,8 @@ impl Programs {
     /// asked. Through tracefs, which is used before 4.17, only skipped kprobes are counted.
     pub(super) fn missed(&self) -> Missing {
         self.missed_until_detached.unwrap_or_else(|| {
-            let [request, listen, unhash] = COUNTED.map(|hook| self.skipped(hook));
+            let profile = self.kprobe_profile();
+            let [request, listen, unhash] = COUNTED.map(|hook| self.skipped(hook, &profile));
             Missing {
                 syns: request,
                 listeners: listen + unhash,
@@ -83,7 +87,7 @@ impl Programs {
     }
 
     /// How often the kernel skipped a program of the hook: the one that it skipped most.
-    fn skipped(&self, hook: Hook) -> u64 {
+    fn skipped(&self, hook: Hook, profile: &str) -> u64 {
         let skipped = self.names(hook).map(|name| {
             let program = self
                 .ebpf
@@ -93,7 +97,7 @@ impl Programs {
             let link = self.links.get(name);
             let probe = match link {
                 Some(link) => probe_skipped(link.as_fd()),
-                None => self.event(name).and_then(tracefs::Event::missed),
+                None => self.event(name).and_then(|event| event.missed(profile)),
             };
             program.unwrap_or(0) + probe.unwrap_or(0)
         });
@@ -101,10 +105,8 @@ impl Programs {
     }
 
     fn names(&self, hook: Hook) -> impl Iterator<Item = &'static str> + use<> {
-        let programs = match self.plan.decision(hook) {
-            Some(Decision::Attach { mechanism, .. }) => hook.programs(*mechanism),
-            _ => &[],
-        };
+        let mechanism = self.plan.mechanism(hook);
+        let programs = mechanism.map_or(&[] as &[_], |mechanism| hook.programs(mechanism));
         programs.iter().map(|&(name, _)| name)
     }
 }

@@ -234,25 +234,27 @@ impl Plan {
             .map(|(_, decision)| decision)
     }
 
-    /// The mechanism of the lookups: the one that observes nearly every SYN.
+    /// How a hook is attached, if it is.
     #[must_use]
-    pub fn lookup_mechanism(&self) -> Option<Mechanism> {
-        match self.decision(Hook::Lookup4)? {
+    pub fn mechanism(&self, hook: Hook) -> Option<Mechanism> {
+        match self.decision(hook)? {
             Decision::Attach { mechanism, .. } => Some(*mechanism),
             _ => None,
         }
+    }
+
+    /// The mechanism of the lookups: the one that observes nearly every SYN.
+    #[must_use]
+    pub fn lookup_mechanism(&self) -> Option<Mechanism> {
+        self.mechanism(Hook::Lookup4)
     }
 
     /// What tells that the kernel skipped the lookup's hooks, where it may skip those and not
     /// that of the request.
     #[must_use]
     pub fn busy(&self, features: &Features) -> Option<Busy> {
-        let by = |hook| match self.decision(hook) {
-            Some(Decision::Attach { mechanism, .. }) => Some(*mechanism),
-            _ => None,
-        };
-        let differ = by(Hook::Lookup4) == Some(Mechanism::Kprobe)
-            && by(Hook::Request) == Some(Mechanism::Fentry);
+        let differ = self.lookup_mechanism() == Some(Mechanism::Kprobe)
+            && self.mechanism(Hook::Request) == Some(Mechanism::Fentry);
         features.busy.filter(|_| differ)
     }
 

@@ -143,9 +143,14 @@ fn control(perf: &OwnedFd, request: libc::c_ulong, argument: i32) -> io::Result<
 }
 
 impl Event {
-    /// How often the kernel skipped it, because another kprobe's handler was running.
-    pub(super) fn missed(&self) -> Option<u64> {
-        let profile = fs::read_to_string(self.folder.join("kprobe_profile")).ok()?;
+    /// Hits and misses of all events, a line each.
+    pub(super) fn profile(&self) -> String {
+        fs::read_to_string(self.folder.join("kprobe_profile")).unwrap_or_default()
+    }
+
+    /// How often, by that profile, the kernel skipped it because another kprobe's handler was
+    /// running.
+    pub(super) fn missed(&self, profile: &str) -> Option<u64> {
         profile.lines().find_map(|line| missed(line, &self.name))
     }
 }

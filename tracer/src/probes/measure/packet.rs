@@ -15,7 +15,7 @@ use sockpick_ebpf::abi::{ABSENT, Offsets};
 use super::{
     finding::{is_address, number, only, places},
     peeker::{Peeker, Seen},
-    sockets::touch,
+    sockets::{tcp_option, touch},
 };
 use crate::probes::selfcheck::TRIES;
 
@@ -144,20 +144,7 @@ fn first_sequence(client: &Socket) -> io::Result<u32> {
         libc::TCP_REPAIR_QUEUE,
         TCP_SEND_QUEUE,
     )?;
-    let (mut next, mut length) = (0_u32, 4 as libc::socklen_t);
-    // SAFETY: the option is a u32, and `length` says how much room there is.
-    let result = unsafe {
-        libc::getsockopt(
-            client.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_QUEUE_SEQ,
-            (&raw mut next).cast(),
-            &raw mut length,
-        )
-    };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let next: u32 = tcp_option(client, libc::TCP_QUEUE_SEQ, 0)?;
     // Left so, its end sends nothing.
     Ok(next.wrapping_sub(1))
 }

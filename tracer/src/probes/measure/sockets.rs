@@ -213,10 +213,13 @@ fn queue(peeker: &mut Peeker, listeners: &[Known]) -> Result<Option<u16>> {
 /// Waits until so many connections are in the queue: the last ACK of one may be processed after
 /// `connect()` returned.
 fn arrived(listener: &Socket, connections: u64) -> Result<()> {
+    // SAFETY: integers only, for which zero is valid.
+    let empty: libc::tcp_info = unsafe { std::mem::zeroed() };
     for _ in 0..LOOKS {
         // Of a listener, the kernel gives the queue in this field (`tcp_get_info`,
         // net/ipv4/tcp.c).
-        if u64::from(tcp_info(listener)?.tcpi_unacked) == connections {
+        let info = tcp_option(listener, libc::TCP_INFO, empty)?;
+        if u64::from(info.tcpi_unacked) == connections {
             return Ok(());
         }
         thread::sleep(LOOK_INTERVAL);
@@ -224,22 +227,21 @@ fn arrived(listener: &Socket, connections: u64) -> Result<()> {
     bail!("connections over loopback do not arrive")
 }
 
-fn tcp_info(socket: &Socket) -> io::Result<libc::tcp_info> {
-    // SAFETY: integers only, for which zero is valid.
-    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
-    let mut size = size_of_val(&info) as libc::socklen_t;
-    // SAFETY: `info` has room for `size` bytes.
+/// An option of TCP that is made of integers: `value`, as far as the kernel filled it.
+pub(super) fn tcp_option<T>(socket: &Socket, name: i32, mut value: T) -> io::Result<T> {
+    let mut size = size_of::<T>() as libc::socklen_t;
+    // SAFETY: `value` has room for `size` bytes, and integers may have any.
     let result = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
             libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            (&raw mut info).cast(),
+            name,
+            (&raw mut value).cast(),
             &raw mut size,
         )
     };
     if result == 0 {
-        Ok(info)
+        Ok(value)
     } else {
         Err(io::Error::last_os_error())
     }
