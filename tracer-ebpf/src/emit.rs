@@ -16,7 +16,8 @@ use crate::{
     fields::{KernelPtr, config, field, words},
     filter,
     inflight::Inflight,
-    listeners, record,
+    listeners::{self, Entry},
+    record,
 };
 
 /// The members of the group at hand: too large for the stack.
@@ -55,14 +56,20 @@ pub(crate) fn finish<C: EbpfContext>(
 ) {
     slot.done(sk);
     let mut group = NO_GROUP;
-    let mut listener = None;
+    let mut listener = Entry::NONE;
     if sk.is_null() {
         stats.refused += 1;
     } else {
-        listener = listeners::of(sk, listeners::SOFTIRQ, stats);
-        group = group_of(slot, sk, listener.as_deref_mut());
+        listener = Entry::of(sk, listeners::SOFTIRQ, stats);
+        let hint = listener.get().map_or(0, count);
+        group = group_of(slot, sk, hint);
+        if group.member != hint
+            && group.key != 0
+            && let Some(listener) = listener.get()
+        {
+            listener.member_hint = group.member;
+        }
     }
-    let listener = listener.map(count);
     // After the search for the member, so that the verifier walks that once for all
     // that may have steered the packet.
     let steered_by = steering(slot, steered_by);
@@ -70,7 +77,7 @@ pub(crate) fn finish<C: EbpfContext>(
     let written = record::write(
         ctx,
         #[inline(always)]
-        |record| fill(record, slot, sk, steered_by, group, listener),
+        |record| fill(record, slot, sk, steered_by, group, &mut listener),
     );
     if written {
         stats.emitted += 1;
@@ -79,12 +86,13 @@ pub(crate) fn finish<C: EbpfContext>(
     }
 }
 
-/// Counts the SYN for its listener, in the kernel, whatever becomes of the record.
+/// Counts the SYN for its listener, in the kernel, whatever becomes of the record. Returns
+/// which member of its group it was last time.
 #[inline(always)]
-fn count(listener: &mut Listener) -> &mut Listener {
+fn count(listener: &mut Listener) -> u16 {
     // SAFETY: an aligned u64 in a live map value; other CPUs add to it the same way.
     unsafe { atomic_increment(&raw mut listener.syns) };
-    listener
+    listener.member_hint
 }
 
 /// BPF's atomic add without a result, which every kernel since 3.18 has. Rust's own
@@ -127,7 +135,7 @@ fn steering(slot: &Inflight, steered_by: u8) -> u8 {
 }
 
 #[inline(always)]
-fn group_of(slot: &Inflight, sk: KernelPtr, listener: Option<&mut Listener>) -> Group {
+fn group_of(slot: &Inflight, sk: KernelPtr, hint: u16) -> Group {
     let reuse = sk.follow_if_there(config!(off.sk_reuseport_cb));
     if reuse.is_null() {
         return NO_GROUP;
@@ -138,13 +146,7 @@ fn group_of(slot: &Inflight, sk: KernelPtr, listener: Option<&mut Listener>) -> 
         size,
         ..NO_GROUP
     };
-    let hint = listener.as_ref().map_or(0, |listener| listener.member_hint);
     group.member = member(reuse, sk, size, hint);
-    if let Some(listener) = listener
-        && group.member != hint
-    {
-        listener.member_hint = group.member;
-    }
     let prog = reuse.follow(config!(off.reuse_prog));
     if !prog.is_null() {
         let aux = prog.follow_if_there(config!(off.prog_aux));
@@ -218,7 +220,7 @@ fn fill(
     sk: KernelPtr,
     steered_by: u8,
     group: Group,
-    listener: Option<&mut Listener>,
+    listener: &mut Entry,
 ) {
     record.kind = kind::SYN;
     record.cpu = cpu();
@@ -239,17 +241,23 @@ fn fill(
     record.steer = steered_by;
     record.group_prog = group.prog;
     record.reserved = 0;
-    record.has_listener = u32::from(listener.is_some());
     // Also without a listener: reads of a null pointer give zeros.
     record.bound_dev_if = field!(sk, sk_bound_dev_if => u32);
     record.queue_len = sk.read_if_there(config!(off.sk_ack_backlog));
     record.queue_limit = sk.read_if_there(config!(off.sk_max_ack_backlog));
-    if let Some(listener) = listener {
-        if listener.cookie == 0 && config!(off.sk_cookie) != ABSENT {
-            listener.cookie = field!(sk, sk_cookie => u64);
+    // The kernel gives a socket its cookie when somebody asks for it.
+    let mut cookie = 0;
+    if listener.get().is_some_and(|listener| listener.cookie == 0) {
+        cookie = sk.read_if_there(config!(off.sk_cookie));
+    }
+    if let Some(listener) = listener.get() {
+        if listener.cookie == 0 {
+            listener.cookie = cookie;
         }
+        record.has_listener = 1;
         copy(listener, &mut record.listener);
     } else {
+        record.has_listener = 0;
         clear(&mut record.listener);
     }
 }

@@ -34,6 +34,9 @@ pub(crate) use field;
 pub(crate) struct KernelPtr(pub(crate) u64);
 
 impl KernelPtr {
+    #[cfg(feature = "legacy")]
+    pub(crate) const NULL: Self = Self(0);
+
     pub(crate) fn is_null(self) -> bool {
         self.0 == 0
     }

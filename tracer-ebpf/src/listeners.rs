@@ -65,6 +65,75 @@ pub(crate) fn of(sk: KernelPtr, context: u32, stats: &mut Stats) -> Option<&'sta
     known(sk)
 }
 
+/// The entry of a listener that is looked at again after calls of helpers.
+///
+/// Up to 4.15 the verifier forgets the constant that stands for "none" once it is on the stack,
+/// and refuses what is loaded from there as a pointer ("invalid mem access 'inv'"; mended by
+/// cc2b14d51053 and f7cf25b2026d). So the programs for old kernels keep only where the entry is,
+/// and look it up again.
+#[cfg(not(feature = "legacy"))]
+pub(crate) struct Entry(Option<&'static mut Listener>);
+
+#[cfg(not(feature = "legacy"))]
+impl Entry {
+    pub(crate) const NONE: Self = Self(None);
+
+    /// The entry of a listener, made now if there is none.
+    #[inline(always)]
+    pub(crate) fn of(sk: KernelPtr, context: u32, stats: &mut Stats) -> Self {
+        Self(of(sk, context, stats))
+    }
+
+    /// Not to be kept across a helper's call.
+    #[inline(always)]
+    pub(crate) fn get(&mut self) -> Option<&mut Listener> {
+        self.0.as_deref_mut()
+    }
+}
+
+#[cfg(feature = "legacy")]
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    /// Null: there is none.
+    sk: KernelPtr,
+    /// Which scratch entry it is in, where the map is full.
+    context: u32,
+}
+
+#[cfg(feature = "legacy")]
+impl Entry {
+    pub(crate) const NONE: Self = Self {
+        sk: KernelPtr::NULL,
+        context: 0,
+    };
+
+    /// The entry of a listener, made now if there is none.
+    #[inline(always)]
+    pub(crate) fn of(sk: KernelPtr, context: u32, stats: &mut Stats) -> Self {
+        if of(sk, context, stats).is_some() {
+            Self { sk, context }
+        } else {
+            Self::NONE
+        }
+    }
+
+    /// Not to be kept across a helper's call.
+    #[inline(always)]
+    pub(crate) fn get(&mut self) -> Option<&mut Listener> {
+        if self.sk.is_null() {
+            return None;
+        }
+        if let Some(entry) = known(self.sk) {
+            return Some(entry);
+        }
+        // The map was full: what was read of the listener is still there, as nothing else
+        // runs in this context on this CPU meanwhile.
+        let scratch = SCRATCH.get_ptr_mut(self.context)?;
+        // SAFETY: a live map value of this CPU.
+        Some(unsafe { &mut *scratch })
+    }
+}
+
 /// Puts a fresh entry in place of whatever was kept under this address; in process context.
 #[inline(always)]
 pub(crate) fn replace(sk: KernelPtr, stats: &mut Stats) -> Option<&'static mut Listener> {

@@ -4,7 +4,6 @@
 
 use std::time::{Duration, Instant};
 
-use rustc_hash::FxHashSet;
 use sockpick_ebpf::abi::{HandoverRecord, ListenerRecord, SynRecord};
 
 use crate::{
@@ -14,11 +13,12 @@ use crate::{
         self,
         expectations::Expectations,
         picture::{Live, Picture},
-        rules::{Algorithm, Packet},
+        rules::{Algorithm, Bound, Packet},
         verdict::{Chosen, Judge, Judgement, Syn},
     },
-    listeners::{self, Inventory, Listening},
+    listeners::{Inventory, Listening},
     probes::steering::Attachment,
+    stock::{Stock, TakeStock},
 };
 
 /// How soon the picture is looked after again when it was found to be right.
@@ -63,6 +63,8 @@ pub struct Assessor {
     expectations: Expectations,
     algorithm: Algorithm,
     doubt: Doubt,
+    /// Time of the last record that was taken in: what the picture is a picture of.
+    seen_ns: u64,
 }
 
 impl Assessor {
@@ -75,6 +77,7 @@ impl Assessor {
             expectations,
             algorithm,
             doubt: Doubt::default(),
+            seen_ns: 0,
         }
     }
 
@@ -86,35 +89,37 @@ impl Assessor {
     }
 
     /// Makes the picture right again after listener records were lost.
-    pub fn resync(&mut self, inventory: &Inventory, now_ns: u64) {
-        self.bury(inventory, now_ns);
-        self.present(inventory);
+    pub fn resync(&mut self, stock: &Stock) {
+        self.bury(stock, self.seen_ns);
+        for listening in stock.settled() {
+            // A SYN of an earlier time, which is yet to be read, need not have found it.
+            let socket = Live {
+                opened_ns: stock.done_ns,
+                ..there(listening)
+            };
+            self.picture.met(listening.bound, socket);
+        }
     }
 
-    /// Takes the listeners that are not listed for closed, where the kernel could be asked.
-    fn bury(&mut self, inventory: &Inventory, now_ns: u64) {
-        let listed = inventory.listeners.iter();
-        let listed: FxHashSet<(u32, u64)> = listed
-            .map(|listening| (listening.bound.netns, listening.inode))
-            .collect();
-        let buried = self.picture.retain(now_ns, |bound, inode| {
-            inode == 0
-                || !inventory.asked.contains(&bound.netns)
-                || listed.contains(&(bound.netns, inode))
-        });
+    /// Takes the listeners that are not there any more for closed, as far as no record of their
+    /// closing is yet to be read.
+    fn bury(&mut self, stock: &Stock, closed_ns: u64) {
+        let keep = |bound: &Bound, inode| stock.may_be_there(bound, inode);
+        let buried = self.picture.retain(closed_ns, keep);
         self.doubt.right = (buried == 0).then(Instant::now);
     }
 
-    /// To be called when all is read that was written: looks whether the listeners that alerts
-    /// named are there, if that is in doubt.
-    pub fn settle(&mut self, now_ns: u64) {
+    /// To be called after a batch: looks whether the listeners that alerts named are there, if
+    /// that is in doubt.
+    pub fn settle(&mut self, present: &mut dyn TakeStock) {
         if std::mem::take(&mut self.doubt.pending) {
-            self.bury(&listeners::inventory(), now_ns);
+            self.bury(&present.take_stock(), self.seen_ns);
         }
     }
 
     /// A listener appeared.
     pub fn opened(&mut self, record: &ListenerRecord) {
+        self.seen_ns = record.ktime_ns;
         let listener = &record.listener;
         let socket = live(listener, record.ktime_ns);
         self.picture.opened(judge::bound(listener), socket);
@@ -122,6 +127,7 @@ impl Assessor {
 
     /// A listener went.
     pub fn closed(&mut self, record: &ListenerRecord, enricher: &Enricher) {
+        self.seen_ns = record.ktime_ns;
         let listener = &record.listener;
         self.picture.closed(
             &judge::bound(listener),
@@ -138,7 +144,14 @@ impl Assessor {
     }
 
     /// Gives the event its verdict.
-    pub fn assess(&mut self, record: &SynRecord, event: &mut Event, enricher: &mut Enricher) {
+    pub fn assess(
+        &mut self,
+        record: &SynRecord,
+        event: &mut Event,
+        enricher: &mut Enricher,
+        present: &mut dyn TakeStock,
+    ) {
+        self.seen_ns = record.ktime_ns;
         if record.has_listener != 0 {
             let bound = judge::bound(&record.listener);
             self.picture
@@ -149,7 +162,7 @@ impl Assessor {
         let mut judgement = judge.judge(&syn(record, event, packet));
         if self.doubt.about(&judgement) {
             // Not those that are new: they may have come after the SYN.
-            self.bury(&listeners::inventory(), record.ktime_ns);
+            self.bury(&present.take_stock(), record.ktime_ns);
             judge = with(&self.picture, &self.expectations, self.algorithm);
             judgement = judge.judge(&syn(record, event, packet));
         }
@@ -180,6 +193,7 @@ impl Assessor {
         record: &HandoverRecord,
         syn: &SynRecord,
         enricher: &mut Enricher,
+        present: &mut dyn TakeStock,
     ) -> Event {
         let record = SynRecord {
             ktime_ns: record.ktime_ns,
@@ -200,7 +214,7 @@ impl Assessor {
             ..*syn
         };
         let mut event = enricher.event(&record);
-        self.assess(&record, &mut event, enricher);
+        self.assess(&record, &mut event, enricher, present);
         if event.verdict == Verdict::Ok {
             event.reason = Some(why.reason());
         }
@@ -222,7 +236,7 @@ fn with<'a>(
 
 fn syn<'a>(record: &SynRecord, event: &'a Event, packet: Packet) -> Syn<'a> {
     let chosen = event.listener.as_ref().map(|listener| Chosen {
-        bound: judge::rules::Bound {
+        bound: Bound {
             device: record.bound_dev_if,
             ..judge::bound(&record.listener)
         },
@@ -262,7 +276,7 @@ fn write(
         return;
     }
     let listener = judgement.listener.as_ref();
-    let listener = listener.map(|listener| enricher.other(listener));
+    let listener = listener.map(|listener| enricher.other(listener, record.ktime_ns));
     let service = judgement.service.cloned();
     if service.is_some() || listener.is_some() {
         event.expected = Some(Box::new(Expected { service, listener }));
@@ -270,7 +284,7 @@ fn write(
     if judgement.reason == Some(Reason::Unknown) {
         let candidates = judgement.candidates.iter();
         let candidates = candidates.filter_map(|place| judge::verdict::expected_live(place));
-        event.candidates = Some(candidates.map(|live| enricher.other(&live)).collect());
+        event.candidates = Some(candidates.map(|live| enricher.other(&live, record.ktime_ns)).collect());
     }
     if let Some(place) = chosen_at(record, event.via) {
         let programs = enricher.programs(place);
@@ -312,7 +326,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::{event::Family, event::Queue, judge::rules::Bound};
+    use sockpick_ebpf::abi::Listener;
+
+    use crate::{decode::Record, event::Family, event::Queue};
 
     fn listening(netns: u32, inode: u64) -> Listening {
         Listening {
@@ -343,6 +359,21 @@ mod tests {
         }
     }
 
+    fn stock(asked: &[u32], listeners: &[(u32, u64)]) -> Stock {
+        Stock::new(inventory(asked, listeners), 100)
+    }
+
+    fn record_of(netns: u32, inode: u64) -> ListenerRecord {
+        ListenerRecord {
+            listener: Listener {
+                netns,
+                inode,
+                ..Listener::default()
+            },
+            ..ListenerRecord::default()
+        }
+    }
+
     /// Buries nothing, and says who is there.
     fn alive(assessor: &mut Assessor) -> BTreeSet<u64> {
         let seen = std::cell::RefCell::new(BTreeSet::new());
@@ -357,11 +388,26 @@ mod tests {
     fn only_who_is_not_listed_where_the_kernel_was_asked_is_buried() {
         let mut assessor = Assessor::new(Expectations::default(), Algorithm::AddressFirst);
         assessor.present(&inventory(&[1, 2], &[(1, 10), (1, 11), (2, 20)]));
-        let now = inventory(&[1], &[(1, 11), (1, 12)]);
+        let now = stock(&[1], &[(1, 11), (1, 12)]);
         assessor.bury(&now, 5);
         assert_eq!(alive(&mut assessor), [11, 20].into());
-        assessor.resync(&now, 6);
+        assessor.resync(&now);
         assert_eq!(alive(&mut assessor), [11, 12, 20].into());
+    }
+
+    #[test]
+    fn whose_closing_is_yet_to_be_read_is_there_until_then() {
+        let mut assessor = Assessor::new(Expectations::default(), Algorithm::PortOnly);
+        assessor.present(&inventory(&[1], &[(1, 10), (1, 11)]));
+        let mut now = stock(&[1], &[(1, 12), (1, 13)]);
+        now.announce(&Record::Close(record_of(1, 10)));
+        now.announce(&Record::Listen(record_of(1, 12)));
+        assessor.resync(&now);
+        assert_eq!(
+            alive(&mut assessor),
+            [10, 13].into(),
+            "11 closed without a record, 12 is yet to open"
+        );
     }
 
     #[test]
@@ -375,12 +421,12 @@ mod tests {
         };
         assert!(!assessor.doubt.about(&said(Reason::WrongOwner)));
         assert!(assessor.doubt.about(&said(Reason::Unknown)));
-        assessor.bury(&inventory(&[1], &[]), 5);
+        assessor.bury(&stock(&[1], &[]), 5);
         assert!(assessor.doubt.about(&said(Reason::Unknown)), "it was wrong");
         assert!(!assessor.doubt.about(&said(Reason::LegacyOrder)));
         assert!(assessor.doubt.pending);
         assessor.doubt.pending = false;
-        assessor.bury(&inventory(&[1], &[]), 6);
+        assessor.bury(&stock(&[1], &[]), 6);
         assert!(!assessor.doubt.about(&said(Reason::Unknown)));
         assert!(!assessor.doubt.about(&said(Reason::LegacyOrder)));
         assert!(!assessor.doubt.pending);

@@ -16,6 +16,18 @@ pub enum Record {
     Handover(HandoverRecord),
 }
 
+impl Record {
+    /// `CLOCK_MONOTONIC` ns at which it was written.
+    #[must_use]
+    pub fn ktime_ns(&self) -> u64 {
+        match self {
+            Self::Syn(record) => record.ktime_ns,
+            Self::Listen(record) | Self::Close(record) => record.ktime_ns,
+            Self::Handover(record) => record.ktime_ns,
+        }
+    }
+}
+
 /// Why bytes are no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {

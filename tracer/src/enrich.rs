@@ -157,8 +157,8 @@ impl Enricher {
         }
     }
 
-    /// A listener that a SYN did not get.
-    pub fn other(&mut self, expected: &Expected<'_>) -> Other {
+    /// A listener that a SYN did not get, at `syn_ns`.
+    pub fn other(&mut self, expected: &Expected<'_>, syn_ns: u64) -> Other {
         let Expected {
             bound,
             socket,
@@ -167,7 +167,9 @@ impl Enricher {
         let time = |ktime_ns| (ktime_ns != 0).then(|| self.time(ktime_ns));
         let (opened, closed) = (
             time(socket.opened_ns),
-            gone.and_then(|gone| time(gone.closed_ns)),
+            // The two records' times were taken on two CPUs, a little after their order was
+            // settled.
+            gone.and_then(|gone| time(gone.closed_ns.min(syn_ns))),
         );
         let owners = match gone {
             Some(gone) => gone.owners.clone(),
@@ -410,7 +412,8 @@ fn endpoint(address: [u8; 16], port_be: u16, family: u16) -> Endpoint {
     }
 }
 
-fn monotonic_ns() -> u64 {
+/// `CLOCK_MONOTONIC` now, in nanoseconds.
+pub(crate) fn monotonic_ns() -> u64 {
     nanoseconds(nix::time::ClockId::CLOCK_MONOTONIC).unsigned_abs()
 }
 

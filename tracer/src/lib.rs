@@ -22,4 +22,5 @@ pub mod processes;
 pub mod rtnetlink;
 pub mod sinks;
 pub mod source;
+pub mod stock;
 pub mod words;

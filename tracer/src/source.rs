@@ -2,7 +2,7 @@
 //! the first record after the reader caught up, and the reader then waits out the
 //! flush interval before it takes all there is.
 
-use std::{future::poll_fn, os::fd::OwnedFd, task::Poll, time::Duration};
+use std::{collections::VecDeque, future::poll_fn, os::fd::OwnedFd, task::Poll, time::Duration};
 
 use anyhow::Result;
 use sockpick_ebpf::abi::Stats;
@@ -13,7 +13,10 @@ use tokio::{
 
 use crate::{
     decode::{self, Malformed, Record},
+    enrich::monotonic_ns,
+    listeners,
     probes::channel::{Channel, Missing},
+    stock::{Stock, TakeStock},
 };
 
 /// The reading end of the buffer.
@@ -21,7 +24,13 @@ pub struct Source {
     channel: Channel,
     watched: Vec<AsyncFd<OwnedFd>>,
     interval: Duration,
+    /// Read before their turn, to see what was to come.
+    ahead: VecDeque<Result<Record, Malformed>>,
 }
+
+/// Records in a ring buffer lie in the order in which their place was taken, their time is taken
+/// a little later: how much, if a virtual CPU rests in between.
+const TURN_NS: u64 = 200_000_000;
 
 impl Source {
     /// Wraps the buffer; must be called inside a tokio runtime.
@@ -38,6 +47,7 @@ impl Source {
             watched: descriptors.map(watch).collect::<Result<_, _>>()?,
             channel,
             interval,
+            ahead: VecDeque::new(),
         })
     }
 
@@ -79,16 +89,52 @@ impl Source {
         .await
     }
 
-    /// Takes everything that is due: with `now_ns` (kernel time) what is old enough to be in
-    /// its place, without it everything.
-    pub fn drain(&mut self, now_ns: Option<u64>, mut take: impl FnMut(Result<Record, Malformed>)) {
-        self.channel
-            .drain(now_ns, |bytes| take(decode::record(bytes)));
+    /// Begins a batch of everything that is due: with `now_ns` (kernel time) what is old enough
+    /// to be in its place, without it everything.
+    pub fn begin(&mut self, now_ns: Option<u64>) {
+        self.channel.begin(now_ns);
+    }
+
+    /// The next record of the batch.
+    pub fn next(&mut self) -> Option<Result<Record, Malformed>> {
+        let ahead = self.ahead.pop_front();
+        ahead.or_else(|| self.channel.next(decode::record))
     }
 
     /// Records that the counters, read before the last drain, know of and that did not arrive.
     #[must_use]
     pub fn missing(&self, before: &Stats) -> Missing {
         self.channel.missing(before)
+    }
+}
+
+impl TakeStock for Source {
+    fn take_stock(&mut self) -> Stock {
+        let inventory = listeners::inventory();
+        let mut stock = Stock::new(inventory, monotonic_ns());
+        let enough = stock.done_ns.saturating_add(TURN_NS);
+        for record in self.ahead.iter().flatten() {
+            stock.announce(record);
+        }
+        self.channel.held_back(|bytes| {
+            if let Ok(record) = decode::record(bytes) {
+                stock.announce(&record);
+            }
+        });
+        // What is due of this batch comes next anyway, and was just looked at.
+        if self.channel.signals_every_record() {
+            return stock;
+        }
+        while let Some(record) = self.channel.next(decode::record) {
+            let time = record.as_ref().map_or(0, Record::ktime_ns);
+            if let Ok(record) = &record {
+                stock.announce(record);
+            }
+            self.ahead.push_back(record);
+            if time > enough {
+                break;
+            }
+        }
+        stock
     }
 }

@@ -109,7 +109,7 @@ fn examine(args: &DoctorArgs) -> Report {
             }
         }
     }
-    let used = plan(&kernel.features, args.backend.map(Choice::mechanism));
+    let used = kernel.plan(args.backend);
     let fentry = plan(&kernel.features, Some(Mechanism::Fentry));
     let kprobe = plan(&kernel.features, Some(Mechanism::Kprobe));
     report.hooks = HOOKS
@@ -118,7 +118,11 @@ fn examine(args: &DoctorArgs) -> Report {
             hook,
             function: hook.function(),
             used: word(&used, hook),
-            fentry: word(&fentry, hook),
+            fentry: if kernel.features.ring_buffer {
+                word(&fentry, hook)
+            } else {
+                "missing: these programs need a BPF ring buffer (5.8)".to_owned()
+            },
             kprobe: word(&kprobe, hook),
         })
         .collect();
@@ -135,12 +139,14 @@ fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Re
         debug_programs: false,
     };
     let mut other;
-    // Offsets that are measured, and programs of their own.
-    let kernel = if backend == Some(Choice::Legacy) || kernel.legacy {
+    // What attaching teaches is to be seen in the table of hooks. Only the programs for old
+    // kernels beside the usual ones, or the other way round, need a look of their own.
+    let usual = !kernel.legacy && backend != Some(Choice::Legacy);
+    let kernel = if usual || backend == args.backend {
+        kernel
+    } else {
         other = Kernel::examine(args.btf.as_ref(), backend)?;
         &mut other
-    } else {
-        kernel
     };
     let mut programs = Programs::attach(kernel, &wishes)?;
     let mut channel = programs.take_events()?;

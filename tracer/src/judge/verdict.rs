@@ -124,7 +124,7 @@ impl<'a> Judge<'a> {
         let Ok(fit) = chosen.bound.fit(packet) else {
             // Something chose that no hook here tells of.
             let judgement = Judgement::new(Verdict::Steered, Reason::Unknown);
-            return self.with_candidates(judgement, packet);
+            return self.with_candidates(judgement, syn);
         };
         self.passed_over(syn, chosen, fit)
             .or_else(|| self.claimed(syn, chosen, fit, claim))
@@ -165,7 +165,7 @@ impl<'a> Judge<'a> {
         if right_owner && (there || !rule.is_empty()) {
             return purpose;
         }
-        let live = self.live(&syn.packet).max_by_key(|(_, fit)| fit.address);
+        let live = self.live(syn).max_by_key(|(_, fit)| fit.address);
         let listener = live.filter(|(_, fit)| fit.address).map(|(place, _)| place);
         Judgement::new(Verdict::Misdirected, reason)
             .expecting(Some(claim), listener.and_then(expected_live))
@@ -173,9 +173,8 @@ impl<'a> Judge<'a> {
 
     /// A live listener that is more specific, and was not chosen.
     fn passed_over(&self, syn: &Syn<'_>, chosen: &Chosen<'_>, fit: Fit) -> Option<Judgement<'a>> {
-        let packet = &syn.packet;
         let better = self
-            .live(packet)
+            .live(syn)
             .filter(|(place, other)| other.beats(fit) && !self.is_race(place, *other, fit, syn));
         let (place, other) = better.max_by_key(|(_, other)| {
             (
@@ -199,7 +198,7 @@ impl<'a> Judge<'a> {
         let judgement =
             Judgement::new(Verdict::Misdirected, reason).expecting(None, expected_live(place));
         Some(if reason == Reason::Unknown {
-            self.with_candidates(judgement, packet)
+            self.with_candidates(judgement, syn)
         } else {
             judgement
         })
@@ -321,13 +320,15 @@ impl<'a> Judge<'a> {
         found.next()
     }
 
-    fn live(&self, packet: &Packet) -> impl Iterator<Item = (&'a Place, Fit)> {
-        let fitting = self.picture.fitting(packet);
-        fitting.filter(|(place, _)| !place.live.is_empty())
+    /// Where somebody listened when the SYN came.
+    fn live(&self, syn: &Syn<'_>) -> impl Iterator<Item = (&'a Place, Fit)> {
+        let fitting = self.picture.fitting(&syn.packet);
+        let then = syn.ktime_ns;
+        fitting.filter(move |(place, _)| place.live.iter().any(|live| live.opened_ns <= then))
     }
 
-    fn with_candidates(&self, mut judgement: Judgement<'a>, packet: &Packet) -> Judgement<'a> {
-        let fitting = self.live(packet).map(|(place, _)| place);
+    fn with_candidates(&self, mut judgement: Judgement<'a>, syn: &Syn<'_>) -> Judgement<'a> {
+        let fitting = self.live(syn).map(|(place, _)| place);
         judgement.candidates.extend(fitting);
         judgement
     }

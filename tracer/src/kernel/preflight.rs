@@ -188,21 +188,25 @@ fn btf(own_file: bool) -> Finding {
     Finding::absent("BTF", found)
 }
 
-fn kprobes() -> Finding {
+/// Whether kprobes can be made, and what to do if not.
+#[must_use]
+pub fn kprobes() -> Finding {
     if kprobes_possible() {
         return Finding::ok("kprobes", "possible");
     }
-    let found = if Path::new("/sys/kernel/tracing").is_dir() && !tracefs_mounted() {
-        "not possible: there is no perf unit for them and tracefs is not mounted"
+    let (found, remedy) = if Path::new("/sys/kernel/tracing").is_dir() && !tracefs_mounted() {
+        (
+            "not possible: there is no perf unit for them (4.17), and tracefs is not mounted",
+            "Mount it: mount -t tracefs tracefs /sys/kernel/tracing",
+        )
     } else {
-        "not possible: the kernel was built without CONFIG_KPROBE_EVENTS"
+        (
+            "not possible: the kernel was built without CONFIG_KPROBE_EVENTS",
+            "Without them only fentry (6.6 and later) can be used.",
+        )
     };
     let mut finding = Finding::absent("kprobes", found);
-    finding.remedy = Some(
-        "Without them only fentry (6.6 and later) can be used; where tracefs is missing: \
-         mount -t tracefs tracefs /sys/kernel/tracing"
-            .into(),
-    );
+    finding.remedy = Some(remedy.into());
     finding
 }
 

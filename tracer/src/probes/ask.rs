@@ -16,7 +16,7 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use sockpick_ebpf::abi::{Ask, Config, Listener, Offsets, asked, group_prog, maps};
 
 use super::{
-    loader::{OBJECT, brief, is_permission, refused},
+    loader::{OBJECT, brief, is_permission, refused_maps, refused_program},
     maps::Shared,
     steering,
 };
@@ -94,14 +94,14 @@ impl Asker {
             .map_max_entries(maps::LISTENERS, 1)
             .map_max_entries("AYA_LOGS", 4096)
             .load(OBJECT)
-            .map_err(|error| refused("maps", &error))?;
+            .map_err(|error| refused_maps(&error))?;
         let program: &mut SchedClassifier = ebpf
             .program_mut(PROGRAM)
             .with_context(|| format!("no program {PROGRAM} in the object"))?
             .try_into()?;
         program.load().map_err(|error| {
             if is_permission(&error) {
-                return refused("programs", &error);
+                return refused_program(PROGRAM, &error);
             }
             let why = brief(&error);
             Failure::environment(format!("the kernel refuses sockpick's program: {why}")).into()

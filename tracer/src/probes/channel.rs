@@ -2,6 +2,7 @@
 //! kernels without one (before 5.8).
 
 use std::{
+    collections::VecDeque,
     ops::ControlFlow,
     os::fd::{AsFd as _, OwnedFd},
 };
@@ -34,6 +35,8 @@ pub struct PerCpu {
     buffers: Vec<PerfEventArrayBuffer<MapData>>,
     /// Read, but too young to be handed on.
     waiting: Vec<(u64, Vec<u8>)>,
+    /// Due in this batch, in order.
+    due: VecDeque<Vec<u8>>,
     /// Records of SYNs and of listeners that were read.
     syns: u64,
     listeners: u64,
@@ -61,6 +64,7 @@ impl Channel {
         Ok(Self::PerCpu(PerCpu {
             buffers: buffers.context("cannot open the perf buffers")?,
             waiting: Vec::new(),
+            due: VecDeque::new(),
             syns: 0,
             listeners: 0,
         }))
@@ -92,24 +96,39 @@ impl Channel {
         matches!(self, Self::PerCpu(_))
     }
 
-    /// Hands on every record that is there and in its place; with `now_ns` (kernel time) all
-    /// that are older than the hold, without it all.
-    pub fn drain(&mut self, now_ns: Option<u64>, mut take: impl FnMut(&[u8])) {
+    /// Hands on every record that is there and in its place.
+    pub fn drain(&mut self, mut take: impl FnMut(&[u8])) {
+        self.begin(None);
+        while self.next(&mut take).is_some() {}
+    }
+
+    /// Begins a batch: with `now_ns` (kernel time) of all records that are older than the hold,
+    /// without it of all.
+    pub fn begin(&mut self, now_ns: Option<u64>) {
+        if let Self::PerCpu(all) = self {
+            all.read();
+            let until = now_ns.map_or(u64::MAX, |now| now.saturating_sub(HOLD_NS));
+            all.waiting.sort_by_key(|(time, _)| *time);
+            let due = all.waiting.partition_point(|(time, _)| *time <= until);
+            let due = all.waiting.drain(..due);
+            all.due.extend(due.map(|(_, bytes)| bytes));
+        }
+    }
+
+    /// The next record of the batch.
+    pub fn next<T>(&mut self, take: impl FnOnce(&[u8]) -> T) -> Option<T> {
         match self {
-            Self::Ring(ring) => {
-                while let Some(item) = ring.next() {
-                    take(&item);
-                }
-            }
-            Self::PerCpu(all) => {
-                all.read();
-                let until = now_ns.map_or(u64::MAX, |now| now.saturating_sub(HOLD_NS));
-                all.waiting.sort_by_key(|(time, _)| *time);
-                let due = all.waiting.partition_point(|(time, _)| *time <= until);
-                for (_, bytes) in all.waiting.drain(..due) {
-                    take(&bytes);
-                }
-            }
+            Self::Ring(ring) => ring.next().map(|item| take(&item)),
+            Self::PerCpu(all) => all.due.pop_front().map(|bytes| take(&bytes)),
+        }
+    }
+
+    /// Shows what was written by now and is held back, where a buffer keeps that.
+    pub fn held_back(&mut self, mut show: impl FnMut(&[u8])) {
+        if let Self::PerCpu(all) = self {
+            all.read();
+            let waiting = all.waiting.iter().map(|(_, bytes)| bytes);
+            all.due.iter().chain(waiting).for_each(|bytes| show(bytes));
         }
     }
 

@@ -63,6 +63,8 @@ pub struct Programs {
     /// Whether they are the programs for old kernels.
     pub legacy: bool,
     pub(super) buffer_bytes: u32,
+    /// Whether to show all that a verifier says against a program.
+    debug_programs: bool,
     /// Probes that were made through tracefs.
     events: Vec<(String, tracefs::Event)>,
     /// For what no program saw.
@@ -135,6 +137,15 @@ impl Kernel {
             legacy,
         })
     }
+
+    /// What becomes of every hook, as far as is known before trying.
+    #[must_use]
+    pub fn plan(&self, backend: Option<Choice>) -> Plan {
+        // The programs for old kernels are kprobes, also where a kernel without a ring buffer
+        // has type information and trampolines (5.5 to 5.7, some enterprise kernels).
+        let legacy = self.legacy.then_some(Choice::Legacy);
+        plan(&self.features, legacy.or(backend).map(Choice::mechanism))
+    }
 }
 
 /// Folders in which a kernel's type information may lie as `RELEASE.btf`.
@@ -156,6 +167,15 @@ fn detached_btf() -> Option<PathBuf> {
 
 /// Offsets without type information.
 fn measured(features: &Features) -> Result<Offsets> {
+    let kprobes = preflight::kprobes();
+    if kprobes.absent {
+        return Err(Failure::environment(format!(
+            "this kernel has no type information ({KERNEL_BTF}), so its structures have to be \
+             measured by kprobes. {}",
+            kprobes.message()
+        ))
+        .into());
+    }
     measure::offsets(&features.registers).map_err(|error| {
         if error.downcast_ref::<Failure>().is_some() {
             return error;
@@ -183,7 +203,7 @@ impl Programs {
         }
         // Each round either attaches everything or learns of one more refusal.
         for _ in 0..=2 * HOOKS.len() {
-            let plan = plan(&kernel.features, wishes.backend.map(Choice::mechanism));
+            let plan = kernel.plan(wishes.backend);
             if let Some(Decision::Missing(why)) = plan.decision(Hook::Lookup4) {
                 return Err(Failure::environment(format!(
                     "cannot hook {}, without which there is nothing to tell: {why}. \
@@ -241,7 +261,7 @@ impl Programs {
             .map_max_entries(maps::FILTER_SRC, entries(wishes.filters.sources.len()))
             .map_max_entries(maps::FILTER_NETNS, entries(wishes.filters.namespaces.len()))
             .load(if legacy { LEGACY_OBJECT } else { OBJECT })
-            .map_err(|error| refused("maps", &error))?;
+            .map_err(|error| refused_maps(&error))?;
         debug!("the maps are made");
         let mut programs = Self {
             counters: Counters::of(&ebpf)?,
@@ -249,6 +269,7 @@ impl Programs {
             plan,
             legacy,
             buffer_bytes: wishes.buffer_bytes,
+            debug_programs: wishes.debug_programs,
             events: Vec::new(),
             links: Links::default(),
             missed_until_detached: None,
@@ -281,8 +302,11 @@ impl Programs {
                 };
                 if let Err(error) = result {
                     debug!("{hook} refused {mechanism}: {error}");
+                    if self.debug_programs {
+                        show_log(name, &error);
+                    }
                     if is_permission(&error) {
-                        return Err(refused("programs", &error));
+                        return Err(refused_program(name, &error));
                     }
                     return Ok(Some(Refusal {
                         hook,
@@ -453,26 +477,54 @@ pub(super) fn is_permission(error: &ProgramError) -> bool {
     matches!(errno(error), Some(libc::EPERM | libc::EACCES)) && !is_verifiers(error)
 }
 
-/// Whether the verifier looked at the program, and refused it.
+/// Whether the verifier looked at the program, and refused it: only then is there a log. It says
+/// EACCES for much of what it refuses, as the kernel does for a missing right.
 fn is_verifiers(error: &ProgramError) -> bool {
-    match error {
-        ProgramError::LoadError { verifier_log, .. } => verifier_log
-            .to_string()
-            .lines()
-            .any(|line| line.starts_with("processed")),
-        _ => false,
+    verifier_log(error).is_some()
+}
+
+fn verifier_log(error: &ProgramError) -> Option<String> {
+    let ProgramError::LoadError { verifier_log, .. } = error else {
+        return None;
+    };
+    let log = verifier_log.to_string();
+    (!log.trim().is_empty()).then_some(log)
+}
+
+/// For `--debug-programs`: everything the verifier said.
+fn show_log(program: &str, error: &ProgramError) {
+    if let Some(log) = verifier_log(error) {
+        eprintln!("sockpick: the verifier's log of {program}:\n{}", log.trim_end());
     }
 }
 
-/// The kernel refuses on grounds of privilege, which no other mechanism would change.
-pub(super) fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
-    let cause = match errno(error) {
+/// The kernel refuses sockpick's maps.
+pub(super) fn refused_maps(error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
+    refused("maps", errno(error), error.to_string())
+}
+
+/// The kernel refuses a program in a way that no other mechanism would change.
+pub(super) fn refused_program(name: &str, error: &ProgramError) -> anyhow::Error {
+    if !is_verifiers(error) {
+        return refused("programs", errno(error), brief(error));
+    }
+    Failure::environment(format!(
+        "the kernel's verifier refuses sockpick's program {name}: {}. No right is missing; this \
+         is a fault of sockpick on this kernel. Please report it with the output of sockpick \
+         trace --debug-programs.",
+        brief(error)
+    ))
+    .into()
+}
+
+fn refused(what: &str, errno: Option<i32>, error: String) -> anyhow::Error {
+    let cause = match errno {
         Some(libc::EPERM | libc::EACCES) => {
             "permission denied. Run as root; if you do, lockdown or another security module \
              forbids it (sockpick doctor tells the lockdown mode)"
                 .to_owned()
         }
-        _ => error.to_string(),
+        _ => error,
     };
     Failure::environment(format!("the kernel refuses sockpick's {what}: {cause}")).into()
 }
@@ -484,16 +536,19 @@ pub(super) fn brief(error: &ProgramError) -> String {
         verifier_log,
     } = error
     {
-        let log = verifier_log.to_string();
-        let words = log.lines().rev().find(|line| {
-            let statistics = ["processed", "stack depth", "verification time"];
-            !line.trim().is_empty() && !statistics.iter().any(|word| line.starts_with(word))
-        });
-        return match words {
-            Some(words) => format!("{io_error} ({})", words.trim()),
-            None => io_error.to_string(),
-        };
+        return with_last_words(io_error, &verifier_log.to_string());
     }
     let cause = std::error::Error::source(error).map(|source| format!(": {source}"));
     format!("{error}{}", cause.unwrap_or_default())
+}
+
+fn with_last_words(error: &io::Error, log: &str) -> String {
+    let statistics = ["processed", "stack depth", "verification time"];
+    let words = log.lines().rev().find(|line| {
+        !line.trim().is_empty() && !statistics.iter().any(|word| line.starts_with(word))
+    });
+    match words {
+        Some(words) => format!("{error} ({})", words.trim()),
+        None => error.to_string(),
+    }
 }

@@ -49,7 +49,7 @@ pub fn run(programs: &mut Programs, channel: &mut Channel) -> Result<()> {
 /// One try; says what was read wrongly.
 fn check(programs: &mut Programs, channel: &mut Channel) -> Result<Result<(), String>> {
     // What an earlier try left.
-    channel.drain(None, |_| ());
+    channel.drain(|_| ());
     let bench = Bench::open().context("the self-check cannot make its namespace")?;
     programs.record_only(bench.netns)?;
     let before = programs.stats()?;
@@ -60,7 +60,7 @@ fn check(programs: &mut Programs, channel: &mut Channel) -> Result<Result<(), St
     programs.record_nothing()?;
     let mut seen = Seen::default();
     for _ in 0..LOOKS {
-        channel.drain(None, |bytes| match decode::record(bytes) {
+        channel.drain(|bytes| match decode::record(bytes) {
             Ok(Record::Syn(record)) => seen.syns.push(record),
             Ok(Record::Listen(record)) => seen.listeners.push(record.listener),
             Ok(Record::Close(_) | Record::Handover(_)) | Err(_) => {}

@@ -26,6 +26,7 @@ use crate::{
     },
     listeners::Inventory,
     sinks::{Sink, bound},
+    stock::TakeStock,
 };
 
 mod account;
@@ -147,10 +148,10 @@ impl<'a> Book<'a> {
         self.limit.is_some_and(|limit| self.shown >= limit)
     }
 
-    pub(super) fn take(&mut self, record: &Record) -> Result<()> {
+    pub(super) fn take(&mut self, record: &Record, present: &mut dyn TakeStock) -> Result<()> {
         match record {
-            Record::Syn(record) => self.syn(record),
-            Record::Handover(record) => self.handover(record),
+            Record::Syn(record) => self.syn(record, present),
+            Record::Handover(record) => self.handover(record, present),
             Record::Listen(_) | Record::Close(_) => {
                 self.listener(record);
                 Ok(())
@@ -179,13 +180,14 @@ impl<'a> Book<'a> {
         }
     }
 
-    fn syn(&mut self, record: &SynRecord) -> Result<()> {
+    fn syn(&mut self, record: &SynRecord, present: &mut dyn TakeStock) -> Result<()> {
         if self.is_complete() {
             self.not_shown += 1;
             return Ok(());
         }
         let mut event = self.enricher.event(record);
-        self.assessor.assess(record, &mut event, &mut self.enricher);
+        self.assessor
+            .assess(record, &mut event, &mut self.enricher, present);
         self.flows.syn(record);
         if event.listener.as_ref().is_some_and(|l| l.queue.is_full()) {
             self.overflowed += 1;
@@ -233,7 +235,11 @@ impl<'a> Book<'a> {
     }
 
     /// A connection came to a listener after its SYN: told if that is another than the SYN's.
-    fn handover(&mut self, record: &HandoverRecord) -> Result<()> {
+    fn handover(
+        &mut self,
+        record: &HandoverRecord,
+        present: &mut dyn TakeStock,
+    ) -> Result<()> {
         let syn = self.flows.of(record);
         if self.is_complete() || syn.is_some_and(|syn| syn.listener == record.listener.stamp) {
             return Ok(());
@@ -245,7 +251,7 @@ impl<'a> Book<'a> {
         let of_syn = syn.unwrap_or_else(|| Flow::unknown(record)).record();
         let event = self
             .assessor
-            .hand_over(why, record, &of_syn, &mut self.enricher);
+            .hand_over(why, record, &of_syn, &mut self.enricher, present);
         if syn.is_none() && event.verdict == Verdict::Ok {
             return Ok(());
         }
@@ -353,10 +359,19 @@ mod tests {
         cli::{Cli, Command},
         event::Backend,
         judge::{expectations::Expectations, rules::Algorithm},
+        stock::Stock,
     };
     use sockpick_ebpf::abi::{Stats, kind};
 
     struct Nowhere;
+
+    struct Nothing;
+
+    impl TakeStock for Nothing {
+        fn take_stock(&mut self) -> Stock {
+            Stock::default()
+        }
+    }
 
     impl Sink for Nowhere {
         fn write(&mut self, _: &Item) -> io::Result<()> {
@@ -397,7 +412,7 @@ mod tests {
                 listener,
                 ..SynRecord::default()
             };
-            book.take(&Record::Syn(record))?;
+            book.take(&Record::Syn(record), &mut Nothing)?;
             book.gone(&listener);
         }
         let summary = book.summary(&Stats::default(), &[], Vec::new(), 1.0);

@@ -18,6 +18,7 @@ use crate::{
     probes::{channel::Missing, loader::Programs},
     sinks::{Sink, summary::Summary},
     source::Source,
+    stock::TakeStock as _,
 };
 
 /// A closed listener is removed from the kernel's map this long after its close, when
@@ -63,12 +64,15 @@ impl<'a> Session<'a> {
         // What the self-check did is not this session's; but listeners of others that came
         // or went since the inventory are.
         let own = std::process::id();
-        source.drain(None, |record| match record {
-            Ok(Record::Listen(record) | Record::Close(record))
-                if record.listener.listen_pid == own => {}
-            Ok(record) => book.listener(&record),
-            Err(_) => {}
-        });
+        source.begin(None);
+        while let Some(record) = source.next() {
+            match record {
+                Ok(Record::Listen(record) | Record::Close(record))
+                    if record.listener.listen_pid == own => {}
+                Ok(record) => book.listener(&record),
+                Err(_) => {}
+            }
+        }
         let baseline = programs.stats()?;
         programs.record()?;
         Ok(Self {
@@ -105,18 +109,14 @@ impl<'a> Session<'a> {
 
     /// Takes all records to the sink that are older than what is held back.
     fn take(&mut self, now_ns: Option<u64>) -> Result<()> {
-        let book = &mut self.book;
-        book.enricher.begin_batch();
-        let mut result = Ok(());
-        self.source.drain(now_ns, |record| {
+        self.book.enricher.begin_batch();
+        self.source.begin(now_ns);
+        while let Some(record) = self.source.next() {
             match record {
-                Err(_) => book.malformed += 1,
-                Ok(record) if result.is_ok() => result = book.take(&record),
-                // The output failed: there is nothing to do with the rest.
-                Ok(_) => {}
+                Err(_) => self.book.malformed += 1,
+                Ok(record) => self.book.take(&record, &mut self.source)?,
             }
-        });
-        result?;
+        }
         self.sweep()?;
         let missing = self.source.missing(&self.before);
         self.before = self.programs.stats()?;
@@ -175,13 +175,13 @@ impl<'a> Session<'a> {
 
     /// Takes stock of the listeners anew if records of them were lost.
     fn resync(&mut self, lost: u64) {
-        self.book.assessor.settle(self.book.enricher.now_ns());
+        self.book.assessor.settle(&mut self.source);
         if lost == self.resynced {
             return;
         }
         self.resynced = lost;
-        let now_ns = self.book.enricher.now_ns();
-        self.book.assessor.resync(&listeners::inventory(), now_ns);
+        let stock = self.source.take_stock();
+        self.book.assessor.resync(&stock);
     }
 
     /// Removes listeners from the kernel's map that closed a while ago.

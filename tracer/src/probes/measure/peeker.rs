@@ -12,7 +12,7 @@ use sockpick_ebpf::abi::{ArgLoc, Config, PEEK_BYTES, Peek, maps};
 use crate::{
     kernel::features::Registers,
     probes::{
-        loader::{LEGACY_OBJECT, refused},
+        loader::{LEGACY_OBJECT, refused_maps, refused_program},
         maps::Shared,
         tracefs,
     },
@@ -53,7 +53,7 @@ impl Peeker {
             .btf(None)
             .map_max_entries(maps::LISTENERS, 1)
             .load(LEGACY_OBJECT)
-            .map_err(|error| refused("maps", &error))?;
+            .map_err(|error| refused_maps(&error))?;
         let config = Shared(Config {
             regs_sp: registers.stack_pointer,
             ..Config::default()
@@ -64,7 +64,7 @@ impl Peeker {
         let program = program(&mut ebpf)?;
         program
             .load()
-            .map_err(|error| refused("programs", &error))?;
+            .map_err(|error| refused_program(PROGRAM, &error))?;
         Ok(Self {
             ebpf,
             registers: *registers,
