@@ -2,7 +2,12 @@
 //! compiler, linked into rustup by `cargo xtask setup`, or a rustup nightly with
 //! `rust-src`.
 
-use std::{env, fs, path::PathBuf, process::Command};
+use std::{
+    env,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 use aya_build::{Package, Toolchain};
@@ -24,21 +29,43 @@ fn main() -> Result<()> {
         // SAFETY: this build script has one thread.
         unsafe { env::set_var("RUSTC_BOOTSTRAP", UNSTABLE) };
     }
-    build_legacy(&toolchain)?;
+    let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is not set")?);
+    let shared = shared(&out)?;
+    let lock = File::create(shared.join("lock")).context("cannot lock the eBPF builds")?;
+    lock.lock().context("cannot lock the eBPF builds")?;
+    build_legacy(&toolchain, &shared, &out)?;
     let package = Package {
         name: "sockpick-ebpf",
         root_dir: EBPF_DIR,
         ..Package::default()
     };
+    // aya-build builds below OUT_DIR, and puts the object there.
+    // SAFETY: this build script has one thread.
+    unsafe { env::set_var("OUT_DIR", &shared) };
     aya_build::build_ebpf([package], Toolchain::Custom(&toolchain))
-        .context("the eBPF programs did not build; `cargo xtask setup` checks the toolchain")
+        .context("the eBPF programs did not build; `cargo xtask setup` checks the toolchain")?;
+    copy(&shared.join("sockpick-ebpf"), &out.join("sockpick-ebpf"))
+}
+
+/// One folder for all builds of this checkout. Cargo has an OUT_DIR for each set of profile and
+/// features, and the programs are the same in all of them.
+fn shared(out: &Path) -> Result<PathBuf> {
+    // target/PROFILE/build/PACKAGE/out
+    let target = out.ancestors().nth(4).unwrap_or(out);
+    let shared = target.join("ebpf");
+    fs::create_dir_all(&shared).with_context(|| format!("cannot create {}", shared.display()))?;
+    Ok(shared)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
+    Ok(())
 }
 
 /// The programs for kernels from 4.14: of the same sources, with the first instruction set,
 /// which `aya_build` cannot be told.
-fn build_legacy(toolchain: &str) -> Result<()> {
-    let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is not set")?);
-    let target = out.join("legacy");
+fn build_legacy(toolchain: &str, shared: &Path, out: &Path) -> Result<()> {
+    let target = shared.join("legacy");
     let machine = env::var("CARGO_CFG_TARGET_ARCH").context("no target architecture")?;
     let flags = [
         format!("--cfg=bpf_target_arch=\"{machine}\""),
@@ -72,9 +99,7 @@ fn build_legacy(toolchain: &str) -> Result<()> {
         );
     }
     let built = target.join("bpfel-unknown-none/release/sockpick-ebpf");
-    let place = out.join("sockpick-ebpf-legacy");
-    fs::copy(&built, &place).with_context(|| format!("cannot copy {}", built.display()))?;
-    Ok(())
+    copy(&built, &out.join("sockpick-ebpf-legacy"))
 }
 
 fn toolchain() -> Result<String> {

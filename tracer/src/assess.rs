@@ -284,7 +284,11 @@ fn write(
     if judgement.reason == Some(Reason::Unknown) {
         let candidates = judgement.candidates.iter();
         let candidates = candidates.filter_map(|place| judge::verdict::expected_live(place));
-        event.candidates = Some(candidates.map(|live| enricher.other(&live, record.ktime_ns)).collect());
+        event.candidates = Some(
+            candidates
+                .map(|live| enricher.other(&live, record.ktime_ns))
+                .collect(),
+        );
     }
     if let Some(place) = chosen_at(record, event.via) {
         let programs = enricher.programs(place);

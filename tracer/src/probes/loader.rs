@@ -494,7 +494,10 @@ fn verifier_log(error: &ProgramError) -> Option<String> {
 /// For `--debug-programs`: everything the verifier said.
 fn show_log(program: &str, error: &ProgramError) {
     if let Some(log) = verifier_log(error) {
-        eprintln!("sockpick: the verifier's log of {program}:\n{}", log.trim_end());
+        eprintln!(
+            "sockpick: the verifier's log of {program}:\n{}",
+            log.trim_end()
+        );
     }
 }
 

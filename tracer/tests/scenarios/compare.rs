@@ -205,6 +205,12 @@ fn verdict_of(all: &mut Differences, want: &WantVerdict, event: &Event) {
     let service = event.expected.as_ref().and_then(|e| e.service.as_deref());
     all.check("expected.service", want.service, service);
     let listener = event.expected.as_ref().and_then(|e| e.listener.as_ref());
+    let closed = listener.and_then(|listener| listener.closed.as_deref());
+    // Both are UTC with nanoseconds.
+    if closed.is_some_and(|closed| closed > event.time.as_str()) {
+        all.0
+            .push(format!("closed at {closed:?}, after {}", event.time));
+    }
     let inode = listener.and_then(|listener| listener.inode);
     let named = inode.is_some_and(|inode| want.expected.contains(&inode));
     let nobody = want.expected.is_empty() && listener.is_none();

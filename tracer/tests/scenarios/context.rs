@@ -14,6 +14,8 @@ pub(crate) const LEGACY: &str = "legacy";
 pub(crate) struct Context {
     /// `fentry`, `kprobe`, [`LEGACY`] or [`AUTO`]
     pub(crate) backend: String,
+    /// What events of [`AUTO`] call their backend: that of the lookups.
+    pub(crate) auto: String,
     /// The sockpick binary.
     pub(crate) sockpick: PathBuf,
     /// Without sockpick: only the servers' side is checked.
@@ -53,11 +55,10 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 impl Context {
-    /// What events of this run call their backend: that of the lookups, which take
-    /// kprobes wherever the choice is mixed.
+    /// What events of this run call their backend: that of the lookups.
     pub(crate) fn event_backend(&self) -> &str {
         if self.backend == AUTO {
-            "kprobe"
+            &self.auto
         } else {
             &self.backend
         }

@@ -142,6 +142,7 @@ pub(crate) struct Expected {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Other {
     pub(crate) inode: Option<u64>,
+    pub(crate) closed: Option<String>,
 }
 
 /// A program that steered.

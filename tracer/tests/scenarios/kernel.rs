@@ -36,6 +36,15 @@ pub(crate) fn need_version(feature: &str, major: u32, minor: u32) -> Result<()> 
     Ok(())
 }
 
+/// What came of a try that needs a feature. Vendors bring features to older kernels, so the try
+/// is made; only where it fails on a kernel older than the feature is the scenario skipped.
+pub(crate) fn tried<T>(feature: &str, major: u32, minor: u32, result: Result<T>) -> Result<T> {
+    if result.is_err() {
+        need_version(feature, major, minor)?;
+    }
+    result
+}
+
 /// Skips the scenario on kernels without MPTCP that carries the owner's inode number.
 pub(crate) fn need_mptcp() -> Result<()> {
     need_version("MPTCP", 5, 7)?;
@@ -69,7 +78,8 @@ pub(crate) fn packaged(name: &str) -> Result<bool> {
 /// registers something under that name.
 fn built_in(name: &str) -> bool {
     let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-    let start = format!("{name}_");
+    // A scheduler's functions go without the first word of its module's name.
+    let start = format!("{}_", name.strip_prefix("sch_").unwrap_or(name));
     let words = symbols
         .lines()
         .filter_map(|line| line.split_whitespace().nth(2));

@@ -176,8 +176,16 @@ impl Opened {
             inode: inode(socket)?,
             address: address.ip(),
             port: address.port(),
-            v6only: address.is_ipv6() && socket.only_v6()?,
+            v6only: address.is_ipv6() && only_v6(socket)?,
         })
+    }
+}
+
+/// Before 5.16 a socket for MPTCP does not tell this (c9406a23c116); it is off unless asked for.
+fn only_v6(socket: &Socket) -> Result<bool> {
+    match socket.only_v6() {
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(false),
+        answer => Ok(answer?),
     }
 }
 

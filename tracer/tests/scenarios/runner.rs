@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,9 @@ use crate::kernel;
 use crate::options::{All, One};
 
 const SKIPPED: u8 = 77;
+
+/// Tells a scenario what events of [`AUTO`] call their backend.
+const AUTO_VARIABLE: &str = "SOCKPICK_AUTO";
 
 enum Outcome {
     Passed,
@@ -86,10 +89,14 @@ pub(crate) fn all(asked: &All) -> Result<ExitCode> {
         None => vec!["none".to_owned()],
         Some(doctor) => backends(doctor, asked, &mut tally)?,
     };
+    let offers_kprobe = doctor
+        .as_ref()
+        .is_some_and(|doctor| offers(doctor, "kprobe"));
+    let auto = if offers_kprobe { "kprobe" } else { LEGACY };
     for (at, backend) in backends.iter().enumerate() {
         for scenario in scenarios.iter().filter(|one| one.runs(at, backend)) {
             let start = Instant::now();
-            let (outcome, counted) = run_one(scenario, backend, asked.ground_truth)?;
+            let (outcome, counted) = run_one(scenario, backend, auto, asked.ground_truth)?;
             alerts.add(counted);
             tally.note(backend, scenario.name, &outcome, start.elapsed());
         }
@@ -121,6 +128,11 @@ fn doctor() -> Result<Value> {
         let errors = String::from_utf8_lossy(&output.stderr);
         format!("`sockpick doctor -o json` gave no JSON but `{text}`, {errors}")
     })
+}
+
+fn offers(doctor: &Value, backend: &str) -> bool {
+    let offered = doctor["backends"].as_array();
+    offered.is_some_and(|all| all.iter().any(|one| one == backend))
 }
 
 fn sockpick() -> PathBuf {
@@ -156,16 +168,23 @@ fn backends(doctor: &Value, asked: &All, tally: &mut Tally) -> Result<Vec<String
             tally.note(backend, "backend", &Outcome::Failed(why), Duration::ZERO);
         }
     }
-    // Where not every hook takes fentry, what users get is a mixture of its own.
+    // Where not every hook takes fentry, what users get is a mixture of its own. Without a ring
+    // buffer it is the programs for old kernels, by type information where there is some.
     let wanted = asked.backend.as_deref().is_none_or(|only| only == AUTO);
-    if wanted && !offered.contains(&"fentry") && offered.contains(&"kprobe") {
+    let by_btf = offered.contains(&LEGACY) && Path::new(kernel::BTF).exists();
+    if wanted && !offered.contains(&"fentry") && (offered.contains(&"kprobe") || by_btf) {
         run.push(AUTO.to_owned());
     }
     Ok(run)
 }
 
 /// Runs one scenario in a process of its own.
-fn run_one(scenario: &Scenario, backend: &str, ground_truth: bool) -> Result<(Outcome, Alerts)> {
+fn run_one(
+    scenario: &Scenario,
+    backend: &str,
+    auto: &str,
+    ground_truth: bool,
+) -> Result<(Outcome, Alerts)> {
     let said = std::env::temp_dir().join(format!("scenario-{}", std::process::id()));
     let file = File::create(&said).context("cannot write a temporary file")?;
     let mut command = Command::new(std::env::current_exe()?);
@@ -175,6 +194,7 @@ fn run_one(scenario: &Scenario, backend: &str, ground_truth: bool) -> Result<(Ou
     } else {
         command.args(["--backend", backend]);
     }
+    command.env(AUTO_VARIABLE, auto);
     command.stdin(Stdio::null());
     command
         .stdout(file.try_clone()?)
@@ -234,6 +254,7 @@ pub(crate) fn one(asked: &One) -> ExitCode {
     };
     let cx = Context {
         backend: asked.backend.clone(),
+        auto: std::env::var(AUTO_VARIABLE).unwrap_or_else(|_| "kprobe".into()),
         sockpick: sockpick(),
         ground_truth: asked.ground_truth,
     };

@@ -312,3 +312,41 @@ proptest! {
         let _ = builder.rules();
     }
 }
+
+/// Looks a key up; what is put aside on the way without an entry is `aside`, a store.
+fn put_aside(aside: Line) -> Vec<Rule> {
+    let mut builder = builder();
+    let mut lines = vec![
+        (MOVE, 1, 0, 0, 7),
+        (STORE, 10, 1, -8, 0),
+        (MOVE_REGISTER, 2, 10, 0, 0),
+        (ADD, 2, 0, 0, -8),
+        (WIDE, 1, 0, 0, 0),
+        (0, 0, 0, 0, 0),
+        (CALL, 0, 0, 0, 1),
+        (MOVE, 1, 0, 0, 0),
+        // Without an entry, to the other store.
+        (0x15, 0, 0, 2, 0),
+        (STORE, 10, 0, -16, 0),
+        (0x05, 0, 0, 1, 0),
+        aside,
+        (CALL, 0, 0, 0, 5),
+        (LOAD, 1, 10, -16, 0),
+        (0x15, 1, 0, 1, 0),
+        (LOAD, 2, 1, 0, 0),
+    ];
+    lines.extend(RETURN_0);
+    let hash = builder.map("LISTENERS", HASH);
+    builder.program("kprobe", &lines, &[(4, hash)]);
+    builder.rules()
+}
+
+#[test]
+fn an_optional_pointer_that_is_put_aside_is_refused() {
+    assert_eq!(put_aside((STORE, 10, 1, -16, 0)), [Rule::Spill]);
+    assert_eq!(
+        put_aside((STORE, 10, 10, -16, 0)),
+        [],
+        "a pointer on every path"
+    );
+}

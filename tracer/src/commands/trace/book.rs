@@ -235,11 +235,7 @@ impl<'a> Book<'a> {
     }
 
     /// A connection came to a listener after its SYN: told if that is another than the SYN's.
-    fn handover(
-        &mut self,
-        record: &HandoverRecord,
-        present: &mut dyn TakeStock,
-    ) -> Result<()> {
+    fn handover(&mut self, record: &HandoverRecord, present: &mut dyn TakeStock) -> Result<()> {
         let syn = self.flows.of(record);
         if self.is_complete() || syn.is_some_and(|syn| syn.listener == record.listener.stamp) {
             return Ok(());

@@ -10,7 +10,7 @@ use crate::bpf::programs::{choose_by_port, choose_nobody, classic_by_port, membe
 use crate::bpf::{REUSEPORT_SOCKARRAY, SocketMap, attach_classic};
 use crate::client::{Client, connect};
 use crate::context::Context;
-use crate::kernel::need_version;
+use crate::kernel::tried;
 use crate::listen::Listen;
 use crate::netns::Netns;
 use crate::serve::set_comm;
@@ -94,10 +94,10 @@ pub(crate) fn group_cbpf(cx: &Context) -> Result<()> {
 
 /// An `SK_REUSEPORT` program chooses, another member than the hash or the order would.
 pub(crate) fn group_sk_reuseport(cx: &Context) -> Result<()> {
-    need_version("SK_REUSEPORT", 4, 19)?;
     let _netns = Netns::fresh()?;
     let server = group_inside()?;
-    let map = SocketMap::new(REUSEPORT_SOCKARRAY, &descriptors(server.sockets()?))?;
+    let map = SocketMap::new(REUSEPORT_SOCKARRAY, &descriptors(server.sockets()?));
+    let map = tried("SK_REUSEPORT", 4, 19, map)?;
     let program = choose_by_port(&map, MEMBERS)?;
     program.attach_group(&server.sockets()?[0])?;
     let trace = cx.trace(&[])?;
@@ -115,10 +115,9 @@ pub(crate) fn group_sk_reuseport(cx: &Context) -> Result<()> {
 
 /// An `SK_REUSEPORT` program names nobody: the hash chooses, and is said to.
 pub(crate) fn group_sk_reuseport_falls_back(cx: &Context) -> Result<()> {
-    need_version("SK_REUSEPORT", 4, 19)?;
     let _netns = Netns::fresh()?;
     let server = group_inside()?;
-    let program = choose_nobody()?;
+    let program = tried("SK_REUSEPORT", 4, 19, choose_nobody())?;
     program.attach_group(&server.sockets()?[0])?;
     let trace = cx.trace(&[])?;
     let attempts = from_known_ports()?;

@@ -7,7 +7,7 @@ use crate::attempt::all_answered;
 use crate::client::{Client, connect};
 use crate::compare::compare;
 use crate::context::Context;
-use crate::kernel::{command, need_module};
+use crate::kernel::{command, need_module, tried};
 use crate::listen::Listen;
 use crate::netns::Netns;
 use crate::server::Server;
@@ -61,12 +61,13 @@ pub(crate) fn nft_socket(cx: &Context) -> Result<()> {
     let _netns = Netns::fresh()?;
     let server = Server::start(Listen::new("plain", "127.0.0.1:80")?)?;
     let group = Server::start(Listen::new("group", "127.0.0.1:81")?.group(4))?;
-    rules(&[
+    let rules = rules(&[
         "socket transparent 1 meta mark set 2",
         "socket wildcard 0 accept",
         // So nobody connects unless the rule before found the listener.
         "tcp flags & (syn | ack) == syn drop",
-    ])?;
+    ]);
+    tried("nft's `socket wildcard`", 5, 11, rules)?;
     let trace = cx.trace(&[])?;
     let mut attempts = connect("127.0.0.1:80", 10)?;
     attempts.extend(connect("127.0.0.1:81", 10)?);

@@ -28,9 +28,10 @@ pub(crate) fn hour(cx: &Context) -> Result<()> {
 
 fn quiet(cx: &Context, reloads: usize, pause: Duration) -> Result<()> {
     let netns = Netns::fresh()?;
+    // Before nginx: in one chain per port (before 5.0) the wildcard would take its requests.
+    let beside = Server::start(Listen::new("beside", "0.0.0.0:8080")?.group(2))?;
     let nginx = Nginx::start()?;
     let listening = nginx.listening()?;
-    let beside = Server::start(Listen::new("beside", "0.0.0.0:8080")?.group(2))?;
     let trace = cx.trace(&[])?;
     let of_nginx = truth(&netns, &nginx, &listening)?;
     let of_beside = Truth::of(&[&beside]);

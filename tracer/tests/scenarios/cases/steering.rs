@@ -12,7 +12,7 @@ use crate::bpf::{Program, SOCKMAP, SocketMap};
 use crate::client::{Client, connect};
 use crate::compare::compare;
 use crate::context::Context;
-use crate::kernel::{command, need_module, need_version, version};
+use crate::kernel::{command, need_module, tried, version};
 use crate::listen::Listen;
 use crate::netns::Netns;
 use crate::serve::set_comm;
@@ -53,12 +53,11 @@ fn ten(port: u16) -> Result<Vec<Attempt>> {
 
 /// An `sk_lookup` program steers one port; another port, and IPv6, take the ordinary way.
 pub(crate) fn sk_lookup(cx: &Context) -> Result<()> {
-    need_version("sk_lookup", 5, 9)?;
     let netns = Netns::fresh()?;
     let target = target()?;
     let v6 = Server::start(Listen::new("v6", "[::1]:80")?)?;
     let map = SocketMap::new(SOCKMAP, &descriptors(target.sockets()?))?;
-    let program = steer(&map, STEERED, DROPPED)?;
+    let program = tried("sk_lookup", 5, 9, steer(&map, STEERED, DROPPED))?;
     let _link = program.attach_lookup(&netns)?;
     let trace = cx.trace(&[])?;
     let truth = Truth::of(&[&target, &v6]);
@@ -78,12 +77,11 @@ pub(crate) fn sk_lookup(cx: &Context) -> Result<()> {
 
 /// An `sk_lookup` program refuses connections to a listener that is there.
 pub(crate) fn sk_lookup_drop(cx: &Context) -> Result<()> {
-    need_version("sk_lookup", 5, 9)?;
     let netns = Netns::fresh()?;
     let target = target()?;
     let hidden = Server::start(Listen::new("hidden", &format!("0.0.0.0:{DROPPED}"))?)?;
     let map = SocketMap::new(SOCKMAP, &descriptors(target.sockets()?))?;
-    let program = steer(&map, STEERED, DROPPED)?;
+    let program = tried("sk_lookup", 5, 9, steer(&map, STEERED, DROPPED))?;
     let _link = program.attach_lookup(&netns)?;
     let trace = cx.trace(&[])?;
     let attempts = ten(DROPPED)?;
@@ -94,10 +92,9 @@ pub(crate) fn sk_lookup_drop(cx: &Context) -> Result<()> {
 
 /// `bpf_sk_assign` at tc ingress: no lookup happens.
 pub(crate) fn sk_assign(cx: &Context) -> Result<()> {
-    need_version("bpf_sk_assign", 5, 7)?;
     let _netns = Netns::fresh()?;
     let target = target()?;
-    let program = assign(STEERED, 80)?;
+    let program = tried("bpf_sk_assign", 5, 7, assign(STEERED, 80))?;
     let _attached = attach_to_ingress(cx, &program)?;
     let trace = cx.trace(&[])?;
     let truth = Truth::of(&[&target]);

@@ -11,7 +11,7 @@ use crate::bpf::{SOCKMAP, SocketMap};
 use crate::client::{Client, connect};
 use crate::compare::compare;
 use crate::context::{Context, Skip};
-use crate::kernel::{command, need_module, need_version, packaged, sysctl};
+use crate::kernel::{command, need_module, packaged, sysctl, tried};
 use crate::ledger::{Ledger, WantVerdict};
 use crate::listen::Listen;
 use crate::netns::Netns;
@@ -255,13 +255,13 @@ pub(crate) fn overlap_on_purpose(cx: &Context) -> Result<()> {
 
 /// An `sk_lookup` program gives A's port to somebody else: on purpose, unless A is named.
 pub(crate) fn sk_lookup_steals(cx: &Context) -> Result<()> {
-    need_version("sk_lookup", 5, 9)?;
     let netns = host()?;
     set_comm("thief")?;
     let thief = Server::inside(Listen::new("thief", "127.0.0.1:99")?)?;
     let a = Server::start(Listen::new("A", "6.6.6.6:80")?)?;
     let map = SocketMap::new(SOCKMAP, &descriptors(thief.sockets()?))?;
-    let _link = steer(&map, 80, 7778)?.attach_lookup(&netns)?;
+    let program = tried("sk_lookup", 5, 9, steer(&map, 80, 7778))?;
+    let _link = program.attach_lookup(&netns)?;
     let truth = Truth::of(&[&thief, &a]);
     let steered = WantVerdict::is("steered", Some("bpf_sk_lookup"));
     let stolen = WantVerdict::is("misdirected", Some("bpf_sk_lookup")).of("A", inodes(&a));

@@ -15,7 +15,7 @@ use socket2::{SockAddr, Socket};
 use crate::attempt::{Attempt, Identity, Outcome};
 use crate::compare::{compare, verdict};
 use crate::context::Context;
-use crate::kernel::monotonic_ns;
+use crate::kernel::{monotonic_ns, sysctl};
 use crate::listen::{Listen, Opened, inode};
 use crate::load::{self, loopback};
 use crate::netns::Netns;
@@ -39,6 +39,8 @@ struct Crowd {
 
 impl Crowd {
     fn open(address: IpAddr) -> Result<Self> {
+        // 128 before 5.4 (19f92a030ca6), in every namespace.
+        sysctl("net.core.somaxconn", &BACKLOG.to_string())?;
         let address = SocketAddr::new(address, 80);
         let listen = Listen::on(address).group(MEMBERS).backlog(BACKLOG);
         let mut crowd = Self {
