@@ -169,6 +169,7 @@ impl Assessor {
         let full = event.listener.as_ref().is_some_and(|l| l.queue.is_full());
         if event.verdict == Verdict::Ok && full {
             event.reason = Some(Reason::AcceptOverflow);
+            event.expected = None;
         }
     }
 
@@ -285,6 +286,9 @@ fn chosen_at(record: &SynRecord, via: Via) -> Option<Attachment> {
         // Of a packet that came through a VRF, `sdif` is the interface.
         Via::SkAssign if record.sdif != 0 => Some(Attachment::Ingress(record.netns, record.sdif)),
         Via::SkAssign => Some(Attachment::Ingress(record.netns, record.ifindex)),
+        Via::ReuseportBpf if record.has_listener == 0 && record.prog_id != 0 => {
+            Some(Attachment::Group(record.prog_id))
+        }
         _ => None,
     }
 }

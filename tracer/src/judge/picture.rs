@@ -6,7 +6,7 @@
 //! entered. So what is here when a SYN is read is what was there when it was looked up,
 //! however late that is.
 
-use std::{collections::VecDeque, net::Ipv6Addr, sync::Arc};
+use std::{collections::VecDeque, net::{Ipv4Addr, Ipv6Addr}, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
@@ -182,6 +182,33 @@ impl Picture {
     pub fn unfit(&self, packet: &Packet) -> impl Iterator<Item = (&Place, Unfit)> {
         self.near(packet)
             .filter_map(move |place| Some((place, place.bound.fit(packet).err()?)))
+    }
+
+    /// Places where somebody listens on the packet's port for the other family only: on any
+    /// address, or on the other loopback for a packet to loopback.
+    pub fn other_family(&self, packet: &Packet) -> impl Iterator<Item = &Place> {
+        let (any, loopback) = if packet.destination.is_ipv4() {
+            (Ipv6Addr::UNSPECIFIED, Ipv6Addr::LOCALHOST)
+        } else {
+            (ANY_MAPPED, Ipv4Addr::LOCALHOST.to_ipv6_mapped())
+        };
+        let loopback = packet.destination.is_loopback().then_some(loopback);
+        let within = |place: &&Place| {
+            let device = place.bound.device;
+            !place.live.is_empty() && [0, packet.dif, packet.sdif].contains(&device)
+        };
+        loopback
+            .into_iter()
+            .chain([any])
+            .filter_map(|address| {
+                self.places.get(&Key {
+                    netns: packet.netns,
+                    port: packet.port,
+                    address,
+                })
+            })
+            .flatten()
+            .filter(within)
     }
 
     /// Places in other namespaces where somebody listens on the packet's very address.

@@ -134,12 +134,22 @@ impl<'a> Judge<'a> {
 
     /// No listener: was one expected?
     fn refused(&self, syn: &Syn<'_>, claim: Option<Claim<'a>>) -> Judgement<'a> {
+        if syn.via == Via::ReuseportBpf {
+            // The group that the walk came to first.
+            let group = self.most_specific(&syn.packet);
+            return Judgement::new(Verdict::Refused, Reason::ReuseportBpf)
+                .expecting(claim, group.and_then(|(place, _)| expected_live(place)));
+        }
         if let Some(reason) = steered(syn.via) {
             return Judgement::new(Verdict::Refused, reason).expecting(claim, None);
         }
         let (reason, listener) = self
             .was_there(syn, None)
             .or_else(|| self.out_of_reach(syn, true))
+            .or_else(|| {
+                let place = self.picture.other_family(&syn.packet).next()?;
+                Some((Reason::OtherFamily, expected_live(place)))
+            })
             .unwrap_or(match claim {
                 Some(_) => (Reason::NotListening, None),
                 None => (Reason::NoListener, None),
@@ -177,12 +187,7 @@ impl<'a> Judge<'a> {
         let better = self
             .live(packet)
             .filter(|(place, other)| other.beats(fit) && !self.is_race(place, *other, fit, syn));
-        let (place, other) = better.max_by_key(|(_, other)| {
-            (
-                other.address,
-                u8::from(other.device) + u8::from(other.native),
-            )
-        })?;
+        let (place, other) = better.max_by_key(|(_, other)| specific(*other))?;
         let incoming_cpu = self.picture.incoming_cpu(&chosen.bound, chosen.id);
         let reason = if other.address != fit.address {
             match self.algorithm {
@@ -288,8 +293,7 @@ impl<'a> Judge<'a> {
             .filter_map(|(place, fit)| Some((place, fit, place.gone.as_ref()?)))
             .filter(|(_, _, gone)| self.picture.holds(gone, syn.ktime_ns));
         let (place, fit, gone) = closed.max_by_key(|(_, fit, gone)| {
-            let specific = u8::from(fit.device) + u8::from(fit.native);
-            (fit.address, specific, gone.closed_ns)
+            (specific(*fit), gone.closed_ns)
         })?;
         let family_only = chosen
             .is_some_and(|chosen| (fit.address, fit.device) == (chosen.address, chosen.device));
@@ -326,11 +330,20 @@ impl<'a> Judge<'a> {
         fitting.filter(|(place, _)| !place.live.is_empty())
     }
 
+    fn most_specific(&self, packet: &Packet) -> Option<(&'a Place, Fit)> {
+        self.live(packet).max_by_key(|(_, fit)| specific(*fit))
+    }
+
     fn with_candidates(&self, mut judgement: Judgement<'a>, packet: &Packet) -> Judgement<'a> {
         let fitting = self.live(packet).map(|(place, _)| place);
         judgement.candidates.extend(fitting);
         judgement
     }
+}
+
+/// Orders fits as [`Fit::beats`] does; of two that do not weigh against each other either.
+fn specific(fit: Fit) -> (bool, u8) {
+    (fit.address, u8::from(fit.device) + u8::from(fit.native))
 }
 
 fn steered(via: Via) -> Option<Reason> {

@@ -79,7 +79,7 @@ impl Book<'_> {
             (
                 programs.len() as u64,
                 format!(
-                    "Programs that were attached where SYNs were steered: {}.",
+                    "Programs that were attached where SYNs were steered or dropped: {}.",
                     programs.join(", ")
                 ),
             ),
