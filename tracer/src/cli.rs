@@ -143,7 +143,13 @@ pub struct UserFilterArgs {
     pub only_alerts: bool,
     /// With --only-alerts: SYNs with this reason as well, as in docs/verdicts.md:
     /// accept_overflow, restart_gap, no_listener (repeatable)
-    #[arg(long, value_enum, value_name = "REASON", requires = "only_alerts", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "REASON",
+        requires = "only_alerts",
+        hide_possible_values = true
+    )]
     pub alert_on: Vec<Reason>,
 }
 

@@ -361,6 +361,22 @@ pub struct Owner {
     pub container: Option<String>,
 }
 
+impl Owner {
+    /// Whether both run in one container, or in one service of systemd: a session, or all that
+    /// a user runs, is none.
+    #[must_use]
+    pub fn is_one_service(&self, other: &Self) -> bool {
+        let is_service = |unit: &String| unit.ends_with(".service") && !unit.starts_with("user@");
+        let in_service = self.unit.as_ref().is_some_and(is_service);
+        match (&self.container, &other.container) {
+            (None, None) => in_service && self.unit == other.unit,
+            // A container may have systemd, and services, of its own.
+            (Some(one), Some(two)) => one == two && (!in_service || self.unit == other.unit),
+            _ => false,
+        }
+    }
+}
+
 /// A process, briefly.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Process {

@@ -6,6 +6,7 @@ pub mod explain;
 pub mod health;
 pub mod picture;
 pub mod rules;
+pub mod steering;
 pub mod verdict;
 
 use std::net::{IpAddr, Ipv6Addr};

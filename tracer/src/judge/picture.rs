@@ -6,7 +6,11 @@
 //! entered. So what is here when a SYN is read is what was there when it was looked up,
 //! however late that is.
 
-use std::{collections::VecDeque, net::{Ipv4Addr, Ipv6Addr}, sync::Arc};
+use std::{
+    collections::VecDeque,
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use rustc_hash::FxHashMap;
 
@@ -222,6 +226,19 @@ impl Picture {
             .filter(move |(key, _)| same(key))
             .flat_map(|(_, places)| places)
             .filter(|place| !place.live.is_empty())
+    }
+
+    /// Where sockets listen that are bound so, or did.
+    #[must_use]
+    pub fn at(&self, bound: &Bound) -> Option<&Place> {
+        let mut places = self.places.get(&key(bound))?.iter();
+        places.find(|place| place.bound == *bound)
+    }
+
+    /// How long a closing counts.
+    #[must_use]
+    pub fn hold_ns(&self) -> u64 {
+        self.hold_ns
     }
 
     /// Whether this closing counts for a SYN at `now_ns`.

@@ -8,6 +8,7 @@ use super::{
     expectations::{Claim, Expectations},
     picture::{Gone, Live, Picture, Place},
     rules::{Algorithm, Bound, Fit, Packet, Unfit},
+    steering::Steered,
 };
 use crate::event::{Owner, Reason, Verdict, Via};
 
@@ -101,6 +102,8 @@ impl<'a> Judgement<'a> {
 pub struct Judge<'a> {
     /// The listeners at the time of the SYN.
     pub picture: &'a Picture,
+    /// What earlier SYNs showed of steering.
+    pub steered: &'a Steered,
     /// What should be where.
     pub expectations: &'a Expectations,
     /// How this kernel looks listeners up.
@@ -128,7 +131,7 @@ impl<'a> Judge<'a> {
         };
         self.passed_over(syn, chosen, fit)
             .or_else(|| self.claimed(syn, chosen, fit, claim))
-            .or_else(|| self.uncovered(syn, fit, claim))
+            .or_else(|| self.uncovered(syn, chosen, fit, claim))
             .unwrap_or(Judgement::OK)
     }
 
@@ -145,6 +148,7 @@ impl<'a> Judge<'a> {
         }
         let (reason, listener) = self
             .was_there(syn, None)
+            .or_else(|| self.was_steered(syn))
             .or_else(|| self.out_of_reach(syn, true))
             .or_else(|| {
                 let place = self.picture.other_family(&syn.packet).next()?;
@@ -265,6 +269,7 @@ impl<'a> Judge<'a> {
     fn uncovered(
         &self,
         syn: &Syn<'_>,
+        chosen: &Chosen<'_>,
         fit: Fit,
         claim: Option<Claim<'a>>,
     ) -> Option<Judgement<'a>> {
@@ -274,9 +279,34 @@ impl<'a> Judge<'a> {
             let foreign = fit.address || is_link_local(syn.packet.destination);
             self.out_of_reach(syn, false).filter(|_| !foreign)
         };
-        let (reason, listener) = self.was_there(syn, Some(fit)).or_else(out_of_reach)?;
+        let (reason, listener) = self
+            .was_there(syn, Some(fit))
+            .or_else(|| self.was_steered(syn))
+            .or_else(out_of_reach)?;
+        let gone = listener.and_then(|listener| listener.gone);
+        if gone.is_some_and(|gone| self.moved(gone, chosen)) {
+            return Some(Judgement::new(Verdict::Ok, Reason::Moved).expecting(None, listener));
+        }
         let claim = claim.filter(|claim| claim.exact);
         Some(Judgement::new(Verdict::Uncovered, reason).expecting(claim, listener))
+    }
+
+    /// All SYNs for the destination were steered to a listener that closed within hold.
+    fn was_steered(&self, syn: &Syn<'_>) -> Option<(Reason, Option<Expected<'a>>)> {
+        self.expectations.hold?;
+        let (place, gone) = self
+            .steered
+            .missing(&syn.packet, syn.ktime_ns, self.picture)?;
+        Some((Reason::RestartGap, Some(expected_gone(place, gone))))
+    }
+
+    /// Whether the chosen listener is that of the service that closed the other, and opened
+    /// since.
+    fn moved(&self, gone: &Gone, chosen: &Chosen<'_>) -> bool {
+        let opened_ns = self.picture.opened_ns(&chosen.bound, chosen.id);
+        let since = opened_ns.is_some_and(|opened_ns| opened_ns > gone.closed_ns);
+        let is_one = |one: &Owner| gone.owners.iter().any(|other| one.is_one_service(other));
+        since && chosen.owners.iter().any(is_one)
     }
 
     /// The most specific listener that fitted, beat the chosen one, and closed within hold.
@@ -292,9 +322,8 @@ impl<'a> Judge<'a> {
             .filter(|(_, fit)| chosen.is_none_or(|chosen| fit.beats(chosen)))
             .filter_map(|(place, fit)| Some((place, fit, place.gone.as_ref()?)))
             .filter(|(_, _, gone)| self.picture.holds(gone, syn.ktime_ns));
-        let (place, fit, gone) = closed.max_by_key(|(_, fit, gone)| {
-            (specific(*fit), gone.closed_ns)
-        })?;
+        let (place, fit, gone) =
+            closed.max_by_key(|(_, fit, gone)| (specific(*fit), gone.closed_ns))?;
         let family_only = chosen
             .is_some_and(|chosen| (fit.address, fit.device) == (chosen.address, chosen.device));
         let reason = if family_only {
@@ -302,12 +331,7 @@ impl<'a> Judge<'a> {
         } else {
             Reason::RestartGap
         };
-        let expected = Expected {
-            bound: &place.bound,
-            socket: &gone.socket,
-            gone: Some(gone),
-        };
-        Some((reason, Some(expected)))
+        Some((reason, Some(expected_gone(place, gone))))
     }
 
     /// A live listener on the very address, or on any, that device or VRF keep from the
@@ -364,6 +388,14 @@ pub fn expected_live(place: &Place) -> Option<Expected<'_>> {
         socket,
         gone: None,
     })
+}
+
+fn expected_gone<'a>(place: &'a Place, gone: &'a Gone) -> Expected<'a> {
+    Expected {
+        bound: &place.bound,
+        socket: &gone.socket,
+        gone: Some(gone),
+    }
 }
 
 fn is_link_local(address: IpAddr) -> bool {

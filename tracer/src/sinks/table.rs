@@ -15,8 +15,8 @@ use line::{COLUMNS, Cell, Line, MATCH, push_endpoint, push_number};
 
 use super::{Sink, bound, printable};
 use crate::event::{
-    Event, Handover, Item, Listener, ListenerId, Lost, Match, Netns, Owner, Reason, Reuseport, Time,
-    Verdict, Via, Why,
+    Event, Handover, Item, Listener, ListenerId, Lost, Match, Netns, Owner, Reason, Reuseport,
+    Time, Verdict, Via, Why,
 };
 use crate::words::namespace;
 

@@ -13,7 +13,9 @@ use crate::{
 
 /// Whether the SYN has a second line.
 pub(super) fn is_due(event: &Event) -> bool {
-    let caused = event.reason.is_some_and(|cause| cause != Reason::NoListener);
+    let caused = event
+        .reason
+        .is_some_and(|cause| cause != Reason::NoListener);
     event.verdict.is_alert() || event.verdict == Verdict::Refused && caused
 }
 

@@ -96,6 +96,14 @@ impl Book<'_> {
                 ),
             ),
             (
+                self.assessor.untaught(),
+                format!(
+                    "{} steered SYNs went to more destinations than sockpick remembers: should \
+                     their target close, those that fall through pass as ok.",
+                    self.assessor.untaught()
+                ),
+            ),
+            (
                 self.health.unwatched(),
                 "More listeners than sockpick watches the health of: some groups are missing from \
                  it."
