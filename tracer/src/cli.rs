@@ -141,8 +141,7 @@ pub struct UserFilterArgs {
     /// Only what alerts: misdirected and uncovered
     #[arg(long, conflicts_with = "verdict")]
     pub only_alerts: bool,
-    /// With --only-alerts: SYNs with this reason as well, as in docs/verdicts.md:
-    /// accept_overflow, restart_gap, no_listener (repeatable)
+    /// With --only-alerts: SYNs with this reason as well, such as `accept_overflow`; docs/verdicts.md has them all (repeatable)
     #[arg(
         long,
         value_enum,

@@ -367,11 +367,11 @@ impl Owner {
     #[must_use]
     pub fn is_one_service(&self, other: &Self) -> bool {
         let is_service = |unit: &String| unit.ends_with(".service") && !unit.starts_with("user@");
-        let in_service = self.unit.as_ref().is_some_and(is_service);
+        let served = self.unit.as_ref().is_some_and(is_service);
         match (&self.container, &other.container) {
-            (None, None) => in_service && self.unit == other.unit,
+            (None, None) => served && self.unit == other.unit,
             // A container may have systemd, and services, of its own.
-            (Some(one), Some(two)) => one == two && (!in_service || self.unit == other.unit),
+            (Some(one), Some(two)) => one == two && (!served || self.unit == other.unit),
             _ => false,
         }
     }

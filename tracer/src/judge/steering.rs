@@ -88,6 +88,7 @@ impl Steered {
 
     /// The target that all SYNs for this destination went to, if it closed within the hold time
     /// and is not back.
+    #[must_use]
     pub fn missing<'a>(
         &self,
         packet: &Packet,
