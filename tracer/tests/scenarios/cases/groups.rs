@@ -144,10 +144,10 @@ pub(crate) fn group_sk_reuseport_drops(cx: &Context) -> Result<()> {
     program.attach_group(&server.sockets()?[0])?;
     let trace = cx.trace(&[])?;
     let attempts = Client::to("127.0.0.1:80")?.port(3000).times(24)?;
-    let (dropped, served): (Vec<Attempt>, Vec<Attempt>) = attempts
+    let (dropped, answered): (Vec<Attempt>, Vec<Attempt>) = attempts
         .into_iter()
         .partition(|attempt| attempt.client.port() % 2 == 1);
-    all_answered(&served, &["steered"])?;
+    all_answered(&answered, &["steered"])?;
     all_refused(&dropped)?;
     let truth = Truth::of(&[&server]);
     let mut wants = Wants::default();
@@ -156,7 +156,7 @@ pub(crate) fn group_sk_reuseport_drops(cx: &Context) -> Result<()> {
         program_id: Some(program.id()?),
         ..Expect::default()
     };
-    wants.add(&truth, &served, &expect)?;
+    wants.add(&truth, &answered, &expect)?;
     let expect = Expect {
         via: Some("reuseport_bpf"),
         steered_by: cx.knows_programs().then(|| program.id()).transpose()?,
