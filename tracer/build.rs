@@ -125,7 +125,7 @@ fn nightly_has_core_source() -> bool {
     sysroot.is_ok_and(|output| {
         let root = String::from_utf8_lossy(&output.stdout);
         let core = format!("{}/lib/rustlib/src/rust/library/core", root.trim());
-        output.status.success() && std::path::Path::new(&core).is_dir()
+        output.status.success() && Path::new(&core).is_dir()
     })
 }
 

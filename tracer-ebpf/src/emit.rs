@@ -55,20 +55,27 @@ pub(crate) fn finish<C: EbpfContext>(
     steered_by: u8,
 ) {
     slot.done(sk);
-    let mut group = NO_GROUP;
     let mut listener = Entry::NONE;
+    let mut of = sk;
     if sk.is_null() {
         stats.refused += 1;
+        of = slot.dropped_by();
     } else {
         listener = Entry::of(sk, listeners::SOFTIRQ, stats);
-        let hint = listener.get().map_or(0, count);
-        group = group_of(slot, sk, hint);
-        if group.member != hint
-            && group.key != 0
-            && let Some(listener) = listener.get()
-        {
-            listener.member_hint = group.member;
-        }
+    }
+    let hint = listener.get().map_or(0, count);
+    let mut group = NO_GROUP;
+    if !of.is_null() {
+        group = group_of(slot, of, hint);
+    }
+    if sk.is_null() {
+        // Of the group that was walked to, no member was chosen.
+        group.member = u16::MAX;
+    } else if group.member != hint
+        && group.key != 0
+        && let Some(listener) = listener.get()
+    {
+        listener.member_hint = group.member;
     }
     // After the search for the member, so that the verifier walks that once for all
     // that may have steered the packet.

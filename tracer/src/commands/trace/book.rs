@@ -197,7 +197,7 @@ impl<'a> Book<'a> {
                 self.programs.insert(program.id, program.name.clone());
             }
         }
-        if let Some(group) = event.reuseport {
+        if let Some(group) = event.reuseport.filter(|_| event.listener.is_some()) {
             let by_hash = event.via == Via::ReuseportHash;
             self.health
                 .syn(&socket(&record.listener), group.size, by_hash);

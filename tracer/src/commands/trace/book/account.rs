@@ -79,7 +79,7 @@ impl Book<'_> {
             (
                 programs.len() as u64,
                 format!(
-                    "Programs that were attached where SYNs were steered: {}.",
+                    "Programs that were attached where SYNs were steered or dropped: {}.",
                     programs.join(", ")
                 ),
             ),
@@ -93,6 +93,14 @@ impl Book<'_> {
                     "{} closed listeners were forgotten before their time: too many closed within \
                      the hold time, so some uncovered SYNs may have passed as ok.",
                     self.assessor.forgotten()
+                ),
+            ),
+            (
+                self.assessor.untaught(),
+                format!(
+                    "{} steered SYNs went to more destinations than sockpick remembers: should \
+                     their target close, those that fall through pass as ok.",
+                    self.assessor.untaught()
                 ),
             ),
             (
