@@ -145,6 +145,10 @@ impl Assessor {
                 .met(bound, live(&record.listener, record.ktime_ns));
         }
         let packet = packet(record, event, enricher);
+        if self.asks_owners(record, event) {
+            // Who holds it decides: those who were seen to may have let go of it.
+            enricher.recheck(record, event);
+        }
         let mut judge = with(&self.picture, &self.expectations, self.algorithm);
         let mut judgement = judge.judge(&syn(record, event, packet));
         if self.doubt.about(&judgement) {
@@ -153,8 +157,9 @@ impl Assessor {
             judge = with(&self.picture, &self.expectations, self.algorithm);
             judgement = judge.judge(&syn(record, event, packet));
         }
-        // A process may hold a socket that another opened: look closely before blaming.
-        if judgement.reason == Some(Reason::WrongOwner) && enricher.look_closely(record, event) {
+        if judgement.reason == Some(Reason::WrongOwner) {
+            // Another may hold it that nobody looked at yet.
+            enricher.look_again(record, event);
             judgement = judge.judge(&syn(record, event, packet));
         }
         write(record, event, &judgement, enricher);
@@ -170,6 +175,16 @@ impl Assessor {
         if event.verdict == Verdict::Ok && full {
             event.reason = Some(Reason::AcceptOverflow);
         }
+    }
+
+    /// Whether it is for the processes that hold the listener to be right or wrong.
+    fn asks_owners(&self, record: &SynRecord, event: &Event) -> bool {
+        let (address, port) = (event.destination.address, event.destination.port);
+        record.has_listener != 0
+            && self
+                .expectations
+                .claim(record.netns, address, port)
+                .is_some_and(|claim| claim.service.owner.asks_processes())
     }
 
     /// Judges a hand-over, as a SYN that the listener would have been given just then. `syn`

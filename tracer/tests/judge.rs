@@ -120,9 +120,8 @@ impl Scene {
         let owners = [Owner {
             pid: 1,
             comm: "nginx".into(),
-            exe: None,
             unit: Some("b.service".into()),
-            container: None,
+            ..Owner::default()
         }];
         let judge = Judge {
             picture: &self.picture,

@@ -22,7 +22,7 @@ use crate::{
     kernel::offsets::offsets_of_running_kernel,
     namespaces::{self, Namespaces},
     probes::ask::Asker,
-    processes::Processes,
+    processes::{self, Processes},
 };
 
 use answer::Answer;
@@ -171,7 +171,9 @@ impl Explainer {
         self.prepare_owners(&scene);
         let netns = self.namespaces.describe(inode, 0);
         Ok(Answer::of(&scene, &sent, netns, |inode| {
-            self.processes.owners(inode, OWNERS_AGE)
+            let owners = self.processes.owners(inode, OWNERS_AGE);
+            let in_kernel = inode != 0 && owners.is_empty() && self.processes.sees_all();
+            (owners, in_kernel)
         }))
     }
 
@@ -183,6 +185,13 @@ impl Explainer {
             inodes.for_each(|inode| self.processes.expect(inode));
         } else {
             self.processes.prepare(inodes);
+        }
+        let unknown = |inode| self.processes.known(inode).is_empty();
+        if !self.batch
+            && scene.listeners.iter().any(|one| unknown(one.inode))
+            && let Some(why) = processes::blindness(self.processes.hidden())
+        {
+            eprintln!("sockpick: owners may be missing (?): {why}");
         }
     }
 

@@ -125,6 +125,9 @@ async fn trace(
     let inventory = listeners::inventory();
     enricher.prepare(inventory.listeners.iter().map(|listener| listener.inode));
     assessor.present(&inventory);
+    if let Some(why) = enricher.blindness() {
+        eprintln!("sockpick: owners may be missing (?): {why}");
+    }
     let source = Source::new(channel, args.probes.flush_interval)?;
     let mut session = Session::begin(
         programs,

@@ -79,6 +79,9 @@ pub(super) struct Listener {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) queue: Option<Queue>,
     pub(super) owners: Arc<[Owner]>,
+    /// No process holds it, and every process could be looked into.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) in_kernel: bool,
 }
 
 /// A reuseport group.
@@ -112,12 +115,13 @@ pub(super) struct Choice {
 }
 
 impl Answer {
-    /// Puts the answer together; `owners` tells who holds a socket, by its inode.
+    /// Puts the answer together; `owners` tells who holds a socket, by its inode, and whether it
+    /// is the kernel.
     pub(super) fn of(
         scene: &Scene,
         sent: &Sent<'_>,
         netns: Arc<Netns>,
-        mut owners: impl FnMut(u64) -> Arc<[Owner]>,
+        mut owners: impl FnMut(u64) -> (Arc<[Owner]>, bool),
     ) -> Self {
         let sockets: Vec<Socket> = scene.listeners.iter().map(socket).collect();
         let choice = choice(scene, sent, &sockets);
@@ -324,7 +328,7 @@ fn of_found(found: &Found) -> Listening {
 fn listener(
     listening: &Listening,
     scene: &Scene,
-    owners: &mut impl FnMut(u64) -> Arc<[Owner]>,
+    owners: &mut impl FnMut(u64) -> (Arc<[Owner]>, bool),
 ) -> Listener {
     let bound = &listening.bound;
     let device = (bound.device != 0).then(|| {
@@ -335,6 +339,7 @@ fn listener(
         )
     });
     let some = |number: u64| (number != 0).then_some(number);
+    let (owners, in_kernel) = owners(listening.inode);
     Listener {
         address: bound.shown_address(),
         port: bound.port,
@@ -345,7 +350,8 @@ fn listener(
         inode: some(listening.inode),
         cookie: some(listening.cookie),
         queue: listening.complete.then_some(listening.queue),
-        owners: owners(listening.inode),
+        owners,
+        in_kernel,
     }
 }
 
@@ -356,6 +362,7 @@ fn anonymous(listener: Listener) -> Listener {
         cookie: None,
         queue: None,
         owners: Arc::from([]),
+        in_kernel: false,
         ..listener
     }
 }

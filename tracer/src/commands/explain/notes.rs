@@ -128,6 +128,7 @@ mod tests {
                 cookie: None,
                 queue: None,
                 owners: Arc::from([]),
+                in_kernel: false,
             },
             fits: true,
             score: None,

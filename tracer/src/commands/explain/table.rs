@@ -9,12 +9,13 @@ use std::{
 
 use super::answer::{Answer, Asked, Listener, Told};
 use crate::{
-    event::{Netns, Owner},
+    event::Netns,
     judge::{
         explain::{Outcome, Rule},
         rules::Ranking,
     },
     sinks::printable,
+    words,
 };
 
 /// Widest output.
@@ -94,7 +95,7 @@ fn gets(answer: &Answer) -> String {
     }
     if !listener.owners.is_empty() {
         text += ", held by ";
-        text += &owner(&listener.owners);
+        text += &owner(listener);
     }
     text
 }
@@ -156,7 +157,7 @@ fn row(told: &Told) -> [String; 5] {
         bound(listener),
         listener.inode.map_or_else(dash, |inode| inode.to_string()),
         told.score.map_or_else(dash, |score| score.to_string()),
-        shortened(&owner(&listener.owners)),
+        shortened(&owner(listener)),
         why(told.outcome).to_owned(),
     ]
 }
@@ -191,19 +192,18 @@ fn bound(listener: &Listener) -> String {
     }
 }
 
-fn owner(owners: &[Owner]) -> String {
-    let Some(first) = owners.first() else {
-        return "-".to_owned();
-    };
-    let mut text = format!("{}({})", printable(&first.comm), first.pid);
-    if owners.len() > 1 {
-        let _ = write!(text, " +{}", owners.len() - 1);
+fn owner(listener: &Listener) -> String {
+    match listener.owners.first() {
+        Some(first) => {
+            let place = words::place(first);
+            let text = format!("{} {place}", words::owners(&listener.owners));
+            text.trim_end().to_owned()
+        }
+        None if listener.in_kernel => words::KERNEL.to_owned(),
+        // Any of a group.
+        None if listener.inode.is_none() => "-".to_owned(),
+        None => words::UNKNOWN.to_owned(),
     }
-    if let Some(unit) = &first.unit {
-        text += " ";
-        text += &printable(unit);
-    }
-    text
 }
 
 fn shortened(text: &str) -> String {

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::holder;
 use crate::{
-    event::{Event, Other, Owner, Reason, Time, Verdict, Why},
+    event::{Event, Other, Reason, Time, Verdict, Why},
     sinks::{place, printable},
+    words,
 };
 
 /// What is said of a misdirected or uncovered SYN.
@@ -19,7 +19,7 @@ pub(super) fn text(event: &Event, handed_over: Option<Why>, zone: &TimeZone) -> 
     let mut text = format!("    ^ {verdict}: expected {}", expected(event));
     if let Some(listener) = &event.listener {
         let place = place(listener.address, listener.port, listener.device.as_deref());
-        let _ = write!(text, ", got {place} {}", holder(listener));
+        let _ = write!(text, ", got {place} {}", words::holder(listener));
     }
     if let Some(why) = handed_over {
         let _ = write!(text, " after the SYN, by {}", why.word());
@@ -59,10 +59,10 @@ fn expected(event: &Event) -> String {
 
 fn described(other: &Other) -> String {
     let place = place(other.address, other.port, other.device.as_deref());
-    match other.owners.first() {
-        Some(Owner { pid, comm, .. }) => format!("{place} {}({pid})", printable(comm)),
-        None => place,
+    if other.owners.is_empty() {
+        return place;
     }
+    format!("{place} {}", words::owners(&other.owners))
 }
 
 fn clock(time: Time, zone: &TimeZone) -> String {

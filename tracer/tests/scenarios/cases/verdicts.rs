@@ -306,16 +306,16 @@ pub(crate) fn wrong_owner(cx: &Context) -> Result<()> {
 }
 
 /// A configuration file, removed when dropped.
-struct Configuration(PathBuf);
+pub(super) struct Configuration(PathBuf);
 
 impl Configuration {
-    fn write(text: &str) -> Result<Self> {
+    pub(super) fn write(text: &str) -> Result<Self> {
         let path = std::env::temp_dir().join(format!("sockpick-{}.toml", std::process::id()));
         std::fs::write(&path, text)?;
         Ok(Self(path))
     }
 
-    fn path(&self) -> &str {
+    pub(super) fn path(&self) -> &str {
         self.0.to_str().unwrap_or_default()
     }
 }
