@@ -72,7 +72,8 @@ impl Known {
         let owners = processes.known(self.inode);
         let now_ns = monotonic_ns();
         self.left.retain(|(_, left_ns)| left_ns + LEFT_NS > now_ns);
-        for owner in self.owners.iter() {
+        let changed = !Arc::ptr_eq(&owners, &self.owners);
+        for owner in self.owners.iter().filter(|_| changed) {
             let stays = owners.iter().any(|now| is_same(now, owner));
             if !stays && self.left.len() < MOST_LEFT && !processes.lives(owner) {
                 let ended = true;
