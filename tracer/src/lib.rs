@@ -19,6 +19,7 @@ pub mod listeners;
 pub mod namespaces;
 pub mod probes;
 pub mod processes;
+pub mod routes;
 pub mod rtnetlink;
 pub mod sinks;
 pub mod source;

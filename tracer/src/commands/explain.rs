@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::{
-    cli::{Circumstances, Client, ExplainArgs, Output, Question, Target},
+    cli::{Circumstances, Client, Destination, ExplainArgs, Output, Question, Target},
     event::SCHEMA,
     failure::Failure,
     kernel::offsets::offsets_of_running_kernel,
@@ -46,10 +46,10 @@ struct Misunderstood<'a> {
 pub(super) fn run(args: &ExplainArgs) -> Result<()> {
     env_logger::init();
     let mut explainer = Explainer::new();
-    match args.target {
+    match &args.target {
         Target::One(destination) => {
             let question = Question {
-                destination,
+                destination: destination.clone(),
                 circumstances: args.circumstances.clone(),
             };
             let answer = explainer.explain(&question)?;
@@ -140,12 +140,12 @@ impl Explainer {
             destination,
             circumstances,
         } = question;
-        let Circumstances { from, dev, netns } = circumstances;
+        let Circumstances { from, netns, .. } = circumstances;
         let sent = Sent {
-            client: client(destination.ip(), *from)?,
-            named: *from,
-            destination: *destination,
-            device: dev.as_deref(),
+            client: client(destination.address.ip(), from.as_ref())?,
+            named: from.as_ref(),
+            destination: destination.address,
+            device: device(destination, circumstances)?,
         };
         let own = namespaces::own().context("cannot tell this process's network namespace")?;
         let inode = netns.unwrap_or(own);
@@ -170,7 +170,7 @@ impl Explainer {
         })?;
         self.prepare_owners(&scene);
         let netns = self.namespaces.describe(inode, 0);
-        Ok(Answer::of(&scene, &sent, netns, |inode| {
+        Ok(Answer::of(&scene, &sent, &netns, &mut |inode| {
             self.processes.owners(inode, OWNERS_AGE)
         }))
     }
@@ -196,8 +196,31 @@ impl Explainer {
     }
 }
 
+/// The interface, wherever it was named: with the destination, the client, or by `--dev`.
+fn device<'a>(
+    destination: &'a Destination,
+    circumstances: &'a Circumstances,
+) -> Result<Option<&'a str>> {
+    let client = circumstances.from.as_ref();
+    let client = client.and_then(|client| client.device.as_deref());
+    let named = [
+        circumstances.dev.as_deref(),
+        destination.device.as_deref(),
+        client,
+    ];
+    let mut named = named.into_iter().flatten();
+    let first = named.next();
+    if let Some((one, other)) = first.zip(named.find(|other| Some(*other) != first)) {
+        return Err(Failure::usage(format!(
+            "{one:?} and {other:?} are both named as the interface: a SYN comes through one"
+        ))
+        .into());
+    }
+    Ok(first)
+}
+
 /// The client of the SYN; what was not named of it is made up.
-fn client(destination: IpAddr, named: Option<Client>) -> Result<SocketAddr> {
+fn client(destination: IpAddr, named: Option<&Client>) -> Result<SocketAddr> {
     let made_up = match (destination, destination.is_loopback()) {
         (_, true) => destination,
         (IpAddr::V4(_), _) => CLIENT_V4.into(),

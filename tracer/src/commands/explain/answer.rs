@@ -8,8 +8,8 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    notes::{notes, order_notes},
-    scene::{Scene, Sent},
+    notes::{depends, notes, order_notes},
+    scene::{Reach, Scene, Sent},
 };
 use crate::{
     event::{Endpoint, Family, Match, Netns, Owner, Queue, SCHEMA, Via},
@@ -41,6 +41,9 @@ pub(super) struct Answer {
     pub(super) destination: Endpoint,
     pub(super) ifindex: u32,
     pub(super) ifname: String,
+    /// Whether the destination is local; absent if not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) local: Option<bool>,
     pub(super) asked: Asked,
     /// Why not the kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,10 +59,28 @@ pub(super) struct Answer {
     pub(super) listener: Option<Listener>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reuseport: Option<Reuseport>,
+    /// The answer through other interfaces, where it is another.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) otherwise: Vec<Otherwise>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) sk_lookup_programs: Vec<u32>,
     pub(super) candidates: Vec<Told>,
     pub(super) notes: Vec<String>,
+}
+
+/// What a SYN gets that comes through another interface.
+#[derive(Debug, Serialize)]
+pub(super) struct Otherwise {
+    pub(super) ifindex: u32,
+    pub(super) ifname: String,
+    pub(super) certain: bool,
+    pub(super) rule: Rule,
+    #[serde(rename = "match")]
+    pub(super) matched: Match,
+    pub(super) via: Via,
+    pub(super) listener: Option<Listener>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reuseport: Option<Reuseport>,
 }
 
 /// A listening socket.
@@ -116,19 +137,45 @@ impl Answer {
     pub(super) fn of(
         scene: &Scene,
         sent: &Sent<'_>,
+        netns: &Arc<Netns>,
+        owners: &mut dyn FnMut(u64) -> Arc<[Owner]>,
+    ) -> Self {
+        let mut answer = Self::through_one(scene, sent, netns.clone(), owners);
+        let others = scene.otherwise.iter();
+        let others = others.map(|scene| Self::through_one(scene, sent, netns.clone(), owners));
+        answer.otherwise = others
+            .filter(|other| other.who() != answer.who())
+            .map(Otherwise::from)
+            .collect();
+        if !answer.otherwise.is_empty() {
+            answer.notes.insert(0, depends(&answer));
+        }
+        answer
+    }
+
+    fn through_one(
+        scene: &Scene,
+        sent: &Sent<'_>,
         netns: Arc<Netns>,
-        mut owners: impl FnMut(u64) -> Arc<[Owner]>,
+        owners: &mut dyn FnMut(u64) -> Arc<[Owner]>,
     ) -> Self {
         let sockets: Vec<Socket> = scene.listeners.iter().map(socket).collect();
         let choice = choice(scene, sent, &sockets);
-        let candidates = explain::candidates(
+        let mut candidates = explain::candidates(
             &scene.packet,
             &sockets,
             choice.pick,
             choice.steered,
             scene.ranking,
         );
-        let mut describe = |listening: &Listening| listener(listening, scene, &mut owners);
+        let mut rule = explain::rule(&candidates, choice.pick, choice.steered);
+        if let Reach::Elsewhere(_) = scene.reach {
+            rule = Rule::NotLocal;
+            for candidate in candidates.iter_mut().filter(|one| one.fit.is_some()) {
+                candidate.outcome = Outcome::NotLocal;
+            }
+        }
+        let mut describe = |listening: &Listening| listener(listening, scene, owners);
         let found = scene.kernel.as_ref().ok().and_then(Option::as_ref);
         let listener = match choice.pick {
             Pick::Nothing => None,
@@ -156,6 +203,11 @@ impl Answer {
             destination: endpoint(sent.destination),
             ifindex: scene.arrival.interface.index,
             ifname: scene.arrival.interface.name.clone(),
+            local: match scene.reach {
+                Reach::Local => Some(true),
+                Reach::Elsewhere(_) => Some(false),
+                Reach::ByMark | Reach::ReversePath | Reach::Unknown => None,
+            },
             asked: if scene.kernel.is_ok() {
                 Asked::Kernel
             } else {
@@ -164,15 +216,29 @@ impl Answer {
             because: scene.kernel.as_ref().err().cloned(),
             ranking: scene.ranking,
             certain: choice.certain,
-            rule: explain::rule(&candidates, choice.pick, choice.steered),
+            rule,
             matched: matched(scene, found, choice.pick),
             via: choice.via,
             candidates: told,
             listener,
+            otherwise: Vec::new(),
             notes,
             reuseport: choice.reuseport,
             sk_lookup_programs: scene.sk_lookup.clone().unwrap_or_default(),
         }
+    }
+
+    /// Who gets the SYN, as far as it is told.
+    fn who(&self) -> Option<(IpAddr, u16, Option<&str>, u32, Option<u64>)> {
+        let listener = self.listener.as_ref()?;
+        let device = listener.device.as_deref();
+        Some((
+            listener.address,
+            listener.port,
+            device,
+            listener.uid,
+            listener.inode,
+        ))
     }
 
     /// Whether a socket would get the SYN.
@@ -181,7 +247,31 @@ impl Answer {
     }
 }
 
+impl From<Answer> for Otherwise {
+    fn from(answer: Answer) -> Self {
+        Self {
+            ifindex: answer.ifindex,
+            ifname: answer.ifname,
+            certain: answer.certain,
+            rule: answer.rule,
+            matched: answer.matched,
+            via: answer.via,
+            listener: answer.listener,
+            reuseport: answer.reuseport,
+        }
+    }
+}
+
 fn choice(scene: &Scene, sent: &Sent<'_>, sockets: &[Socket]) -> Choice {
+    if let Reach::Elsewhere(_) = scene.reach {
+        return Choice {
+            pick: Pick::Nothing,
+            steered: false,
+            via: Via::Lookup,
+            certain: true,
+            reuseport: None,
+        };
+    }
     let by_rules = explain::pick(&scene.packet, sockets, scene.ranking);
     let programs = scene.sk_lookup.as_deref().unwrap_or_default();
     let Ok(found) = &scene.kernel else {
@@ -324,7 +414,7 @@ fn of_found(found: &Found) -> Listening {
 fn listener(
     listening: &Listening,
     scene: &Scene,
-    owners: &mut impl FnMut(u64) -> Arc<[Owner]>,
+    owners: &mut dyn FnMut(u64) -> Arc<[Owner]>,
 ) -> Listener {
     let bound = &listening.bound;
     let device = (bound.device != 0).then(|| {
