@@ -7,9 +7,10 @@ mod scene;
 mod table;
 
 use std::{
+    collections::HashMap,
     io::{self, BufRead as _, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -21,6 +22,7 @@ use crate::{
     failure::Failure,
     kernel::offsets::offsets_of_running_kernel,
     namespaces::{self, Namespaces},
+    netfilter::Rules,
     probes::ask::Asker,
     processes::Processes,
 };
@@ -33,7 +35,7 @@ use scene::{Scene, Sent};
 const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 const CLIENT_PORT: u16 = 40_000;
-/// In batch mode: how old what is known of a socket's owners may be.
+/// In batch mode: how old what is known of a socket's owners, or of netfilter's rules, may be.
 const OWNERS_AGE: Duration = Duration::from_secs(10);
 
 /// A line of stdin that was not understood, as JSON.
@@ -120,6 +122,8 @@ struct Explainer {
     asker: Result<Asker, String>,
     namespaces: Namespaces,
     processes: Processes,
+    /// Rules that translate, per namespace, and when they were read.
+    rules: HashMap<u32, (Rules, Instant)>,
     /// Many questions: owners are not looked for with each.
     batch: bool,
 }
@@ -131,6 +135,7 @@ impl Explainer {
             asker: asker.map_err(|error| format!("{error:#}")),
             namespaces: Namespaces::default(),
             processes: Processes::default(),
+            rules: HashMap::new(),
             batch: false,
         }
     }
@@ -157,8 +162,13 @@ impl Explainer {
                 .path
         };
         let asker = self.asker.as_mut().map_err(|why| why.clone());
-        let scene = namespaces::within(&path, inode, || Scene::look(asker, &sent, inode));
-        let scene = scene.map_err(|error| {
+        let fresh = |(_, read): &(Rules, Instant)| self.batch && read.elapsed() < OWNERS_AGE;
+        let known = self.rules.get(&inode).is_some_and(fresh);
+        let looked = namespaces::within(&path, inode, || {
+            let scene = Scene::look(asker, &sent, inode)?;
+            Ok((scene, (!known).then(Rules::here)))
+        });
+        let (scene, rules) = looked.map_err(|error| {
             if error.is::<Failure>() {
                 return error;
             }
@@ -170,9 +180,16 @@ impl Explainer {
         })?;
         self.prepare_owners(&scene);
         let netns = self.namespaces.describe(inode, 0);
-        Ok(Answer::of(&scene, &sent, &netns, &mut |inode| {
+        if let Some(rules) = rules {
+            self.rules.insert(inode, (rules, Instant::now()));
+        }
+        let mut answer = Answer::of(&scene, &sent, &netns, &mut |inode| {
             self.processes.owners(inode, OWNERS_AGE)
-        }))
+        });
+        if let Some((rules, _)) = self.rules.get(&inode) {
+            answer.translated(rules);
+        }
+        Ok(answer)
     }
 
     /// One scan of /proc serves all candidates; in batch mode as often as costs a tenth of a

@@ -4,6 +4,7 @@ mod book;
 mod filter;
 mod flows;
 mod session;
+mod unseen;
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -154,7 +155,10 @@ async fn trace(
             break;
         }
     }
-    let summary = session.end()?;
+    let mut summary = session.end()?;
+    if summary.saw_nothing() {
+        summary.notes.extend(unseen::notes(&args.kernel_filter));
+    }
     // Nobody may be left to read it.
     let _ = write!(io::stderr(), "{summary}");
     Ok(())

@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    notes::{depends, notes, order_notes},
+    notes::{depends, netfilter_notes, notes, order_notes},
     scene::{Reach, Scene, Sent},
 };
 use crate::{
@@ -19,8 +19,12 @@ use crate::{
         rules::{ANY_MAPPED, Bound, Ranking, mapped},
     },
     listeners::Listening,
+    netfilter::{About, Action, Rules},
     probes::ask::Found,
 };
+
+/// Most rules of netfilter in an answer.
+const TRANSLATIONS: usize = 16;
 
 /// Who was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -62,10 +66,26 @@ pub(super) struct Answer {
     /// The answer through other interfaces, where it is another.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) otherwise: Vec<Otherwise>,
+    /// Rules of netfilter that may give the SYN another destination, or a listener.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) translations: Vec<Translation>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) sk_lookup_programs: Vec<u32>,
     pub(super) candidates: Vec<Told>,
     pub(super) notes: Vec<String>,
+}
+
+/// A rule of netfilter that may concern the SYN.
+#[derive(Debug, Serialize)]
+pub(super) struct Translation {
+    /// Where it stands.
+    pub(super) place: String,
+    pub(super) action: Action,
+    /// Where to, if the rule says it by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) to: Option<String>,
+    /// It names the SYN's port; else it may concern it, for all that was understood.
+    pub(super) names_port: bool,
 }
 
 /// What a SYN gets that comes through another interface.
@@ -222,10 +242,33 @@ impl Answer {
             candidates: told,
             listener,
             otherwise: Vec::new(),
+            translations: Vec::new(),
             notes,
             reuseport: choice.reuseport,
             sk_lookup_programs: scene.sk_lookup.clone().unwrap_or_default(),
         }
+    }
+
+    /// Adds what netfilter may do with the SYN before its listener is looked up.
+    pub(super) fn translated(&mut self, rules: &Rules) {
+        let destination = self.destination;
+        let about = About {
+            ports: vec![destination.port],
+            destinations: vec![destination.address.into()],
+        };
+        let found = rules.about(&about);
+        let notes = netfilter_notes(&found, &rules.unread);
+        self.notes.splice(0..0, notes);
+        self.translations = found
+            .into_iter()
+            .take(TRANSLATIONS)
+            .map(|(rule, names_port)| Translation {
+                place: rule.place.clone(),
+                action: rule.action,
+                to: rule.to.clone(),
+                names_port,
+            })
+            .collect();
     }
 
     /// Who gets the SYN, as far as it is told.

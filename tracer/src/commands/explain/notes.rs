@@ -8,6 +8,7 @@ use crate::{
     event::Via,
     judge::{explain::Outcome, rules::Algorithm},
     listeners::chain,
+    netfilter::{Action, Rule},
     routes::Route,
     sinks,
 };
@@ -49,6 +50,31 @@ pub(super) fn notes(scene: &Scene, sent: &Sent<'_>, choice: &Choice) -> Vec<Stri
                 .to_owned(),
         );
     }
+    notes
+}
+
+/// What rules of netfilter may do with the SYN before its listener is looked up.
+pub(super) fn netfilter_notes(found: &[(&Rule, bool)], unread: &[String]) -> Vec<String> {
+    let mut notes = crate::netfilter::told(found);
+    if found.iter().any(|(rule, _)| rule.action == Action::Tproxy) {
+        notes.push(
+            "a SYN that tproxy takes goes to the listener it names, as long as there is one, \
+             without the lookup told here"
+                .to_owned(),
+        );
+    }
+    if found.iter().any(|(rule, _)| rule.action != Action::Tproxy) {
+        notes.push(
+            "a SYN that such a rule takes is looked up with the destination it is given: this \
+             answer is for one that keeps its own"
+                .to_owned(),
+        );
+    }
+    notes.extend(
+        unread
+            .iter()
+            .map(|why| format!("{why}: whether they change the destination is not known")),
+    );
     notes
 }
 
