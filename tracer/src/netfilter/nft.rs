@@ -231,8 +231,7 @@ impl Reader {
         let place = (number(data, 2), number(data, 3), number(data, 4));
         let held = match place {
             (Some(2), Some(2), Some(2)) => Some(Held::Port),
-            (Some(1), Some(16), Some(4)) => Some(Held::Address),
-            (Some(1), Some(24), Some(16)) => Some(Held::Address),
+            (Some(1), Some(16), Some(4)) | (Some(1), Some(24), Some(16)) => Some(Held::Address),
             (Some(1), Some(9), Some(1)) => Some(Held::Protocol),
             _ => None,
         };

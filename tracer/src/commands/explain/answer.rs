@@ -164,7 +164,7 @@ impl Answer {
         let others = scene.otherwise.iter();
         let others = others.map(|scene| Self::through_one(scene, sent, netns.clone(), owners));
         answer.otherwise = others
-            .filter(|other| other.who() != answer.who())
+            .filter(|other| !other.agrees(&answer))
             .map(Otherwise::from)
             .collect();
         if !answer.otherwise.is_empty() {
@@ -271,17 +271,15 @@ impl Answer {
             .collect();
     }
 
-    /// Who gets the SYN, as far as it is told.
-    fn who(&self) -> Option<(IpAddr, u16, Option<&str>, u32, Option<u64>)> {
-        let listener = self.listener.as_ref()?;
-        let device = listener.device.as_deref();
-        Some((
-            listener.address,
-            listener.port,
-            device,
-            listener.uid,
-            listener.inode,
-        ))
+    /// Whether both name the same listener, as far as they name one.
+    fn agrees(&self, other: &Self) -> bool {
+        let who = |answer: &Self| {
+            answer.listener.as_ref().map(|listener| {
+                let place = (listener.address, listener.port, listener.device.clone());
+                (place, listener.uid, listener.inode)
+            })
+        };
+        who(self) == who(other)
     }
 
     /// Whether a socket would get the SYN.

@@ -37,7 +37,11 @@ pub(crate) fn explain_routes(cx: &Context) -> Result<()> {
     let mut explain = Explain::start(cx)?;
     let any = Server::inside(Listen::new("any", "0.0.0.0:80")?.group(1))?;
     let vip = Server::inside(Listen::new("vip", "198.18.0.10:80")?.group(1))?;
-    let near = Server::inside(Listen::new("near", "198.18.0.11:80")?.group(1).device("near"))?;
+    let near = Server::inside(
+        Listen::new("near", "198.18.0.11:80")?
+            .group(1)
+            .device("near"),
+    )?;
     let on_lo = Server::inside(Listen::new("lo", "198.18.0.12:80")?.group(1).device("lo"))?;
     let answer = explain.ask("198.18.0.10:80")?;
     if answer.notes.iter().any(|note| note.contains("inet_diag")) && answer.asked == "rules" {
@@ -116,7 +120,10 @@ pub(crate) fn explain_redirect(cx: &Context) -> Result<()> {
     command(&["nft", "add table ip scenario"])?;
     let chain = "{ type nat hook output priority -100; }";
     command(&["nft", &format!("add chain ip scenario out {chain}")])?;
-    for rule in ["tcp dport 80 redirect to :81", "tcp dport 90 redirect to :91"] {
+    for rule in [
+        "tcp dport 80 redirect to :81",
+        "tcp dport 90 redirect to :91",
+    ] {
         command(&["nft", &format!("add rule ip scenario out {rule}")])?;
     }
     let mut explain = Explain::start(cx)?;
@@ -137,8 +144,7 @@ pub(crate) fn explain_redirect(cx: &Context) -> Result<()> {
     );
     let answer = explain.ask("127.0.0.1:81")?;
     ensure!(
-        answer.translations.is_empty()
-            && answer.inode() == Some(target.hello.listeners[0].inode),
+        answer.translations.is_empty() && answer.inode() == Some(target.hello.listeners[0].inode),
         "{answer:?}"
     );
     let ended = run(&mut cx.trace_command(&["--port", "80", "--duration", "300ms"]))?;
@@ -156,11 +162,24 @@ pub(crate) fn explain_link_local(cx: &Context) -> Result<()> {
     let netns = Netns::fresh()?;
     need_module("veth")?;
     let _far = second_host(&netns)?;
-    let add = ["ip", "-6", "address", "add", "fe80::7/64", "dev", "near", "nodad"];
+    let add = [
+        "ip",
+        "-6",
+        "address",
+        "add",
+        "fe80::7/64",
+        "dev",
+        "near",
+        "nodad",
+    ];
     command(&add)?;
     let server = Server::inside(Listen::new("near", "[::]:80")?.device("near"))?;
     let mut explain = Explain::start(cx)?;
-    for question in ["[fe80::7]%near:80", "[fe80::7%near]:80", "[fe80::7]:80 --dev near"] {
+    for question in [
+        "[fe80::7]%near:80",
+        "[fe80::7%near]:80",
+        "[fe80::7]:80 --dev near",
+    ] {
         let answer: Answer = explain.ask(question)?;
         let inode = server.hello.listeners[0].inode;
         ensure!(
