@@ -2,6 +2,7 @@
 //! the others would not. Sends no packet.
 
 mod answer;
+mod choice;
 mod notes;
 mod scene;
 mod table;

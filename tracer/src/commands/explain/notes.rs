@@ -1,7 +1,8 @@
 //! Remarks beside the answer, for people. Pure.
 
 use super::{
-    answer::{Answer, Choice, Told},
+    answer::{Answer, Told},
+    choice::Choice,
     scene::{Reach, Scene, Sent},
 };
 use crate::{
