@@ -164,11 +164,10 @@ impl Interfaces {
         if let Some(interface) = outside {
             return (interface, has, others);
         }
-        let sole = || self.sole();
-        match back.or_else(sole) {
+        match back.or_else(|| self.outward(destination)) {
             Some(interface) => {
                 let why = format!(
-                    "{has}, and other hosts' SYNs come through this one; --from or --dev names \
+                    "{has}, and other hosts' SYNs do not come through lo; --from or --dev names \
                      another"
                 );
                 (interface.clone(), why, others)
@@ -220,13 +219,19 @@ impl Interfaces {
         }
     }
 
-    /// The only interface besides loopback that is up.
-    fn sole(&self) -> Option<&Interface> {
-        let mut up = self
-            .all
-            .iter()
-            .filter(|interface| interface.up && interface.index != LOOPBACK && !interface.vrf);
-        up.next().filter(|_| up.next().is_none())
+    /// The first interface besides loopback that is up and has an address of the family that
+    /// other networks know.
+    fn outward(&self, destination: IpAddr) -> Option<&Interface> {
+        self.all.iter().find(|interface| {
+            let addressed = self.addresses.iter().any(|(address, name)| {
+                let link_local = match address {
+                    IpAddr::V4(address) => address.is_link_local(),
+                    IpAddr::V6(address) => address.is_unicast_link_local(),
+                };
+                *name == interface.name && address.is_ipv4() == destination.is_ipv4() && !link_local
+            });
+            interface.up && interface.index != LOOPBACK && !interface.vrf && addressed
+        })
     }
 
     fn loopback(&self) -> Interface {

@@ -47,8 +47,8 @@ fn without_a_client_it_is_the_interface_with_the_address_and_not_loopback() -> R
         ("203.0.113.1", LO, BY_ETH1, "eth1", Others::Any),
         ("203.0.113.1", ETH0, BY_ETH1, "eth0", Others::Any),
         ("203.0.113.1", NOWHERE, BY_ETH1, "eth1", Others::Any),
-        // Two interfaces are up, and no route tells which.
-        ("6.6.6.6", LO, NOWHERE, "lo", Others::Any),
+        // No route tells which: the first that is up.
+        ("6.6.6.6", LO, NOWHERE, "eth0", Others::Any),
         // Before 4.18 the route of every IPv6 address is on loopback.
         ("2001:db8::2", LO, NOWHERE, "eth0", Others::Any),
         ("2001:db8::2", None, None, "eth0", Others::Any),

@@ -17,7 +17,8 @@ use crate::{
 /// Everything worth knowing about how the answer came about.
 pub(super) fn notes(scene: &Scene, sent: &Sent<'_>, choice: &Choice) -> Vec<String> {
     let mut notes = Vec::new();
-    if let Some(why) = &scene.arrival.assumed {
+    let gets_there = !matches!(scene.reach, Reach::Elsewhere(_));
+    if let Some(why) = scene.arrival.assumed.as_ref().filter(|_| gets_there) {
         notes.push(format!(
             "interface {} was assumed: {why}",
             scene.arrival.interface.name
