@@ -185,7 +185,7 @@ impl Processes {
         let started = Instant::now();
         let fate = fate(inode, pid, comm, started_by);
         if let Fate::Holds(owner) = &fate {
-            self.join(inode, owner.clone());
+            self.join(inode, owner);
         }
         self.budget.charge(started.elapsed());
         Some(fate)
@@ -294,7 +294,7 @@ impl Processes {
     }
 
     /// A process holds the socket that was not known to.
-    fn join(&mut self, inode: u64, owner: Owner) {
+    fn join(&mut self, inode: u64, owner: &Owner) {
         let held = self.held.entry(inode).or_insert_with(|| Held::new(false));
         let others = held.owners.iter().filter(|other| other.pid != owner.pid);
         held.owners = others.cloned().chain([owner.clone()]).collect();

@@ -171,7 +171,9 @@ impl Whose {
         let inodes: Vec<u64> = self.listeners.values().map(|known| known.inode).collect();
         self.processes.prepare(inodes.into_iter());
         let stamps: Vec<u64> = self.listeners.keys().copied().collect();
-        stamps.into_iter().for_each(|stamp| self.update(stamp));
+        for stamp in stamps {
+            self.update(stamp);
+        }
     }
 
     /// Who held a listener when it closed, as far as that is known without looking.
@@ -264,17 +266,16 @@ impl Known {
             return;
         }
         self.told = told;
-        self.acceptor = match self.acceptors.get(&told) {
-            Some(acceptor) => acceptor.clone(),
-            None => {
-                let was = self.acceptor.take();
-                let now = self.process(processes, told, by);
-                // Equal ones stay the same value: what was written of them is kept elsewhere.
-                let acceptor = if was == now { was } else { now };
-                self.acceptors.insert(told, acceptor.clone());
-                acceptor
-            }
-        };
+        if let Some(acceptor) = self.acceptors.get(&told) {
+            self.acceptor.clone_from(acceptor);
+            return;
+        }
+        let acceptor = self.process(processes, told, by);
+        // Equal ones stay the same value: what was written of them is kept elsewhere.
+        if self.acceptor != acceptor {
+            self.acceptor = acceptor;
+        }
+        self.acceptors.insert(told, self.acceptor.clone());
     }
 
     /// Who called `listen()`.

@@ -42,7 +42,11 @@ fn of_path(path: &str) -> Place {
 
 /// The systemd unit: the last part that names one.
 fn unit(parts: &[&str]) -> Option<String> {
-    let is_unit = |part: &&&str| part.ends_with(".service") || part.ends_with(".scope");
+    let is_unit = |part: &&&str| {
+        [".service", ".scope"]
+            .iter()
+            .any(|kind| part.ends_with(kind))
+    };
     parts.iter().rev().find(is_unit).map(ToString::to_string)
 }
 
@@ -72,73 +76,65 @@ fn container(parts: &[&str], at: usize) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn told(path: &str) -> [Option<String>; 3] {
+    /// Unit, container, unit in the container; `-` for none.
+    fn told(path: &str) -> [String; 3] {
         let place = place(&format!("4:cpu:/\n0::{path}\n"));
         [place.unit, place.container, place.container_unit]
-    }
-
-    fn some(text: &str) -> Option<String> {
-        Some(text.to_owned())
+            .map(|name| name.unwrap_or_else(|| "-".into()))
     }
 
     #[test]
     fn units_and_containers_are_read_from_cgroup_paths() {
         let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
         for (path, unit) in [
-            ("/system.slice/nginx.service", some("nginx.service")),
+            ("/system.slice/nginx.service", "nginx.service"),
             (
                 "/user.slice/user-0.slice/session-3.scope",
-                some("session-3.scope"),
+                "session-3.scope",
             ),
-            ("/", None),
+            ("/", "-"),
         ] {
-            assert_eq!(told(path), [unit, None, None]);
+            assert_eq!(told(path), [unit, "-", "-"]);
         }
         let scope = format!("docker-{id}.scope");
-        assert_eq!(told(&format!("/docker/{id}")), [None, some(id), None]);
-        assert_eq!(
-            told(&format!("/system.slice/{scope}")),
-            [some(&scope), some(id), None]
-        );
+        assert_eq!(told(&format!("/docker/{id}")), ["-", id, "-"]);
+        assert_eq!(told(&format!("/system.slice/{scope}")), [&*scope, id, "-"]);
         assert_eq!(
             told(&format!("/kubepods/pod1/cri-containerd-{id}.scope"))[1],
-            some(id)
+            id
         );
     }
 
     #[test]
     fn a_unit_in_a_container_is_not_the_hosts() {
         let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-        let unit = || some("nginx.service");
+        let unit = "nginx.service";
         let inside = "system.slice/nginx.service";
-        assert_eq!(
-            told(&format!("/docker/{id}/{inside}")),
-            [None, some(id), unit()]
-        );
+        assert_eq!(told(&format!("/docker/{id}/{inside}")), ["-", id, unit]);
         let scope = format!("libpod-{id}.scope");
         assert_eq!(
             told(&format!("/machine.slice/{scope}/container/{inside}")),
-            [some(&scope), some(id), unit()]
+            [&*scope, id, unit]
         );
         assert_eq!(
             told(&format!("/lxc.payload.web/{inside}")),
-            [None, some("web"), unit()]
+            ["-", "web", unit]
         );
         let nspawn = "systemd-nspawn@web.service";
         assert_eq!(
             told(&format!("/machine.slice/{nspawn}/payload/{inside}")),
-            [some(nspawn), some("web"), unit()]
+            [nspawn, "web", unit]
         );
         assert_eq!(
             told(&format!(
                 "/machine.slice/machine-web.scope/payload/{inside}"
             )),
-            [some("machine-web.scope"), some("web"), unit()]
+            ["machine-web.scope", "web", unit]
         );
         // A virtual machine is no container.
         assert_eq!(
             told("/machine.slice/machine-qemu.scope/libvirt/emulator"),
-            [some("machine-qemu.scope"), None, None]
+            ["machine-qemu.scope", "-", "-"]
         );
     }
 }

@@ -31,8 +31,8 @@ impl Book<'_> {
         let by_event = self.asks_about_events();
         let mut lines: Vec<ListenerLine> = self
             .tallies
-            .iter()
-            .map(|(_, tally)| ListenerLine {
+            .values()
+            .map(|tally| ListenerLine {
                 netns: tally.listener.netns,
                 endpoint: tally.endpoint.clone(),
                 group: tally.group.map(|group| group.group),
