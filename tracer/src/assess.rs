@@ -196,6 +196,10 @@ impl Assessor {
             self.picture
                 .met(bound, live(&record.listener, record.ktime_ns));
         }
+        if self.asks_owners(record, event) {
+            // Who holds it decides: those who were seen to may have let go of it.
+            enricher.recheck(record, event);
+        }
         let mut judge = with(
             &self.picture,
             &self.steered,
@@ -214,8 +218,8 @@ impl Assessor {
             );
             judgement = judge.judge(&syn(record, event, packet));
         }
-        // A process may hold a socket that another opened, and what a service closed it may have
-        // opened elsewhere: look closely before blaming.
+        // Another may hold it that nobody looked at yet, and what a service closed it may have
+        // opened elsewhere: look again before blaming.
         let by_owner = matches!(
             (judgement.verdict, judgement.reason),
             (Verdict::Misdirected, Some(Reason::WrongOwner))
@@ -224,7 +228,8 @@ impl Assessor {
                     Some(Reason::RestartGap | Reason::DualStack)
                 )
         );
-        if by_owner && enricher.look_closely(record, event) {
+        if by_owner {
+            enricher.look_again(record, event);
             judgement = judge.judge(&syn(record, event, packet));
         }
         write(record, event, &judgement, enricher);
@@ -241,6 +246,16 @@ impl Assessor {
             event.reason = Some(Reason::AcceptOverflow);
             event.expected = None;
         }
+    }
+
+    /// Whether it is for the processes that hold the listener to be right or wrong.
+    fn asks_owners(&self, record: &SynRecord, event: &Event) -> bool {
+        let (address, port) = (event.destination.address, event.destination.port);
+        record.has_listener != 0
+            && self
+                .expectations
+                .claim(record.netns, address, port)
+                .is_some_and(|claim| claim.service.owner.asks_processes())
     }
 
     /// Judges a hand-over, as a SYN that the listener would have been given just then. `syn`

@@ -1,33 +1,32 @@
 //! Adds to a record what the kernel did not say: names, owners, wall-clock time.
 
-use std::{path::Path, sync::Arc, time::Duration};
+mod whose;
+
+use std::{sync::Arc, time::Duration};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use sockpick_ebpf::abi::{self, SynRecord};
 
 use crate::{
     event::{
-        Backend, Endpoint, Event, Listener, ListenerId, Other, Owner, Process, Program, Queue,
-        Reuseport, SCHEMA, Time, Verdict,
+        Backend, Endpoint, Event, Listener, ListenerId, Other, Owner, Program, Queue, Reuseport,
+        SCHEMA, Time, Verdict,
     },
     judge::{self, verdict::Expected},
     namespaces::Namespaces,
     probes::steering::{Attachment, Steering},
-    processes::Processes,
+    processes,
 };
+use whose::{OWNERS_AGE, Then, Whose};
 
-/// Most listeners and groups remembered; past that memory starts afresh, which costs
-/// look-ups, and gives a group a new number.
+/// Most groups remembered; past that memory starts afresh, which gives a group a new number.
 const MOST_KEPT: usize = 16_384;
-/// How long owners are believed before /proc is asked again.
-const OWNERS_AGE: Duration = Duration::from_secs(30);
 
 /// Makes events from records.
 pub struct Enricher {
     backend: Backend,
     namespaces: Namespaces,
-    processes: Processes,
-    listeners: FxHashMap<u64, Known>,
+    whose: Whose,
     groups: FxHashMap<(u64, u32, u16), Group>,
     steering: Steering,
     next_group: u32,
@@ -43,35 +42,6 @@ struct Group {
     members: FxHashSet<u64>,
 }
 
-/// What is remembered of a listener between SYNs.
-struct Known {
-    inode: u64,
-    owners: Arc<[Owner]>,
-    owners_at: u64,
-    /// Owners as of `replaced_ns`, when they were last looked up: a SYN may be older, and a
-    /// worker that took it may have ended since.
-    owners_before: Arc<[Owner]>,
-    replaced_ns: u64,
-    /// No scan of /proc found anybody; `owners` is whoever called `listen()`.
-    guessed: bool,
-    /// [`Enricher::look_closely`] did.
-    looked: bool,
-    acceptor: Option<Process>,
-    acceptor_comm: [u8; 16],
-}
-
-impl Known {
-    /// Who held the listener when a SYN came, as far as that was looked up.
-    fn owners_then(&self, ktime_ns: u64) -> Arc<[Owner]> {
-        let is_now = |owner: &Owner| self.owners.iter().any(|now| now.pid == owner.pid);
-        if ktime_ns > self.replaced_ns || self.owners_before.iter().all(is_now) {
-            return self.owners.clone();
-        }
-        let ended = self.owners_before.iter().filter(|owner| !is_now(owner));
-        self.owners.iter().chain(ended).cloned().collect()
-    }
-}
-
 impl Enricher {
     /// Starts with nothing known.
     #[must_use]
@@ -79,8 +49,7 @@ impl Enricher {
         Self {
             backend,
             namespaces: Namespaces::default(),
-            processes: Processes::default(),
-            listeners: FxHashMap::default(),
+            whose: Whose::default(),
             groups: FxHashMap::default(),
             steering: Steering::default(),
             next_group: 1,
@@ -90,40 +59,33 @@ impl Enricher {
 
     /// Looks for the owners of these sockets in one go.
     pub fn prepare(&mut self, inodes: impl Iterator<Item = u64>) {
-        self.processes.prepare(inodes);
+        self.whose.processes.prepare(inodes);
     }
 
     /// To be called before each batch: the wall clock may have been set since.
     pub fn begin_batch(&mut self) {
         self.wall_offset = wall_offset();
+        self.whose.begin_batch(
+            monotonic_ns(),
+            nanoseconds(nix::time::ClockId::CLOCK_BOOTTIME).unsigned_abs(),
+        );
         self.namespaces.refresh();
     }
 
-    /// A listener appeared: the next scan of /proc looks for its owners, too.
-    pub fn expect(&mut self, inode: u64) {
-        self.processes.expect(inode);
+    /// A listener appeared.
+    pub fn opened(&mut self, listener: &abi::Listener, ktime_ns: u64) {
+        self.whose.opened(listener, ktime_ns);
     }
 
-    /// Looks once more for owners that were not found when a SYN came.
+    /// Looks once more who holds the listeners that SYNs came to.
     pub fn settle(&mut self) {
-        let guessed = |known: &&mut Known| known.guessed && known.inode != 0;
-        let inodes: Vec<u64> = self
-            .listeners
-            .values_mut()
-            .filter(guessed)
-            .map(|k| k.inode)
-            .collect();
-        if inodes.is_empty() {
-            return;
-        }
-        self.processes.prepare(inodes.into_iter());
-        for known in self.listeners.values_mut().filter(guessed) {
-            let owners = self.processes.owners(known.inode, OWNERS_AGE);
-            if !owners.is_empty() {
-                known.guessed = false;
-                known.owners = owners;
-            }
-        }
+        self.whose.settle();
+    }
+
+    /// Why owners may not be seen, if so.
+    #[must_use]
+    pub fn blindness(&self) -> Option<String> {
+        processes::blindness(self.whose.processes.hidden())
     }
 
     /// The event of one SYN.
@@ -173,7 +135,7 @@ impl Enricher {
         );
         let owners = match gone {
             Some(gone) => gone.owners.clone(),
-            None => self.processes.owners(socket.inode, OWNERS_AGE),
+            None => self.whose.processes.living(socket.inode, OWNERS_AGE),
         };
         Other {
             address: bound.shown_address(),
@@ -203,32 +165,27 @@ impl Enricher {
     /// Who held a listener when it closed, as far as that is known without looking.
     #[must_use]
     pub fn last_owners(&self, raw: &abi::Listener) -> Arc<[Owner]> {
-        let seen = self.listeners.get(&raw.stamp);
-        let seen = seen.map(|known| known.owners.clone());
-        seen.or_else(|| self.processes.known(raw.inode))
-            .filter(|owners| !owners.is_empty())
-            .unwrap_or_else(|| match raw.listen_pid {
-                0 => Arc::from([]),
-                _ => Arc::from([as_listened(raw)]),
-            })
+        self.whose.last(raw)
     }
 
-    /// Looks for the owners of the event's listener if they are only guessed; once per
-    /// listener. Returns whether it looked.
-    pub fn look_closely(&mut self, record: &SynRecord, event: &mut Event) -> bool {
-        let Some(known) = self.listeners.get_mut(&record.listener.stamp) else {
-            return false;
-        };
-        if !known.guessed || known.looked || known.inode == 0 {
-            return false;
+    /// Looks whether those who hold the event's listener still do.
+    pub fn recheck(&mut self, record: &SynRecord, event: &mut Event) {
+        self.whose.recheck(&record.listener);
+        self.name_owners(record, event);
+    }
+
+    /// Looks for holders of the event's listener among all processes.
+    pub fn look_again(&mut self, record: &SynRecord, event: &mut Event) {
+        self.whose.look_again(&record.listener);
+        self.name_owners(record, event);
+    }
+
+    fn name_owners(&mut self, record: &SynRecord, event: &mut Event) {
+        if let Some(listener) = &mut event.listener {
+            let then = self.whose.at(&record.listener, record.ktime_ns);
+            listener.owners = then.owners;
+            listener.in_kernel = then.in_kernel;
         }
-        known.looked = true;
-        self.settle();
-        let known = self.listeners.get(&record.listener.stamp);
-        if let (Some(known), Some(listener)) = (known, &mut event.listener) {
-            listener.owners = known.owners.clone();
-        }
-        true
     }
 
     /// Wall-clock time of a kernel time.
@@ -251,20 +208,23 @@ impl Enricher {
 
     /// A listener went: nothing of it needs to be remembered.
     pub fn forget(&mut self, listener: &abi::Listener) {
-        self.listeners.remove(&listener.stamp);
-        self.processes.forget(listener.inode);
+        self.whose.forget(listener);
     }
 
-    /// Who holds a listener, for display.
-    #[must_use]
-    pub fn owners_of(&self, stamp: u64) -> Option<&[Owner]> {
-        self.listeners.get(&stamp).map(|known| &*known.owners)
+    /// Whose a listener is, for display.
+    pub fn told(&mut self, listener: &abi::Listener) -> String {
+        self.whose.told(listener)
     }
 
     fn listener(&mut self, record: &SynRecord) -> Listener {
         let raw = &record.listener;
         let device = self.device(raw.netns, record.bound_dev_if);
-        let known = self.known(raw, record.ktime_ns);
+        let Then {
+            owners,
+            in_kernel,
+            accepted_by,
+            opened_by,
+        } = self.whose.at(raw, record.ktime_ns);
         Listener {
             address: judge::bound_address(raw),
             port: raw.port,
@@ -279,8 +239,10 @@ impl Enricher {
                 length: record.queue_len,
                 limit: record.queue_limit,
             },
-            owners: known.owners_then(record.ktime_ns),
-            accepted_by: known.acceptor.clone(),
+            owners,
+            in_kernel,
+            accepted_by,
+            opened_by,
         }
     }
 
@@ -290,55 +252,6 @@ impl Enricher {
             let name = self.namespaces.interface(netns, index);
             name.unwrap_or_else(|| format!("if{index}").into())
         })
-    }
-
-    fn known(&mut self, raw: &abi::Listener, now: u64) -> &Known {
-        if self.listeners.len() >= MOST_KEPT && !self.listeners.contains_key(&raw.stamp) {
-            self.listeners.clear();
-        }
-        let processes = &mut self.processes;
-        let known = self.listeners.entry(raw.stamp).or_insert_with(|| Known {
-            inode: raw.inode,
-            owners: Arc::from([]),
-            owners_at: 0,
-            owners_before: Arc::from([]),
-            replaced_ns: 0,
-            guessed: true,
-            looked: false,
-            acceptor: None,
-            acceptor_comm: [0; 16],
-        });
-        let acceptor = (raw.accept_pid != 0).then_some(raw.accept_pid);
-        let changed = known.acceptor.as_ref().map(|process| process.pid) != acceptor
-            || known.acceptor_comm != raw.accept_comm;
-        if changed {
-            known.acceptor = acceptor.map(|pid| Process {
-                pid,
-                comm: comm(&raw.accept_comm).into(),
-            });
-            known.acceptor_comm = raw.accept_comm;
-        }
-        let aged = now.saturating_sub(known.owners_at) > OWNERS_AGE.as_nanos() as u64;
-        if aged || known.guessed {
-            known.owners_at = now;
-            let owners = match raw.inode {
-                0 => Arc::from([]),
-                inode => processes.owners(inode, OWNERS_AGE),
-            };
-            if !owners.is_empty() {
-                known.guessed = false;
-                known.owners_before = std::mem::replace(&mut known.owners, owners);
-                known.replaced_ns = monotonic_ns();
-            } else if known.owners.is_empty() {
-                known.owners = listen_caller(processes, raw);
-            }
-        }
-        if let Some(Process { pid, comm }) = &known.acceptor
-            && known.owners.iter().all(|owner| owner.pid != *pid)
-        {
-            known.owners = processes.add(raw.inode, *pid, comm, &known.owners);
-        }
-        known
     }
 
     fn reuseport(&mut self, record: &SynRecord) -> Option<Reuseport> {
@@ -374,31 +287,6 @@ impl Enricher {
             member: (record.member != u16::MAX).then_some(record.member),
             program_id: (record.prog_id != 0).then_some(record.prog_id),
         })
-    }
-}
-
-/// Who called `listen()`, in place of owners that a scan of /proc has not found (yet):
-/// if it holds the socket, or has ended since. One that lives and does not hold it has
-/// handed it on.
-fn listen_caller(processes: &Processes, raw: &abi::Listener) -> Arc<[Owner]> {
-    if let Some(owner) = processes.holder(raw.inode, raw.listen_pid) {
-        return Arc::from([owner]);
-    }
-    let ended = !Path::new(&format!("/proc/{}", raw.listen_pid)).exists();
-    if raw.listen_pid == 0 || !ended {
-        return Arc::from([]);
-    }
-    Arc::from([as_listened(raw)])
-}
-
-/// The process that called `listen()`, as far as the kernel told.
-fn as_listened(raw: &abi::Listener) -> Owner {
-    Owner {
-        pid: raw.listen_pid,
-        comm: comm(&raw.listen_comm),
-        exe: None,
-        unit: None,
-        container: None,
     }
 }
 

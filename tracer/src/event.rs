@@ -303,9 +303,16 @@ pub struct Listener {
     pub queue: Queue,
     /// Processes that hold it open.
     pub owners: Arc<[Owner]>,
-    /// Process that last took a connection from it before this SYN.
+    /// No process holds it: a server inside the kernel. Said only where every process could be
+    /// looked into.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub in_kernel: bool,
+    /// Process that last took a connection from it before this SYN, whether it holds it or not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted_by: Option<Process>,
+    /// Process that called `listen()`, if sockpick saw that, whether it holds it or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opened_by: Option<Process>,
 }
 
 /// A listener's name, written as 16 hexadecimal digits.
@@ -344,21 +351,36 @@ pub struct Queue {
 }
 
 /// A process that holds a listener.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Owner {
-    /// Process id in the initial namespace.
+    /// Process id in the pid namespace that sockpick reads; 0 for one that is not in it.
     pub pid: u32,
     /// Its `comm`.
     pub comm: String,
     /// Its executable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exe: Option<String>,
-    /// systemd unit it runs in.
+    /// systemd unit it runs in, of the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
-    /// Id of the container it runs in.
+    /// Id or name of the container it runs in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
+    /// systemd unit it runs in, of the container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container_unit: Option<String>,
+    /// When it started, in clock ticks since boot: with `pid` it names one process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starttime: Option<u64>,
+    /// It has ended since.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
+}
+
+/// Those of a listener's owners that count: who lives, or where nobody does, who held it last.
+pub fn counting(owners: &[Owner]) -> impl Iterator<Item = &Owner> {
+    let all_ended = owners.iter().all(|owner| owner.ended);
+    owners.iter().filter(move |owner| all_ended || !owner.ended)
 }
 
 impl Owner {
@@ -371,7 +393,7 @@ impl Owner {
         match (&self.container, &other.container) {
             (None, None) => served && self.unit == other.unit,
             // A container may have systemd, and services, of its own.
-            (Some(one), Some(two)) => one == two && (!served || self.unit == other.unit),
+            (Some(one), Some(two)) => one == two && self.container_unit == other.container_unit,
             _ => false,
         }
     }
@@ -380,10 +402,16 @@ impl Owner {
 /// A process, briefly.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Process {
-    /// Process id in the initial namespace.
+    /// Process id in the pid namespace that sockpick reads; 0 for one that is not in it.
     pub pid: u32,
-    /// Its `comm`.
+    /// Its `comm`; of one that could not be looked at, that of the thread.
     pub comm: Arc<str>,
+    /// Of one that is not in sockpick's pid namespace: process id in the initial one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial_pid: Option<u32>,
+    /// It has ended since.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
 }
 
 /// A reuseport group and the member that was chosen.

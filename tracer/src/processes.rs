@@ -1,32 +1,31 @@
 //! Who holds a listening socket: processes, their units and containers, from /proc.
 #![forbid(unsafe_code)]
 
+mod budget;
+mod cgroup;
+mod proc;
+mod sight;
+
 use std::{
     collections::{HashMap, HashSet},
-    fs, io,
-    os::unix::fs::MetadataExt as _,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use procfs::{
-    ProcError,
-    process::{FDTarget, Process},
-};
-
 use crate::event::Owner;
+use budget::Budget;
+use proc::{Sight, Stat};
+
+pub use sight::{blindness, in_initial_namespace, more_rights};
 
 /// Most listeners whose owners are kept; past that the cache starts afresh, which
 /// costs a scan.
 const MOST_KEPT: usize = 16_384;
-/// Scanning takes no more than this part of one CPU in the long run, however many
-/// processes there are,
-const SHARE: u32 = 10;
-/// but may take that much at once after a quiet time: services start several listeners
-/// in a row.
-const MOST_CREDIT: Duration = Duration::from_secs(1);
-/// Inode number of the initial pid namespace (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
-const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
+/// How long a process that was seen is taken to live.
+pub const CHECK: Duration = Duration::from_millis(200);
+/// A socket that nobody was found to hold is looked for again after this time, then after twice
+/// as long, and so on: it may have been on its way between two processes.
+const NOBODY: Duration = Duration::from_secs(1);
 /// Most ancestors that are looked at.
 const MOST_ANCESTORS: usize = 64;
 
@@ -42,13 +41,12 @@ pub struct Relation {
 /// Parents and start of a process; `None` when it is gone.
 #[must_use]
 pub fn relation(pid: u32) -> Option<Relation> {
-    let stat = |pid| Process::new(pid).and_then(|process| process.stat()).ok();
-    let own = stat(i32::try_from(pid).ok()?)?;
+    let own = Stat::of(pid)?;
     let mut ancestors = Vec::new();
-    let mut parent = own.ppid;
+    let mut parent = own.parent;
     while parent > 1 && ancestors.len() < MOST_ANCESTORS {
-        ancestors.push(parent.cast_unsigned());
-        parent = stat(parent).map_or(0, |stat| stat.ppid);
+        ancestors.push(parent);
+        parent = Stat::of(parent).map_or(0, |stat| stat.parent);
     }
     Some(Relation {
         ancestors,
@@ -56,80 +54,147 @@ pub fn relation(pid: u32) -> Option<Relation> {
     })
 }
 
-/// Whether `/proc` shows every process of the machine, not only those of a container.
-#[must_use]
-pub fn in_initial_namespace() -> bool {
-    fs::metadata("/proc/self/ns/pid").is_ok_and(|data| data.ino() == INITIAL_PID_NAMESPACE)
+/// What is known of who holds a socket.
+#[derive(Debug)]
+struct Held {
+    owners: Arc<[Owner]>,
+    /// When these were last seen to live.
+    seen: Instant,
+    /// When these were last seen to have the socket still.
+    confirmed: Option<Instant>,
+    /// All processes were looked at for it; else only one was.
+    scanned: bool,
+    /// Scans in a row that found nobody.
+    nobody: u32,
+}
+
+/// What became of a process that the kernel told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It holds the socket.
+    Holds(Owner),
+    /// It lives, under this name, and does not hold the socket.
+    Lives(String),
+    /// It has ended.
+    Ended,
 }
 
 /// Owners by the inode of the socket, found by scanning `/proc/*/fd` as a whole: one
-/// scan serves all listeners.
-#[derive(Default)]
+/// scan serves all listeners. Between scans those found are looked at alone.
 pub struct Processes {
-    owners: HashMap<u64, Arc<[Owner]>>,
+    held: HashMap<u64, Held>,
     /// Sockets that the next scan is to look for.
     expected: HashSet<u64>,
     /// When the last scan ended.
     scanned: Option<Instant>,
-    /// Time that scans may take, as of then; and what the last one took beyond it.
-    credit: Duration,
-    debt: Duration,
+    budget: Budget,
     /// Processes whose descriptors the last scan was not allowed to see.
     hidden: usize,
+    /// `/proc` is of the initial pid namespace.
+    initial: bool,
+    /// Processes looked at since then.
+    round: (Instant, HashMap<u32, Option<Stat>>),
+}
+
+impl Default for Processes {
+    fn default() -> Self {
+        Self {
+            held: HashMap::new(),
+            expected: HashSet::new(),
+            scanned: None,
+            budget: Budget::default(),
+            hidden: 0,
+            initial: in_initial_namespace(),
+            round: (Instant::now(), HashMap::new()),
+        }
+    }
 }
 
 impl Processes {
     /// Processes that hold the socket. Scans /proc when the socket is new or what is
-    /// known is older than `oldest`, unless the last scan was too short a while ago.
+    /// known is older than `oldest`, unless that took too long of late.
     /// Empty when nobody was found.
     pub fn owners(&mut self, inode: u64, oldest: Duration) -> Arc<[Owner]> {
-        let aged = self.scanned.is_none_or(|ended| ended.elapsed() > oldest);
-        if (aged || !self.owners.contains_key(&inode)) && self.may_scan() {
-            self.scan(inode);
+        if self.is_due(inode, oldest) && self.budget.allows() {
+            self.scan(&[inode]);
         }
-        self.owners
-            .get(&inode)
-            .map_or_else(|| Arc::from([]), Clone::clone)
+        self.known(inode)
+    }
+
+    /// As [`Processes::owners`], without those that have ended since.
+    pub fn living(&mut self, inode: u64, oldest: Duration) -> Arc<[Owner]> {
+        let before = self.owners(inode, oldest);
+        if !self.budget.allows() {
+            return before;
+        }
+        let living = self.check(inode);
+        // Another holds it, or it is gone.
+        if living.is_empty() && !before.is_empty() {
+            self.scan(&[inode]);
+        }
+        self.known(inode)
+    }
+
+    /// Looks anew who holds the socket, unless that was done just now.
+    pub fn look_again(&mut self, inode: u64) {
+        let fresh = |ended: Instant| ended.elapsed() < CHECK;
+        if inode != 0 && !self.scanned.is_some_and(fresh) && self.budget.allows() {
+            self.scan(&[inode]);
+        }
+    }
+
+    /// Looks at all processes, to see how far that goes.
+    pub fn look(&mut self) {
+        self.scan(&[]);
     }
 
     /// Processes that were found to hold the socket, without looking again.
     #[must_use]
-    pub fn known(&self, inode: u64) -> Option<Arc<[Owner]>> {
-        self.owners.get(&inode).cloned()
+    pub fn known(&self, inode: u64) -> Arc<[Owner]> {
+        let held = self.held.get(&inode);
+        held.map_or_else(|| Arc::from([]), |held| held.owners.clone())
     }
 
-    /// Adds a process that was seen to accept from the socket, so it holds it, to the
-    /// owners: a worker that was forked since the last scan.
-    pub fn add(&mut self, inode: u64, pid: u32, comm: &str, owners: &[Owner]) -> Arc<[Owner]> {
-        let process = i32::try_from(pid)
-            .ok()
-            .and_then(|pid| Process::new(pid).ok());
-        let owner = process.map_or_else(
-            // Gone already: what the kernel said of it is all there is.
-            || Owner {
-                pid,
-                comm: comm.to_owned(),
-                exe: None,
-                unit: None,
-                container: None,
-            },
-            |process| describe(&process),
-        );
-        let owners: Arc<[Owner]> = owners.iter().cloned().chain([owner]).collect();
-        if let Some(known) = self.owners.get_mut(&inode) {
-            *known = owners.clone();
+    /// Holders that do not have the socket any more leave.
+    pub fn let_go(&mut self, inode: u64) {
+        if !self.budget.allows() {
+            return;
         }
-        owners
+        let started = Instant::now();
+        if let Some(held) = self.held.get_mut(&inode)
+            && held.confirmed.is_none_or(|at| at.elapsed() >= CHECK)
+        {
+            held.confirmed = Some(started);
+            let owners = held.owners.iter();
+            let owners: Vec<Owner> = owners
+                .filter(|owner| holds(owner.pid, inode))
+                .cloned()
+                .collect();
+            held.replace(owners);
+        }
+        self.budget.charge(started.elapsed());
     }
 
-    /// One process, if it holds the socket: far cheaper to tell than who holds it.
-    #[must_use]
-    pub fn holder(&self, inode: u64, pid: u32) -> Option<Owner> {
-        let process = Process::new(i32::try_from(pid).ok()?).ok()?;
-        let mut fds = process.fd().ok()?.flatten();
-        // A process that called listen() may have handed the socket on and closed it.
-        fds.any(|fd| matches!(fd.target, FDTarget::Socket(held) if held == inode))
-            .then(|| describe(&process))
+    /// What became of a process that took a connection from the socket, or opened it, at a time
+    /// when it had started: a process that started later has only its number. `comm` is its or
+    /// one of its threads' as the kernel told; `None` if there is no time to look.
+    pub fn fate(&mut self, inode: u64, pid: u32, comm: &str, started_by: u64) -> Option<Fate> {
+        if !self.budget.allows() {
+            return None;
+        }
+        let started = Instant::now();
+        let fate = fate(inode, pid, comm, started_by);
+        if let Fate::Holds(owner) = &fate {
+            self.join(inode, owner);
+        }
+        self.budget.charge(started.elapsed());
+        Some(fate)
+    }
+
+    /// Whether it has not ended.
+    pub fn lives(&mut self, owner: &Owner) -> bool {
+        let stat = self.stat(owner.pid);
+        stat.is_some_and(|stat| Some(stat.starttime) == owner.starttime)
     }
 
     /// Has the next scan look for the owners of this socket, so that one scan serves
@@ -142,20 +207,16 @@ impl Processes {
 
     /// Forgets a socket that was closed: its inode number may be used again.
     pub fn forget(&mut self, inode: u64) {
-        self.owners.remove(&inode);
+        self.held.remove(&inode);
         self.expected.remove(&inode);
     }
 
     /// Scans for the sockets given, so that the first SYNs need not wait for it.
     pub fn prepare(&mut self, inodes: impl Iterator<Item = u64>) {
-        let mut any = false;
-        for inode in inodes.filter(|&inode| inode != 0).take(MOST_KEPT) {
-            self.owners.entry(inode).or_insert_with(|| Arc::from([]));
-            any = true;
-        }
+        let inodes: Vec<u64> = inodes.filter(|&inode| inode != 0).take(MOST_KEPT).collect();
         // A scan for nothing would only put off the first that is needed.
-        if any {
-            self.scan(0);
+        if !inodes.is_empty() {
+            self.scan(&inodes);
         }
     }
 
@@ -166,151 +227,193 @@ impl Processes {
         self.hidden
     }
 
-    fn may_scan(&self) -> bool {
-        self.scanned
-            .is_none_or(|ended| self.credit + ended.elapsed() / SHARE > self.debt)
+    /// Whether a process number that the kernel tells is the one in `/proc`.
+    #[must_use]
+    pub fn is_initial(&self) -> bool {
+        self.initial
     }
 
-    /// Accounts for a scan that took so long and ended now.
-    fn charge(&mut self, took: Duration) {
-        let earned = match self.scanned {
-            Some(ended) => self.credit + ended.elapsed() / SHARE,
-            None => MOST_CREDIT,
+    /// Whether the last scan saw what every process of the machine holds.
+    #[must_use]
+    pub fn sees_all(&self) -> bool {
+        self.initial && self.hidden == 0
+    }
+
+    fn is_due(&self, inode: u64, oldest: Duration) -> bool {
+        let Some(ended) = self.scanned else {
+            return true;
         };
-        let owed = self.debt + took;
-        self.credit = earned.saturating_sub(owed).min(MOST_CREDIT);
-        self.debt = owed.saturating_sub(earned);
-        self.scanned = Some(Instant::now());
+        let Some(held) = self.held.get(&inode).filter(|held| held.scanned) else {
+            return true;
+        };
+        let oldest = match held.nobody {
+            0 => oldest,
+            times => oldest.min(NOBODY * (1 << times.min(10))),
+        };
+        ended.elapsed() > oldest
     }
 
-    /// One pass over all processes, for the sockets known and the new one.
-    fn scan(&mut self, new: u64) {
+    /// Those who have ended leave, and who runs another program is described anew.
+    fn check(&mut self, inode: u64) -> Arc<[Owner]> {
         let started = Instant::now();
-        if self.owners.len() >= MOST_KEPT {
-            self.owners.clear();
+        let Some(held) = self.held.get(&inode) else {
+            return Arc::from([]);
+        };
+        let owners = held.owners.clone();
+        if held.seen.elapsed() < CHECK {
+            return owners;
         }
+        let mut now = Vec::with_capacity(owners.len());
+        for owner in owners.iter() {
+            let stat = self.stat(owner.pid);
+            match stat.filter(|stat| Some(stat.starttime) == owner.starttime) {
+                None => {}
+                Some(stat) if stat.comm == owner.comm => now.push(owner.clone()),
+                Some(stat) => now.extend(proc::describe(owner.pid, &stat)),
+            }
+        }
+        if let Some(held) = self.held.get_mut(&inode) {
+            held.seen = started;
+            held.replace(now);
+        }
+        self.budget.charge(started.elapsed());
+        self.known(inode)
+    }
+
+    /// A process as it was within the last [`CHECK`]; `None` if it has ended.
+    fn stat(&mut self, pid: u32) -> Option<Stat> {
+        let (since, seen) = &mut self.round;
+        if since.elapsed() >= CHECK {
+            seen.clear();
+            *since = Instant::now();
+        }
+        let stat = seen
+            .entry(pid)
+            .or_insert_with(|| Stat::of(pid).filter(|stat| !stat.ended()));
+        stat.clone()
+    }
+
+    /// A process holds the socket that was not known to.
+    fn join(&mut self, inode: u64, owner: &Owner) {
+        let held = self.held.entry(inode).or_insert_with(|| Held::new(false));
+        let others = held.owners.iter().filter(|other| other.pid != owner.pid);
+        held.owners = others.cloned().chain([owner.clone()]).collect();
+        held.nobody = 0;
+    }
+
+    /// One pass over all processes, for the sockets known and the new ones.
+    fn scan(&mut self, new: &[u64]) {
+        let started = Instant::now();
+        if self.held.len() >= MOST_KEPT {
+            self.held.clear();
+        }
+        // That nobody holds it (a kernel's socket) is worth remembering, too.
+        for &inode in new.iter().chain(&self.expected) {
+            self.held.entry(inode).or_insert_with(|| Held::new(true));
+        }
+        self.expected.clear();
         let mut found: HashMap<u64, Vec<Owner>> = HashMap::new();
         self.hidden = 0;
-        // A process that ends while it is looked at is no owner.
-        for process in procfs::process::all_processes()
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let fds = match process.fd() {
-                Ok(fds) => fds,
-                Err(error) => {
-                    self.hidden += usize::from(is_denied(&error));
+        for pid in proc::pids() {
+            let (owner, sockets) = match look_into(pid, |inode| self.held.contains_key(&inode)) {
+                Ok(Some(seen)) => seen,
+                Ok(None) => continue,
+                Err(Hidden) => {
+                    self.hidden += 1;
                     continue;
                 }
             };
-            let mut owner = None;
-            let mut denied = false;
-            for fd in fds {
-                let fd = match fd {
-                    Ok(fd) => fd,
-                    Err(error) => {
-                        denied |= is_denied(&error);
-                        continue;
-                    }
-                };
-                let FDTarget::Socket(inode) = fd.target else {
-                    continue;
-                };
-                let wanted = inode == new
-                    || self.owners.contains_key(&inode)
-                    || self.expected.contains(&inode);
-                if !wanted {
-                    continue;
-                }
-                let owners = found.entry(inode).or_default();
-                let owner = owner.get_or_insert_with(|| describe(&process));
-                if owners.last().is_none_or(|last| last.pid != owner.pid) {
-                    owners.push(owner.clone());
-                }
+            for inode in sockets {
+                found.entry(inode).or_default().push(owner.clone());
             }
-            self.hidden += usize::from(denied);
         }
-        for (inode, owners) in found {
-            self.owners.insert(inode, owners.into());
+        for (inode, held) in &mut self.held {
+            let owners = found.remove(inode).unwrap_or_default();
+            held.nobody = if owners.is_empty() {
+                held.nobody + 1
+            } else {
+                0
+            };
+            held.scanned = true;
+            held.seen = started;
+            held.confirmed = Some(started);
+            held.replace(owners);
         }
-        self.expected.clear();
-        // That nobody holds it (a kernel's socket) is worth remembering, too.
-        self.owners.entry(new).or_insert_with(|| Arc::from([]));
-        self.charge(started.elapsed());
+        self.budget.charge(started.elapsed());
+        self.scanned = Some(Instant::now());
     }
 }
 
-fn is_denied(error: &ProcError) -> bool {
-    match error {
-        ProcError::PermissionDenied(_) => true,
-        ProcError::Io(error, _) => error.kind() == io::ErrorKind::PermissionDenied,
-        _ => false,
+impl Held {
+    fn new(scanned: bool) -> Self {
+        Self {
+            owners: Arc::from([]),
+            seen: Instant::now(),
+            confirmed: None,
+            scanned,
+            nobody: 0,
+        }
+    }
+
+    /// Equal owners stay the same value: what was written of them is kept elsewhere.
+    fn replace(&mut self, owners: Vec<Owner>) {
+        if *self.owners != *owners {
+            self.owners = owners.into();
+        }
     }
 }
 
-fn describe(process: &Process) -> Owner {
-    let groups = process.cgroups().map(|groups| groups.0).unwrap_or_default();
-    let paths = || groups.iter().map(|group| group.pathname.as_str());
-    Owner {
-        pid: process.pid.cast_unsigned(),
-        comm: process.stat().map(|stat| stat.comm).unwrap_or_default(),
-        exe: process
-            .exe()
-            .ok()
-            .map(|path| path.to_string_lossy().into_owned()),
-        unit: paths().find_map(unit),
-        container: paths().find_map(container),
+/// A process could not be looked into.
+struct Hidden;
+
+/// Whom the process is, and which of the sockets in question it holds; `None` if none.
+fn look_into(
+    pid: u32,
+    wanted: impl Fn(u64) -> bool,
+) -> Result<Option<(Owner, HashSet<u64>)>, Hidden> {
+    let mut held = HashSet::new();
+    let sight = proc::sockets(pid, |inode| {
+        if wanted(inode) {
+            held.insert(inode);
+        }
+    });
+    if sight == Sight::Hidden {
+        return Err(Hidden);
     }
-}
-
-/// The systemd unit in a cgroup path: its last component that names one.
-fn unit(path: &str) -> Option<String> {
-    path.rsplit('/')
-        .find(|part| {
-            [".service", ".scope"]
-                .iter()
-                .any(|kind| part.ends_with(kind))
-        })
-        .map(ToOwned::to_owned)
-}
-
-/// The container id in a cgroup path: 64 hexadecimal digits, as every runtime of
-/// note names its groups, with a prefix and a suffix or without.
-fn container(path: &str) -> Option<String> {
-    path.rsplit('/').find_map(|part| {
-        let part = part.strip_suffix(".scope").unwrap_or(part);
-        let id = part.rsplit(['-', ':']).next()?;
-        let hex = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-        hex.then(|| id.to_owned())
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn units_and_containers_are_read_from_cgroup_paths() {
-        let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-        assert_eq!(
-            unit("/system.slice/nginx.service"),
-            Some("nginx.service".into())
-        );
-        assert_eq!(
-            unit("/user.slice/user-0.slice/session-3.scope"),
-            Some("session-3.scope".into())
-        );
-        assert_eq!(unit("/"), None);
-        assert_eq!(container(&format!("/docker/{id}")), Some(id.into()));
-        assert_eq!(
-            container(&format!("/system.slice/docker-{id}.scope")),
-            Some(id.into())
-        );
-        assert_eq!(
-            container(&format!("/kubepods/pod1/cri-containerd-{id}.scope")),
-            Some(id.into())
-        );
-        assert_eq!(container("/system.slice/nginx.service"), None);
+    if held.is_empty() {
+        return Ok(None);
     }
+    // The number may be another process's by now: what counts is what this one holds.
+    let Some(stat) = Stat::of(pid) else {
+        return Ok(None);
+    };
+    let mut still = HashSet::new();
+    proc::sockets(pid, |inode| {
+        if held.contains(&inode) {
+            still.insert(inode);
+        }
+    });
+    let owner = proc::describe(pid, &stat);
+    Ok(owner.map(|owner| (owner, still)))
+}
+
+fn holds(pid: u32, inode: u64) -> bool {
+    let mut found = false;
+    proc::sockets(pid, |held| found |= held == inode);
+    found
+}
+
+fn fate(inode: u64, pid: u32, comm: &str, started_by: u64) -> Fate {
+    let is_it = |stat: &Stat| !stat.ended() && stat.starttime <= started_by;
+    let Some(stat) = Stat::of(pid).filter(is_it) else {
+        return Fate::Ended;
+    };
+    if holds(pid, inode) {
+        return proc::describe(pid, &stat).map_or(Fate::Ended, Fate::Holds);
+    }
+    // It may have the number of one that ended before anybody looked.
+    if stat.comm != comm && !proc::has_thread(pid, comm) {
+        return Fate::Ended;
+    }
+    Fate::Lives(stat.comm)
 }

@@ -7,10 +7,11 @@ use std::{
     ops::RangeInclusive,
 };
 
-use crate::{
-    event::{Netns, Owner},
-    sinks::printable,
-};
+mod holders;
+
+use crate::{event::Netns, sinks::printable};
+
+pub use holders::{KERNEL, UNKNOWN, holder, holder_at_end, holders, owners, place};
 
 /// Columns that no line goes beyond, as far as it can be broken or cut.
 pub const WIDTH: usize = 120;
@@ -22,20 +23,6 @@ pub fn namespace(netns: &Netns) -> Cow<'_, str> {
         Some(name) => printable(name),
         None => Cow::Owned(netns.inode.to_string()),
     }
-}
-
-/// Who holds a socket: the first, and how many more. Empty for nobody.
-#[must_use]
-pub fn owners(owners: &[Owner]) -> String {
-    let Some((first, rest)) = owners.split_first() else {
-        return String::new();
-    };
-    let more = if rest.is_empty() {
-        String::new()
-    } else {
-        format!(" +{}", rest.len())
-    };
-    format!("{}({}){more}", printable(&first.comm), first.pid)
 }
 
 /// Writes a table: the columns in `right` to the right, the last one cut, and what is

@@ -25,7 +25,7 @@ fn owners(pids: std::ops::Range<u32>, comm: &str) -> Arc<[Owner]> {
         comm: comm.to_owned(),
         exe: (pid > 1).then(|| format!("/usr/sbin/{comm}")),
         unit: (pid > 2).then(|| format!("{comm}.service")),
-        container: None,
+        ..Owner::default()
     };
     pids.map(owner).collect()
 }
@@ -51,7 +51,9 @@ fn listener(address: &str, owners: Arc<[Owner]>) -> Listener {
         },
         owners,
         opened: None,
+        in_kernel: false,
         accepted_by: None,
+        opened_by: None,
     }
 }
 
@@ -93,6 +95,8 @@ fn grouped() -> Event {
     member.accepted_by = Some(Process {
         pid: 2002,
         comm: "envoy".into(),
+        initial_pid: None,
+        ended: false,
     });
     let mut event = syn(
         "10.12.114.16:8080",
@@ -383,7 +387,7 @@ fn summary_of_nothing() {
         seconds,
         ..Default::default()
     };
-    insta::assert_snapshot!(summary.to_string(), @"no SYN seen in 3.2 s");
+    insta::assert_snapshot!(summary.to_string(), @"no SYN reached a listener lookup in 3.2 s");
 }
 
 #[test]

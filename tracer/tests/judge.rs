@@ -123,9 +123,8 @@ impl Scene {
         let owners = [Owner {
             pid: 1,
             comm: "nginx".into(),
-            exe: None,
             unit: Some("b.service".into()),
-            container: None,
+            ..Owner::default()
         }];
         let judge = Judge {
             picture: &self.picture,
@@ -338,6 +337,9 @@ fn moved(to: &str, opened_ago: u64, before: Option<&str>) -> Scene {
         exe: None,
         unit: before.map(ToOwned::to_owned),
         container: None,
+        container_unit: None,
+        starttime: None,
+        ended: false,
     };
     let closed_ns = NOW - SECOND;
     let closed = bound("6.6.6.6:80");
@@ -370,8 +372,11 @@ fn one_service_is_one_unit_or_one_container() {
         pid: 1,
         comm: "nginx".into(),
         exe: Some("/usr/sbin/nginx".into()),
-        unit: (!unit.is_empty()).then(|| unit.into()),
+        unit: (container.is_empty() && !unit.is_empty()).then(|| unit.into()),
         container: (!container.is_empty()).then(|| container.into()),
+        container_unit: (!container.is_empty() && !unit.is_empty()).then(|| unit.into()),
+        starttime: None,
+        ended: false,
     };
     let cases = [
         (("a.service", ""), ("a.service", ""), true),

@@ -75,7 +75,8 @@ fn example() -> Event {
         comm: "nginx".into(),
         exe: Some("/usr/sbin/nginx".into()),
         unit: Some("nginx-b.service".into()),
-        container: None,
+        starttime: Some(1_733_804),
+        ..Owner::default()
     };
     Event {
         schema: SCHEMA,
@@ -110,10 +111,9 @@ fn example() -> Event {
                 limit: 511,
             },
             owners: [1234, 1240].map(owner).into(),
-            accepted_by: Some(Process {
-                pid: 1240,
-                comm: "nginx".into(),
-            }),
+            in_kernel: false,
+            accepted_by: Some(process(1240)),
+            opened_by: Some(process(1234)),
         }),
         reuseport: Some(Reuseport {
             group: 1,
@@ -128,6 +128,15 @@ fn example() -> Event {
         })),
         candidates: None,
         backend: Backend::Fentry,
+    }
+}
+
+fn process(pid: u32) -> Process {
+    Process {
+        pid,
+        comm: "nginx".into(),
+        initial_pid: None,
+        ended: false,
     }
 }
 
@@ -147,7 +156,8 @@ fn other() -> Other {
             comm: "nginx".into(),
             exe: Some("/usr/sbin/nginx".into()),
             unit: Some("nginx-a.service".into()),
-            container: None,
+            starttime: Some(1_733_102),
+            ..Owner::default()
         }]),
     }
 }
@@ -384,6 +394,9 @@ fn owners(count: u64, text: &str) -> Arc<[Owner]> {
         exe: (pid > 1).then(|| format!("/usr/{text}")),
         unit: None,
         container: (pid > 2).then(|| text.to_owned()),
+        container_unit: (pid > 3).then(|| text.to_owned()),
+        starttime: (pid > 0).then_some(u64::from(pid)),
+        ended: pid == 2,
     };
     (0..count as u32).map(owner).collect()
 }
@@ -422,10 +435,14 @@ fn any_event((time, [a, b, c], has, [from, to], text, shared): Parts) -> Event {
         cookie: has[4].then_some(c),
         id: ListenerId(a),
         queue: Queue { length, limit },
+        in_kernel: has[0],
         accepted_by: has[5].then(|| Process {
             pid: length,
             comm: text.as_str().into(),
+            initial_pid: has[1].then_some(limit),
+            ended: has[2],
         }),
+        opened_by: has[0].then(|| process(limit)),
         owners: shared.unwrap_or_else(|| owners(a % 5, &text)),
         ..chosen
     });

@@ -31,6 +31,7 @@ fn belong(one: &Owner, other: &Owner, relations: &HashMap<u32, Relation>) -> boo
         .as_ref()
         .is_some_and(|unit| unit.ends_with(".service"));
     let place = service && same(&one.unit, &other.unit) || same(&one.container, &other.container);
+    let place = place && one.container_unit == other.container_unit;
     one.pid == other.pid
         || descends(one, other)
         || descends(other, one)

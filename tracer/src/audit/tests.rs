@@ -12,8 +12,7 @@ fn owner(pid: u32) -> Owner {
         pid,
         comm: format!("p{pid}"),
         exe: Some("/usr/sbin/nginx".into()),
-        unit: None,
-        container: None,
+        ..Owner::default()
     }
 }
 

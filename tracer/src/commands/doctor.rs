@@ -16,6 +16,7 @@ use crate::{
         plan::{Choice, Decision, HOOKS, Hook, Mechanism, Plan, plan},
         selfcheck,
     },
+    processes::{self, Processes},
 };
 
 /// Everything that was found.
@@ -60,7 +61,8 @@ pub(super) fn run(args: &DoctorArgs) -> Result<()> {
 }
 
 fn examine(args: &DoctorArgs) -> Report {
-    let findings = preflight::findings(args.btf.is_some());
+    let mut findings = preflight::findings(args.btf.is_some());
+    findings.push(owners());
     let mut report = Report {
         kernel: preflight::release().0,
         backends: Vec::new(),
@@ -127,6 +129,16 @@ fn examine(args: &DoctorArgs) -> Report {
         })
         .collect();
     report
+}
+
+/// Whether who holds a listener can be seen.
+fn owners() -> Finding {
+    let mut processes = Processes::default();
+    processes.look();
+    match processes::blindness(processes.hidden()) {
+        None => Finding::ok("owners", "every process can be looked into"),
+        Some(why) => Finding::absent("owners", format!("not all can be seen (?): {why}")),
+    }
 }
 
 /// Attaches, runs the self-check and detaches again.

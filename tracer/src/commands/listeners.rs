@@ -49,6 +49,9 @@ struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     reuseport: Option<InGroup>,
     owners: Arc<[Owner]>,
+    /// No process holds it, and every process could be looked into.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    in_kernel: bool,
 }
 
 /// The group that a socket is in.
@@ -135,6 +138,7 @@ fn entry(survey: &mut Survey, index: usize, reuseport: Option<InGroup>) -> Entry
         queue: listener.complete.then_some(listener.queue),
         reuseport,
         owners: survey.owners(listener.inode),
+        in_kernel: survey.in_kernel(&listener),
     }
 }
 
@@ -151,9 +155,6 @@ fn table(entries: &[Entry]) -> Result<String> {
 }
 
 fn row(entry: &Entry, foreign: bool) -> [String; TITLES.len()] {
-    let first = entry.owners.first();
-    let unit = first.and_then(|owner| owner.unit.clone());
-    let container = first.and_then(|owner| owner.container.as_ref());
     [
         sinks::place(entry.address, entry.port, entry.device.as_deref()),
         if entry.v6only == Some(true) {
@@ -176,15 +177,10 @@ fn row(entry: &Entry, foreign: bool) -> [String; TITLES.len()] {
         } else {
             String::new()
         },
-        // As the runtimes' own tools shorten it.
-        container
-            .map(|id| id.chars().take(12).collect())
-            .or(unit)
-            .map_or_else(String::new, |name: String| {
-                sinks::printable(&name).into_owned()
-            }),
+        entry.owners.first().map(words::place).unwrap_or_default(),
         match words::owners(&entry.owners) {
-            nobody if nobody.is_empty() => "-".into(),
+            nobody if nobody.is_empty() && entry.in_kernel => words::KERNEL.into(),
+            nobody if nobody.is_empty() => words::UNKNOWN.into(),
             owners => owners,
         },
     ]

@@ -32,6 +32,8 @@ pub(super) struct Survey {
     /// What could not be seen, a sentence each.
     pub(super) remarks: Vec<String>,
     pub(super) processes: Processes,
+    /// Sockets that no process holds, by namespace and inode number.
+    kernels: HashSet<(u32, u64)>,
     names: Namespaces,
 }
 
@@ -45,8 +47,10 @@ impl Survey {
             listeners: inventory.listeners,
             asked,
             processes,
+            kernels: HashSet::new(),
             names: Namespaces::default(),
         };
+        survey.find_kernels(scope);
         survey.remark_owners();
         if survey.listeners.iter().any(|listener| !listener.complete) {
             survey.remarks.push(
@@ -85,37 +89,48 @@ impl Survey {
 
     /// Whether a socket without an owner has none.
     pub(super) fn sees_all_owners(&self) -> bool {
-        self.processes.hidden() == 0
-            && processes::in_initial_namespace()
-            && self.listeners.len() <= MOST_LISTENERS
+        self.processes.sees_all() && self.listeners.len() <= MOST_LISTENERS
+    }
+
+    /// Whether no process holds it: a server inside the kernel.
+    pub(super) fn in_kernel(&self, listener: &Listening) -> bool {
+        let key = (listener.bound.netns, listener.inode);
+        listener.inode != 0 && self.kernels.contains(&key)
+    }
+
+    /// What nobody holds is the kernel's if it is still there: else it closed meanwhile.
+    fn find_kernels(&mut self, scope: &ScopeArgs) {
+        if !self.sees_all_owners() || self.unknown() == 0 {
+            return;
+        }
+        for listener in self.again(scope) {
+            if self.owners(listener.inode).is_empty() {
+                let key = (listener.bound.netns, listener.inode);
+                self.kernels.insert(key);
+            }
+        }
+    }
+
+    /// How many listeners have no owner that is known.
+    fn unknown(&mut self) -> usize {
+        let inodes: Vec<u64> = self.listeners.iter().map(|one| one.inode).collect();
+        let unknown = inodes.into_iter();
+        unknown
+            .filter(|&inode| self.owners(inode).is_empty())
+            .count()
     }
 
     fn remark_owners(&mut self) {
-        let hidden = self.processes.hidden();
-        let inodes: Vec<u64> = self.listeners.iter().map(|one| one.inode).collect();
-        let unknown = inodes
-            .into_iter()
-            .filter(|&inode| self.owners(inode).is_empty())
-            .count();
+        let unknown = self.unknown();
         let listeners = if unknown == 1 {
             "listener"
         } else {
             "listeners"
         };
-        if unknown == 0 {
-            return;
-        }
-        if hidden > 0 {
+        let why = processes::blindness(self.processes.hidden());
+        if let Some(why) = why.filter(|_| unknown > 0) {
             self.remarks.push(format!(
-                "the owners of {unknown} {listeners} are not known, and {} not let this user \
-                 see what they hold; {}",
-                processes_do(hidden),
-                more_rights()
-            ));
-        } else if !processes::in_initial_namespace() {
-            self.remarks.push(format!(
-                "the owners of {unknown} {listeners} are not known: only the processes of this \
-                 container are visible; run it in the host's pid namespace to see them"
+                "the owners of {unknown} {listeners} are not known: {why}"
             ));
         }
     }
@@ -155,9 +170,10 @@ fn look(scope: &ScopeArgs) -> Result<(Inventory, Vec<Found>)> {
 
 fn keep(inventory: &mut Inventory, scope: &ScopeArgs) {
     if !scope.port.is_empty() {
-        inventory
-            .listeners
-            .retain(|listener| scope.port.contains(&listener.bound.port));
+        inventory.listeners.retain(|listener| {
+            let port = listener.bound.port;
+            scope.port.iter().any(|ports| ports.contains(port))
+        });
     }
 }
 
@@ -173,7 +189,7 @@ fn unseen_namespaces(inventory: &Inventory) -> Vec<String> {
         let why = inventory.problems.join("; ");
         remarks.push(format!(
             "{namespaces} not looked at: {why}; {}",
-            more_rights()
+            processes::more_rights()
         ));
     }
     let hidden = namespaces::hidden();
@@ -181,7 +197,7 @@ fn unseen_namespaces(inventory: &Inventory) -> Vec<String> {
         remarks.push(format!(
             "other network namespaces may be there: {} not let this user see theirs; {}",
             processes_do(hidden),
-            more_rights()
+            processes::more_rights()
         ));
     }
     remarks
@@ -192,14 +208,6 @@ fn processes_do(count: usize) -> String {
         "1 process does".into()
     } else {
         format!("{count} processes do")
-    }
-}
-
-fn more_rights() -> &'static str {
-    if nix::unistd::geteuid().is_root() {
-        "this takes every capability that they have"
-    } else {
-        "run it as root"
     }
 }
 

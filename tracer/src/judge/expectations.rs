@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use crate::event::Owner;
+use crate::event::{Owner, counting};
 
 /// All that is expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +113,12 @@ impl OwnerRule {
         *self == Self::default()
     }
 
+    /// Whether it is the processes that decide.
+    #[must_use]
+    pub fn asks_processes(&self) -> bool {
+        self.unit.is_some() || self.exe.is_some() || self.comm.is_some()
+    }
+
     /// Whether these processes and this user may hold the listener. Nobody known is no
     /// contradiction.
     #[must_use]
@@ -126,10 +132,20 @@ impl OwnerRule {
                 .is_none_or(|wanted| found.is_some_and(|found| found == wanted))
         };
         let matches = |owner: &Owner| {
-            is(&self.unit, owner.unit.as_deref())
+            (is(&self.unit, owner.unit.as_deref()) || self.is_in_container(owner))
                 && is(&self.exe, owner.exe.as_deref())
                 && is(&self.comm, Some(&owner.comm))
         };
-        owners.is_empty() || owners.iter().any(matches)
+        owners.is_empty() || counting(owners).any(matches)
+    }
+
+    /// A unit of a container is asked for with it: `CONTAINER/UNIT`.
+    fn is_in_container(&self, owner: &Owner) -> bool {
+        let asked = self.unit.as_deref().and_then(|unit| unit.split_once('/'));
+        asked.is_some_and(|(container, unit)| {
+            let id = owner.container.as_deref().unwrap_or_default();
+            let is_it = id == container || container.len() >= 12 && id.starts_with(container);
+            is_it && owner.container_unit.as_deref() == Some(unit)
+        })
     }
 }

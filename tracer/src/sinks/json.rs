@@ -13,9 +13,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::Sink;
-use crate::event::{
-    Endpoint, Event, Item, Listener, Netns, Owner, Process, Queue, Reuseport, Time,
-};
+use crate::event::{Endpoint, Event, Item, Listener, Netns, Owner, Queue, Reuseport, Time};
 
 /// Bytes that wait for a flush at most.
 const BUFFER: usize = 64 * 1024;
@@ -131,7 +129,9 @@ impl Texts {
             opened,
             queue: Queue { length, limit },
             owners,
+            in_kernel,
             accepted_by,
+            opened_by,
         } = listener;
         put(out, ",\"listener\":{\"address\":", address)?;
         put(out, ",\"port\":", port)?;
@@ -145,11 +145,11 @@ impl Texts {
         put(out, ",\"queue\":{\"length\":", length)?;
         put(out, ",\"limit\":", limit)?;
         raw(out, "},\"owners\":", self.owners.text(owners)?);
-        if let Some(Process { pid, comm }) = accepted_by {
-            put(out, ",\"accepted_by\":{\"pid\":", pid)?;
-            put(out, ",\"comm\":", comm)?;
-            out.push(b'}');
+        if *in_kernel {
+            raw(out, ",\"in_kernel\":", b"true");
         }
+        put_some(out, ",\"accepted_by\":", accepted_by.as_ref())?;
+        put_some(out, ",\"opened_by\":", opened_by.as_ref())?;
         out.push(b'}');
         Ok(())
     }

@@ -13,12 +13,12 @@ mod line;
 
 use line::{COLUMNS, Cell, Line, MATCH, push_endpoint, push_number};
 
-use super::{Sink, bound, printable};
+use super::{Sink, bound};
 use crate::event::{
-    Event, Handover, Item, Listener, ListenerId, Lost, Match, Netns, Owner, Reason, Reuseport,
-    Time, Verdict, Via, Why,
+    Event, Handover, Item, ListenerId, Lost, Match, Netns, Owner, Reason, Reuseport, Time, Verdict,
+    Via, Why,
 };
-use crate::words::namespace;
+use crate::words::{self, namespace};
 
 /// Most right halves of lines that are kept; past that they are made anew.
 const MOST_KEPT: usize = 1024;
@@ -33,10 +33,12 @@ struct Choice {
     via: Via,
     member: Option<(u16, Option<u16>)>,
     acceptor: Option<u32>,
+    /// Bits that the owner's cell depends on.
+    state: [bool; 3],
     netns: u32,
     marked: Option<Reason>,
     /// Addresses of shared values, which [`Made`] keeps alive.
-    shared: [usize; 4],
+    shared: [usize; 5],
 }
 
 /// The right half of a line: from LISTENER on.
@@ -46,7 +48,7 @@ struct Made {
     style: Style,
     /// Keeps the addresses in the key from being used again.
     _owners: Option<Arc<[Owner]>>,
-    _texts: [Option<Arc<str>>; 2],
+    _texts: [Option<Arc<str>>; 3],
     _netns: Arc<Netns>,
 }
 
@@ -190,6 +192,7 @@ impl<W: Write> Table<W> {
             _texts: [
                 listener.and_then(|listener| listener.device.clone()),
                 listener.and_then(|listener| Some(listener.accepted_by.as_ref()?.comm.clone())),
+                listener.and_then(|listener| Some(listener.opened_by.as_ref()?.comm.clone())),
             ],
             _netns: event.netns.clone(),
         }
@@ -237,7 +240,7 @@ impl<W: Write> Table<W> {
     }
 
     fn owner(&self, event: &Event) -> String {
-        let mut text = event.listener.as_ref().map_or_else(dash, holder);
+        let mut text = event.listener.as_ref().map_or_else(dash, words::holder);
         if event.netns.inode != self.own_netns {
             text += " netns=";
             text += &namespace(&event.netns);
@@ -273,6 +276,7 @@ impl<W: Write> Sink for Table<W> {
 fn choice(event: &Event) -> Choice {
     let listener = event.listener.as_ref();
     let acceptor = listener.and_then(|listener| listener.accepted_by.as_ref());
+    let opener = listener.and_then(|listener| listener.opened_by.as_ref());
     let text = |text: Option<&Arc<str>>| text.map_or(0, |text| Arc::as_ptr(text).addr());
     Choice {
         listener: listener.map(|listener| listener.id),
@@ -280,12 +284,18 @@ fn choice(event: &Event) -> Choice {
         via: event.via,
         member: event.reuseport.map(|group| (group.size, group.member)),
         acceptor: acceptor.map(|process| process.pid),
+        state: [
+            listener.is_some_and(|listener| listener.in_kernel),
+            acceptor.is_some_and(|process| process.ended),
+            opener.is_some_and(|process| process.ended),
+        ],
         netns: event.netns.inode,
         marked: mark(event),
         shared: [
             listener.map_or(0, |listener| Arc::as_ptr(&listener.owners).addr()),
             text(listener.and_then(|listener| listener.device.as_ref())),
             text(acceptor.map(|process| &process.comm)),
+            text(opener.map(|process| &process.comm)),
             Arc::as_ptr(&event.netns).addr(),
         ],
     }
@@ -326,23 +336,5 @@ fn member(event: &Event) -> String {
         (None, Some(_)) => format!("[?]/{size}"),
         // The group's program dropped the packet.
         (None, None) => format!("-/{size}"),
-    }
-}
-
-/// Who takes a listener's connections: the process seen to, else the first that holds it.
-fn holder(listener: &Listener) -> String {
-    let owners = &listener.owners;
-    let acceptor = listener.accepted_by.as_ref();
-    let (pid, comm) = match (acceptor, owners.first()) {
-        (Some(process), _) => (process.pid, &*process.comm),
-        (None, Some(owner)) => (owner.pid, owner.comm.as_str()),
-        (None, None) => return dash(),
-    };
-    let others = owners.iter().filter(|owner| owner.pid != pid).count();
-    let comm = printable(comm);
-    if others == 0 {
-        format!("{comm}({pid})")
-    } else {
-        format!("{comm}({pid}) +{others}")
     }
 }

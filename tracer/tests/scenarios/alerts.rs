@@ -7,16 +7,19 @@ use crate::ledger::{WantVerdict, is_alert};
 static EXPECTED: AtomicU64 = AtomicU64::new(0);
 static MISSED: AtomicU64 = AtomicU64::new(0);
 static FALSE: AtomicU64 = AtomicU64::new(0);
+static OWNERS: AtomicU64 = AtomicU64::new(0);
 
 /// Begins the line that a scenario, and a run of many, says them in.
 pub(crate) const MARK: &str = "ALERTS ";
 
-/// Three counts.
+/// The counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Alerts {
     pub(crate) expected: u64,
     pub(crate) missed: u64,
     pub(crate) wrong: u64,
+    /// Processes named as owners that were none.
+    pub(crate) owners: u64,
 }
 
 /// Counts one event.
@@ -41,6 +44,11 @@ pub(crate) fn missed() {
     MISSED.fetch_add(1, Ordering::Relaxed);
 }
 
+/// So many owners were named wrongly.
+pub(crate) fn wrong_owners(count: u64) {
+    OWNERS.fetch_add(count, Ordering::Relaxed);
+}
+
 impl Alerts {
     /// What was counted in this process.
     pub(crate) fn counted() -> Self {
@@ -48,6 +56,7 @@ impl Alerts {
             expected: EXPECTED.load(Ordering::Relaxed),
             missed: MISSED.load(Ordering::Relaxed),
             wrong: FALSE.load(Ordering::Relaxed),
+            owners: OWNERS.load(Ordering::Relaxed),
         }
     }
 
@@ -62,6 +71,7 @@ impl Alerts {
             expected: number("expected")?,
             missed: number("missed")?,
             wrong: number("false")?,
+            owners: number("wrong_owners")?,
         })
     }
 
@@ -70,6 +80,7 @@ impl Alerts {
         self.expected += other.expected;
         self.missed += other.missed;
         self.wrong += other.wrong;
+        self.owners += other.owners;
     }
 }
 
@@ -79,7 +90,11 @@ impl std::fmt::Display for Alerts {
             expected,
             missed,
             wrong,
+            owners,
         } = self;
-        write!(f, "{MARK}expected={expected} missed={missed} false={wrong}")
+        write!(
+            f,
+            "{MARK}expected={expected} missed={missed} false={wrong} wrong_owners={owners}"
+        )
     }
 }

@@ -307,7 +307,11 @@ fn listener(all: &mut Differences, want: &WantListener, said: &Listener) {
     if let Some(length) = want.queue {
         all.check("listener.queue.length", length, said.queue.length);
     }
-    let owners: Vec<u32> = said.owners.iter().map(|owner| owner.pid).collect();
+    let mut owners: Vec<u32> = said.owners.iter().map(|owner| owner.pid).collect();
+    if owners.is_empty() {
+        // It had ended, and closed with it, before anybody could look.
+        owners.extend(said.opened_by.iter().map(|process| process.pid));
+    }
     if let Some(missing) = want.owners.iter().find(|pid| !owners.contains(pid)) {
         all.0
             .push(format!("process {missing} is not among owners {owners:?}"));

@@ -129,6 +129,7 @@ pub(crate) struct Listener {
     pub(crate) queue: Queue,
     pub(crate) owners: Vec<Owner>,
     pub(crate) accepted_by: Option<Process>,
+    pub(crate) opened_by: Option<Process>,
 }
 
 /// Who should have had it.
@@ -164,12 +165,17 @@ pub(crate) struct Owner {
     pub(crate) pid: u32,
     pub(crate) comm: String,
     pub(crate) exe: Option<String>,
+    #[serde(default)]
+    pub(crate) ended: bool,
 }
 
 /// A process that accepted from it.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
+    pub(crate) comm: String,
+    #[serde(default)]
+    pub(crate) ended: bool,
 }
 
 /// The group it was chosen from.

@@ -94,7 +94,7 @@ pub(crate) struct Accepting {
 }
 
 impl Accepting {
-    /// `control` takes commands, one a line: `close INODE`, `accept`; its end ends the loop.
+    /// `control` takes commands, one a line: `close INODE`, `name NAME`, `accept`; its end ends the loop.
     pub(crate) fn new(name: &str, sockets: Vec<Socket>, control: Option<File>) -> Result<Self> {
         let listeners = sockets.into_iter().enumerate().map(|(index, socket)| {
             let inode = inode(&socket)?;
@@ -175,6 +175,10 @@ impl Accepting {
             let inode: u64 = inode.parse()?;
             self.listeners.retain(|(_, other, _)| *other != inode);
             println!("closed {inode}");
+        } else if let Some(name) = line.strip_prefix("name ") {
+            set_comm(name)?;
+            name.clone_into(&mut self.name);
+            println!("named {name}");
         } else if line == "accept" {
             self.held = false;
         } else {

@@ -128,6 +128,26 @@ impl Server {
         Ok(())
     }
 
+    /// Makes it take another name.
+    pub(crate) fn name(&mut self, name: &str) -> Result<()> {
+        self.command(&format!("name {name}"))?;
+        let Runs::Process(_, output) = &mut self.runs else {
+            bail!("only a server process takes another name");
+        };
+        let mut line = String::new();
+        output.read_line(&mut line)?;
+        Ok(())
+    }
+
+    /// Kills it; its heir lives on.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        if let Runs::Process(child, _) = &mut self.runs {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
     fn command(&mut self, line: &str) -> Result<()> {
         let Runs::Process(child, _) = &mut self.runs else {
             bail!("only a server process takes commands");

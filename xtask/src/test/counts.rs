@@ -64,10 +64,12 @@ pub(super) struct Alerts {
     pub(super) missed: u64,
     /// Given, and should not have been.
     pub(super) wrong: u64,
+    /// Processes named as owners of a listener that were none.
+    pub(super) owners: u64,
 }
 
 impl Alerts {
-    /// Reads `ALERTS expected=N missed=N false=N`.
+    /// Reads `ALERTS expected=N missed=N false=N wrong_owners=N`.
     pub(super) fn from_line(line: &str) -> Option<Self> {
         let mut words = line.strip_prefix("ALERTS ")?.split_whitespace();
         let mut number = |name: &str| {
@@ -78,11 +80,12 @@ impl Alerts {
             expected: number("expected")?,
             missed: number("missed")?,
             wrong: number("false")?,
+            owners: number("wrong_owners")?,
         })
     }
 
     pub(super) fn all_right(self) -> bool {
-        self.missed == 0 && self.wrong == 0
+        self.missed == 0 && self.wrong == 0 && self.owners == 0
     }
 }
 
@@ -91,6 +94,7 @@ impl AddAssign for Alerts {
         self.expected += other.expected;
         self.missed += other.missed;
         self.wrong += other.wrong;
+        self.owners += other.owners;
     }
 }
 
@@ -100,10 +104,11 @@ impl fmt::Display for Alerts {
             expected,
             missed,
             wrong,
+            owners,
         } = self;
         write!(
             out,
-            "ALERTS expected={expected} missed={missed} false={wrong}"
+            "ALERTS expected={expected} missed={missed} false={wrong} wrong_owners={owners}"
         )
     }
 }
@@ -137,6 +142,7 @@ mod tests {
             expected: 40,
             missed: 1,
             wrong: 2,
+            owners: 3,
         };
         assert_eq!(Alerts::from_line(&alerts.to_string()), Some(alerts));
         assert_eq!(Alerts::from_line("ALERTS expected=1 missed=0"), None);

@@ -325,9 +325,9 @@ mod tests {
     fn a_wrong_alert_is_a_failure() {
         let closing = "1 passed, 0 failed, 0 skipped\n";
         for (line, failures) in [
-            ("ALERTS expected=3 missed=0 false=0\n", 0),
-            ("ALERTS expected=3 missed=1 false=0\n", 1),
-            ("ALERTS expected=3 missed=0 false=1\n", 1),
+            ("ALERTS expected=3 missed=0 false=0 wrong_owners=0\n", 0),
+            ("ALERTS expected=3 missed=1 false=0 wrong_owners=0\n", 1),
+            ("ALERTS expected=3 missed=0 false=1 wrong_owners=0\n", 1),
         ] {
             assert_eq!(
                 failed(&["PASS fentry a\n", line, closing], 0, false),

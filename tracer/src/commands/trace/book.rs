@@ -15,7 +15,7 @@ use crate::{
     assess::Assessor,
     cli::{TraceArgs, UserFilterArgs},
     decode::Record,
-    enrich::{Enricher, comm},
+    enrich::Enricher,
     event::{
         Handover, Item, ListenerId, Lost, Queue, Reason, Reuseport, SCHEMA, Stage, Verdict, Via,
         Why,
@@ -164,7 +164,7 @@ impl<'a> Book<'a> {
         match record {
             Record::Syn(_) | Record::Handover(_) => {}
             Record::Listen(record) => {
-                self.enricher.expect(record.listener.inode);
+                self.enricher.opened(&record.listener, record.ktime_ns);
                 self.assessor.opened(record);
                 self.health
                     .opened(&socket(&record.listener), Some(record.ktime_ns));
@@ -292,7 +292,7 @@ impl<'a> Book<'a> {
 
     /// A listener closed, and no SYN can reach it any more.
     pub(super) fn gone(&mut self, last: &Listener) {
-        let owner = self.owner(last.stamp, last);
+        let owner = self.enricher.told(last);
         self.enricher.forget(last);
         if let Some(tally) = self.tallies.get_mut(&last.stamp) {
             tally.listener = *last;
@@ -306,23 +306,6 @@ impl<'a> Book<'a> {
         {
             self.dropped.listeners += 1;
             self.dropped.syns += tally.syns(self.asks_about_events());
-        }
-    }
-
-    fn owner(&self, stamp: u64, listener: &Listener) -> String {
-        match self.enricher.owners_of(stamp) {
-            Some([first, rest @ ..]) => {
-                let more = if rest.is_empty() {
-                    String::new()
-                } else {
-                    format!(" +{}", rest.len())
-                };
-                format!("{}({}){more}", first.comm, first.pid)
-            }
-            _ if listener.listen_pid != 0 => {
-                format!("{}({})", comm(&listener.listen_comm), listener.listen_pid)
-            }
-            _ => String::new(),
         }
     }
 

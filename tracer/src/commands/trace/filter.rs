@@ -3,7 +3,7 @@
 
 use crate::{
     cli::{AddressPattern, ListenerPattern, UserFilterArgs},
-    event::{Event, Listener},
+    event::{Event, Listener, counting},
 };
 
 /// Whether the event is to be shown.
@@ -34,25 +34,18 @@ fn names(pattern: &ListenerPattern, listener: &Listener) -> bool {
         Some(AddressPattern::Wildcard) => listener.address.is_unspecified(),
         Some(AddressPattern::Is(address)) => listener.address == address,
     };
-    address && pattern.port.is_none_or(|port| port == listener.port)
+    let device = pattern.device.as_deref();
+    let device = device.is_none_or(|device| listener.device.as_deref() == Some(device));
+    address && device && pattern.port.is_none_or(|port| port == listener.port)
 }
 
+/// Who took connections and does not hold the listener counts here as little as in verdicts.
 fn has_pid(wanted: &[u32], listener: &Listener) -> bool {
-    let acceptor = listener.accepted_by.iter().map(|process| process.pid);
-    listener
-        .owners
-        .iter()
-        .map(|owner| owner.pid)
-        .chain(acceptor)
-        .any(|pid| wanted.contains(&pid))
+    let mut owners = counting(&listener.owners);
+    owners.any(|owner| owner.pid != 0 && wanted.contains(&owner.pid))
 }
 
 fn has_comm(wanted: &[String], listener: &Listener) -> bool {
-    let acceptor = listener.accepted_by.iter().map(|process| &*process.comm);
-    listener
-        .owners
-        .iter()
-        .map(|owner| owner.comm.as_str())
-        .chain(acceptor)
-        .any(|comm| wanted.iter().any(|wanted| wanted == comm))
+    let mut owners = counting(&listener.owners);
+    owners.any(|owner| wanted.contains(&owner.comm))
 }

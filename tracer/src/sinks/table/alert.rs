@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::holder;
 use crate::{
-    event::{Event, Other, Owner, Reason, Time, Verdict, Why},
+    event::{Event, Other, Reason, Time, Verdict, Why},
     sinks::{place, printable},
+    words,
 };
 
 /// Whether the SYN has a second line.
@@ -28,7 +28,7 @@ pub(super) fn text(event: &Event, handed_over: Option<Why>, zone: &TimeZone) -> 
     };
     if let Some(listener) = &event.listener {
         let place = place(listener.address, listener.port, listener.device.as_deref());
-        let _ = write!(text, ", got {place} {}", holder(listener));
+        let _ = write!(text, ", got {place} {}", words::holder(listener));
     }
     if let Some(why) = handed_over {
         let _ = write!(text, " after the SYN, by {}", why.word());
@@ -86,10 +86,10 @@ fn expected(event: &Event) -> String {
 
 fn described(other: &Other) -> String {
     let place = place(other.address, other.port, other.device.as_deref());
-    match other.owners.first() {
-        Some(Owner { pid, comm, .. }) => format!("{place} {}({pid})", printable(comm)),
-        None => place,
+    if other.owners.is_empty() {
+        return place;
     }
+    format!("{place} {}", words::owners(&other.owners))
 }
 
 fn clock(time: Time, zone: &TimeZone) -> String {

@@ -5,6 +5,7 @@ mod basic;
 mod beside;
 mod explain_cases;
 mod explain_random;
+mod explain_routes;
 mod families;
 mod groups;
 mod handovers;
@@ -13,6 +14,7 @@ mod moved;
 mod netfilter;
 mod nginx;
 mod nginx_quiet;
+mod owners;
 mod packets;
 mod restarts;
 mod session;
@@ -151,6 +153,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("sk_lookup_steals", verdicts::sk_lookup_steals),
         case("wrong_owner", verdicts::wrong_owner),
         case("moved", moved::moved),
+        case("owners_churn", owners::owners_churn),
         case("only_alerts", verdicts::only_alerts),
         case("late_reader", restarts::late_reader),
         case("died_in_the_queue", restarts::died_in_the_queue),
@@ -162,6 +165,9 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("not_root", surroundings::not_root).once(),
         case("explain_cases", explain_cases::explain_cases).once(),
         case("explain_vrf", explain_cases::explain_vrf).once(),
+        case("explain_routes", explain_routes::explain_routes).once(),
+        case("explain_redirect", explain_routes::explain_redirect).once(),
+        case("explain_link_local", explain_routes::explain_link_local).once(),
         within(300, "explain_random", explain_random::explain_random).once(),
     ]
 }

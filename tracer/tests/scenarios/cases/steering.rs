@@ -56,7 +56,8 @@ pub(crate) fn sk_lookup(cx: &Context) -> Result<()> {
     let netns = Netns::fresh()?;
     let target = target()?;
     let v6 = Server::start(Listen::new("v6", "[::1]:80")?)?;
-    let map = SocketMap::new(SOCKMAP, &descriptors(target.sockets()?))?;
+    let map = SocketMap::new(SOCKMAP, &descriptors(target.sockets()?));
+    let map = tried("sk_lookup", 5, 9, map)?;
     let program = tried("sk_lookup", 5, 9, steer(&map, STEERED, DROPPED))?;
     let _link = program.attach_lookup(&netns)?;
     let trace = cx.trace(&[])?;
@@ -80,7 +81,8 @@ pub(crate) fn sk_lookup_drop(cx: &Context) -> Result<()> {
     let netns = Netns::fresh()?;
     let target = target()?;
     let hidden = Server::start(Listen::new("hidden", &format!("0.0.0.0:{DROPPED}"))?)?;
-    let map = SocketMap::new(SOCKMAP, &descriptors(target.sockets()?))?;
+    let map = SocketMap::new(SOCKMAP, &descriptors(target.sockets()?));
+    let map = tried("sk_lookup", 5, 9, map)?;
     let program = tried("sk_lookup", 5, 9, steer(&map, STEERED, DROPPED))?;
     let _link = program.attach_lookup(&netns)?;
     let trace = cx.trace(&[])?;

@@ -259,7 +259,8 @@ pub(crate) fn sk_lookup_steals(cx: &Context) -> Result<()> {
     set_comm("thief")?;
     let thief = Server::inside(Listen::new("thief", "127.0.0.1:99")?)?;
     let a = Server::start(Listen::new("A", "6.6.6.6:80")?)?;
-    let map = SocketMap::new(SOCKMAP, &descriptors(thief.sockets()?))?;
+    let map = SocketMap::new(SOCKMAP, &descriptors(thief.sockets()?));
+    let map = tried("sk_lookup", 5, 9, map)?;
     let program = tried("sk_lookup", 5, 9, steer(&map, 80, 7778))?;
     let _link = program.attach_lookup(&netns)?;
     let truth = Truth::of(&[&thief, &a]);
@@ -306,16 +307,16 @@ pub(crate) fn wrong_owner(cx: &Context) -> Result<()> {
 }
 
 /// A configuration file, removed when dropped.
-struct Configuration(PathBuf);
+pub(super) struct Configuration(PathBuf);
 
 impl Configuration {
-    fn write(text: &str) -> Result<Self> {
+    pub(super) fn write(text: &str) -> Result<Self> {
         let path = std::env::temp_dir().join(format!("sockpick-{}.toml", std::process::id()));
         std::fs::write(&path, text)?;
         Ok(Self(path))
     }
 
-    fn path(&self) -> &str {
+    pub(super) fn path(&self) -> &str {
         self.0.to_str().unwrap_or_default()
     }
 }

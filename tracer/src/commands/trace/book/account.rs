@@ -31,8 +31,8 @@ impl Book<'_> {
         let by_event = self.asks_about_events();
         let mut lines: Vec<ListenerLine> = self
             .tallies
-            .iter()
-            .map(|(stamp, tally)| ListenerLine {
+            .values()
+            .map(|tally| ListenerLine {
                 netns: tally.listener.netns,
                 endpoint: tally.endpoint.clone(),
                 group: tally.group.map(|group| group.group),
@@ -42,7 +42,7 @@ impl Book<'_> {
                 owner: tally
                     .owner
                     .clone()
-                    .unwrap_or_else(|| self.owner(*stamp, &tally.listener)),
+                    .unwrap_or_else(|| self.enricher.told(&tally.listener)),
                 closed: tally.listener.closed != 0,
             })
             .collect();

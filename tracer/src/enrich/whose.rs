@@ -1,0 +1,324 @@
+//! Whose a listener is: who holds it now, who took the last connection, who called `listen()`.
+//! Three questions with three answers; only the first names its owners.
+
+use std::{sync::Arc, time::Duration};
+
+use rustc_hash::FxHashMap;
+use sockpick_ebpf::abi;
+
+use super::{comm, monotonic_ns};
+use crate::{
+    event::{Owner, Process},
+    processes::{CHECK, Fate, Processes},
+    words,
+};
+
+/// Most listeners remembered; past that memory starts afresh, which costs look-ups.
+const MOST_KEPT: usize = 16_384;
+/// How long owners are believed before /proc is asked again.
+pub(super) const OWNERS_AGE: Duration = Duration::from_secs(30);
+/// Those who ended are remembered so long, which is longer than a record is under way,
+const LEFT_NS: u64 = 10_000_000_000;
+/// and no more than so many of a listener.
+const MOST_LEFT: usize = 64;
+/// Nanoseconds of a clock tick in /proc: `USER_HZ` is 100 on every architecture that Linux has
+/// BPF trampolines or kprobes for.
+const TICK_NS: u64 = 10_000_000;
+
+/// All listeners.
+#[derive(Default)]
+pub(super) struct Whose {
+    pub(super) processes: Processes,
+    listeners: FxHashMap<u64, Known>,
+    /// `CLOCK_MONOTONIC` when the batch began; what sleep lies between it and the boot.
+    now_ns: u64,
+    asleep_ns: u64,
+}
+
+/// Whose a listener was when a SYN came.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Then {
+    pub(super) owners: Arc<[Owner]>,
+    pub(super) in_kernel: bool,
+    pub(super) accepted_by: Option<Process>,
+    pub(super) opened_by: Option<Process>,
+}
+
+/// Process id and name, as the kernel told.
+type Told = (u32, [u8; 16]);
+
+/// What is remembered of a listener between SYNs.
+#[derive(Default)]
+struct Known {
+    inode: u64,
+    /// Those who hold it, as of `checked_ns`.
+    owners: Arc<[Owner]>,
+    checked_ns: u64,
+    /// Those who ended, and when that was found out: when a SYN came before that, they may have
+    /// held it still.
+    left: Vec<(Owner, u64)>,
+    /// Since when nobody is known to hold it; 0: somebody is.
+    nobody_ns: u64,
+    /// Who takes connections, and what became of those that the kernel told of since.
+    told: Told,
+    acceptor: Option<Process>,
+    acceptors: FxHashMap<Told, Option<Process>>,
+    opener: Option<Process>,
+}
+
+impl Known {
+    /// Takes in who holds it now.
+    fn take(&mut self, processes: &mut Processes, checked_ns: u64) {
+        let owners = processes.known(self.inode);
+        let now_ns = monotonic_ns();
+        self.left.retain(|(_, left_ns)| left_ns + LEFT_NS > now_ns);
+        let changed = !Arc::ptr_eq(&owners, &self.owners);
+        for owner in self.owners.iter().filter(|_| changed) {
+            let stays = owners.iter().any(|now| is_same(now, owner));
+            if !stays && self.left.len() < MOST_LEFT && !processes.lives(owner) {
+                let ended = true;
+                let owner = owner.clone();
+                self.left.push((Owner { ended, ..owner }, now_ns));
+            }
+        }
+        self.owners = owners;
+        self.checked_ns = checked_ns;
+        if !self.owners.is_empty() {
+            self.nobody_ns = 0;
+        } else if self.nobody_ns == 0 {
+            self.nobody_ns = now_ns;
+        }
+    }
+
+    /// Who held it at a time: who does now, and who had not been seen to have ended.
+    fn owners_at(&self, ktime_ns: u64) -> Arc<[Owner]> {
+        let left = self.left.iter().filter(|(_, ns)| ktime_ns <= *ns);
+        let mut left = left.map(|(owner, _)| owner.clone()).peekable();
+        if left.peek().is_none() {
+            return self.owners.clone();
+        }
+        self.owners.iter().cloned().chain(left).collect()
+    }
+
+    /// Who held it last.
+    fn last(&self) -> Arc<[Owner]> {
+        if self.owners.is_empty() {
+            return self.left.iter().map(|(owner, _)| owner.clone()).collect();
+        }
+        self.owners.clone()
+    }
+}
+
+fn is_same(one: &Owner, other: &Owner) -> bool {
+    (one.pid, one.starttime) == (other.pid, other.starttime)
+}
+
+impl Whose {
+    /// To be called before each batch.
+    pub(super) fn begin_batch(&mut self, now_ns: u64, since_boot_ns: u64) {
+        self.now_ns = now_ns;
+        self.asleep_ns = since_boot_ns.saturating_sub(now_ns);
+    }
+
+    /// A listener appeared: the process that opened it is looked at now, since it may be gone
+    /// with it before any SYN comes; the others with the next scan of /proc.
+    pub(super) fn opened(&mut self, raw: &abi::Listener, ktime_ns: u64) {
+        self.processes.expect(raw.inode);
+        if raw.inode != 0 && raw.listen_pid != 0 && self.processes.is_initial() {
+            let name = comm(&raw.listen_comm);
+            let by = self.tick(ktime_ns);
+            self.processes.fate(raw.inode, raw.listen_pid, &name, by);
+        }
+    }
+
+    /// Whose a listener is, for a SYN that it was given.
+    pub(super) fn at(&mut self, raw: &abi::Listener, ktime_ns: u64) -> Then {
+        self.refresh(raw, ktime_ns);
+        let all = self.processes.sees_all();
+        let Some(known) = self.listeners.get(&raw.stamp) else {
+            return Then::default();
+        };
+        let nobody = known.owners.is_empty() && known.nobody_ns != 0;
+        Then {
+            owners: known.owners_at(ktime_ns),
+            // It listened after all had been looked at.
+            in_kernel: nobody && all && known.inode != 0 && ktime_ns > known.nobody_ns,
+            accepted_by: known.acceptor.clone(),
+            opened_by: known.opener.clone(),
+        }
+    }
+
+    /// Looks whether those who hold the listener still do.
+    pub(super) fn recheck(&mut self, raw: &abi::Listener) {
+        self.processes.let_go(raw.inode);
+        self.update(raw.stamp);
+    }
+
+    /// Looks for holders of the listener among all processes.
+    pub(super) fn look_again(&mut self, raw: &abi::Listener) {
+        self.processes.look_again(raw.inode);
+        self.update(raw.stamp);
+    }
+
+    fn update(&mut self, stamp: u64) {
+        if let Some(known) = self.listeners.get_mut(&stamp) {
+            known.take(&mut self.processes, self.now_ns);
+        }
+    }
+
+    /// Looks once more who holds the listeners that SYNs came to.
+    pub(super) fn settle(&mut self) {
+        let inodes: Vec<u64> = self.listeners.values().map(|known| known.inode).collect();
+        self.processes.prepare(inodes.into_iter());
+        let stamps: Vec<u64> = self.listeners.keys().copied().collect();
+        for stamp in stamps {
+            self.update(stamp);
+        }
+    }
+
+    /// Who held a listener when it closed, as far as that is known without looking.
+    pub(super) fn last(&self, raw: &abi::Listener) -> Arc<[Owner]> {
+        let seen = self.listeners.get(&raw.stamp);
+        let seen = seen.map(Known::last);
+        seen.filter(|owners| !owners.is_empty())
+            .or_else(|| Some(self.processes.known(raw.inode)))
+            .filter(|owners| !owners.is_empty())
+            .unwrap_or_else(|| match raw.listen_pid {
+                0 => Arc::from([]),
+                _ => Arc::from([self.as_listened(raw)]),
+            })
+    }
+
+    /// A listener went: nothing of it needs to be remembered.
+    pub(super) fn forget(&mut self, raw: &abi::Listener) {
+        self.listeners.remove(&raw.stamp);
+        self.processes.forget(raw.inode);
+    }
+
+    /// Whose a listener is, as it is to be shown.
+    pub(super) fn told(&mut self, raw: &abi::Listener) -> String {
+        let now_ns = monotonic_ns();
+        let by = self.tick(now_ns);
+        let Some(known) = self.listeners.get_mut(&raw.stamp) else {
+            return words::owners(&self.last(raw));
+        };
+        known.accepts(&mut self.processes, raw, by);
+        let open = raw.closed == 0;
+        let nobody = known.owners.is_empty() && known.inode != 0;
+        let in_kernel = open && nobody && self.processes.sees_all();
+        let owners = if open {
+            known.owners.clone()
+        } else {
+            known.last()
+        };
+        let (acceptor, opener) = (known.acceptor.as_ref(), known.opener.as_ref());
+        words::holder_at_end(&owners, in_kernel, acceptor, opener)
+    }
+
+    fn refresh(&mut self, raw: &abi::Listener, ktime_ns: u64) {
+        if self.listeners.len() >= MOST_KEPT && !self.listeners.contains_key(&raw.stamp) {
+            self.listeners.clear();
+        }
+        let by = self.tick(ktime_ns);
+        let processes = &mut self.processes;
+        let now_ns = self.now_ns;
+        let is_new = !self.listeners.contains_key(&raw.stamp);
+        let known = self.listeners.entry(raw.stamp).or_default();
+        if is_new {
+            known.inode = raw.inode;
+            known.owners = processes.known(raw.inode);
+        }
+        let checked = CHECK.as_nanos() as u64;
+        if is_new || now_ns.saturating_sub(known.checked_ns) >= checked {
+            if raw.inode != 0 {
+                processes.living(raw.inode, OWNERS_AGE);
+            }
+            known.take(processes, now_ns);
+            known.acceptors.clear();
+            known.told = Told::default();
+            known.opens(processes, raw, (raw.stamp + self.asleep_ns) / TICK_NS);
+        }
+        known.accepts(processes, raw, by);
+    }
+
+    /// The clock tick since boot that a process must have started by to have done something
+    /// at that time.
+    fn tick(&self, ktime_ns: u64) -> u64 {
+        (ktime_ns + self.asleep_ns) / TICK_NS
+    }
+
+    /// The process that called `listen()`, as far as the kernel told.
+    fn as_listened(&self, raw: &abi::Listener) -> Owner {
+        let initial = self.processes.is_initial();
+        Owner {
+            pid: if initial { raw.listen_pid } else { 0 },
+            comm: comm(&raw.listen_comm),
+            ..Owner::default()
+        }
+    }
+}
+
+impl Known {
+    /// Who took the last connection.
+    fn accepts(&mut self, processes: &mut Processes, raw: &abi::Listener, by: u64) {
+        let told = (raw.accept_pid, raw.accept_comm);
+        if told == self.told {
+            return;
+        }
+        self.told = told;
+        if let Some(acceptor) = self.acceptors.get(&told) {
+            self.acceptor.clone_from(acceptor);
+            return;
+        }
+        let acceptor = self.process(processes, told, by);
+        // Equal ones stay the same value: what was written of them is kept elsewhere.
+        if self.acceptor != acceptor {
+            self.acceptor = acceptor;
+        }
+        self.acceptors.insert(told, self.acceptor.clone());
+    }
+
+    /// Who called `listen()`.
+    fn opens(&mut self, processes: &mut Processes, raw: &abi::Listener, by: u64) {
+        let is_over = |process: &Process| process.ended || process.initial_pid.is_some();
+        if raw.listen_pid == 0 || self.opener.as_ref().is_some_and(is_over) {
+            return;
+        }
+        let opener = self.process(processes, (raw.listen_pid, raw.listen_comm), by);
+        if self.opener != opener {
+            self.opener = opener;
+        }
+    }
+
+    /// A process that the kernel told of; it becomes an owner if it holds the socket.
+    fn process(&mut self, processes: &mut Processes, told: Told, by: u64) -> Option<Process> {
+        let (pid, name) = told;
+        if pid == 0 {
+            return None;
+        }
+        let process = |pid, name: &str, initial_pid, ended| Process {
+            pid,
+            comm: name.into(),
+            initial_pid,
+            ended,
+        };
+        let name = comm(&name);
+        if !processes.is_initial() {
+            return Some(process(0, &name, Some(pid), false));
+        }
+        if let Some(owner) = self.owners.iter().find(|owner| owner.pid == pid) {
+            return Some(process(pid, &owner.comm, None, false));
+        }
+        let fate = processes.fate(self.inode, pid, &name, by);
+        Some(match fate {
+            Some(Fate::Holds(owner)) => {
+                self.owners = processes.known(self.inode);
+                self.nobody_ns = 0;
+                process(pid, &owner.comm, None, false)
+            }
+            Some(Fate::Lives(name)) => process(pid, &name, None, false),
+            Some(Fate::Ended) => process(pid, &name, None, true),
+            None => process(pid, &name, None, false),
+        })
+    }
+}
