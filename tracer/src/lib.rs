@@ -17,6 +17,7 @@ pub mod judge;
 pub mod kernel;
 pub mod listeners;
 pub mod namespaces;
+pub mod own;
 pub mod probes;
 pub mod processes;
 pub mod rtnetlink;

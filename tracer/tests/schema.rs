@@ -235,7 +235,8 @@ fn a_health_record_is_in_the_schema() {
         listener: GroupAddress {
             address: [0; 4].into(),
             port: 80,
-            device: 0,
+            device: 3,
+            device_name: Some("eth0".into()),
         },
         syns: 1200,
         destroyed: 0,

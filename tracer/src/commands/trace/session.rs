@@ -11,10 +11,10 @@ use super::book::Book;
 use crate::{
     assess::Assessor,
     cli::TraceArgs,
-    decode::Record,
     enrich::Enricher,
     event::{Item, Stage},
     listeners,
+    own::Own,
     probes::{channel::Missing, loader::Programs},
     sinks::{Sink, summary::Summary},
     source::Source,
@@ -47,6 +47,7 @@ impl<'a> Session<'a> {
         mut source: Source,
         enricher: Enricher,
         assessor: Assessor,
+        own: Own,
         inventory: &listeners::Inventory,
         sink: Box<dyn Sink>,
         args: &'a TraceArgs,
@@ -59,15 +60,13 @@ impl<'a> Session<'a> {
         let log = (args.probes.debug_programs && !programs.legacy)
             .then(|| programs.debug_log())
             .transpose()?;
-        let mut book = Book::new(enricher, assessor, inventory, sink, args);
-        // What the self-check did is not this session's; but listeners of others that came
-        // or went since the inventory are.
-        let own = std::process::id();
-        source.drain(None, |record| match record {
-            Ok(Record::Listen(record) | Record::Close(record))
-                if record.listener.listen_pid == own => {}
-            Ok(record) => book.listener(&record),
-            Err(_) => {}
+        let mut book = Book::new(enricher, assessor, own, inventory, sink, args);
+        // SYNs before are not this session's, but listeners that came or went since the
+        // inventory are.
+        source.drain(None, |record| {
+            if let Ok(record) = record {
+                book.listener(&record);
+            }
         });
         let baseline = programs.stats()?;
         programs.record()?;
@@ -145,7 +144,7 @@ impl<'a> Session<'a> {
         // Nothing is under way any more: what was counted and has no event is lost.
         let missed = stats.syns.saturating_sub(stats.emitted + stats.lost_ring);
         self.book.report(Stage::Kernel, missed)?;
-        let health = self.book.health.report();
+        let health = self.book.health_report();
         for group in &health {
             let item = Item::Health(group.clone());
             self.book
