@@ -146,6 +146,29 @@ mod tests {
     }
 
     #[test]
+    fn a_notice_stands_on_every_board_for_as_long_as_it_is_true() {
+        // An ordinary user may hang out none, or not find it.
+        let (Ok(board), Ok(_)) = (Board::hang_out(), board::all()) else {
+            return;
+        };
+        let mut own = Own::by(board);
+        let before = monotonic_ns();
+        let announced = Announced::here(7);
+        let during = monotonic_ns();
+        assert!(own.did(7, 0, during));
+        assert!(!own.did(8, 0, during));
+        assert!(!own.did(7, 0, before - 1));
+        drop(announced);
+        let after = monotonic_ns() + 1;
+        assert!(own.did(7, 0, during));
+        assert!(!own.did(7, 0, after));
+        // Taken down when nothing younger can come.
+        assert!(!own.did(7, 0, after + 2 * KEPT_NS));
+        own.read_ns = 0;
+        assert!(!own.did(7, 0, during));
+    }
+
+    #[test]
     fn a_notice_that_was_taken_back_counts_no_longer() {
         // Its end was written and the first notice is not wiped yet.
         let mut own = own(&[Notice::new(7, 0, 100, 200), Notice::new(7, 0, 100, 150)]);
