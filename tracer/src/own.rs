@@ -10,9 +10,10 @@
 
 mod board;
 
-use log::debug;
 pub use board::Board;
 use board::Notice;
+use log::debug;
+use rustc_hash::FxHashSet;
 
 use crate::enrich::monotonic_ns;
 
@@ -29,6 +30,8 @@ const LOOPBACK: u32 = 1;
 pub struct Announced {
     notice: Notice,
     boards: Vec<Board>,
+    /// One of its own, for who lists namespaces while nobody traces.
+    _hung_out: Option<Board>,
 }
 
 impl Announced {
@@ -36,6 +39,7 @@ impl Announced {
     /// Without the right to, others see what is done there as anybody's.
     #[must_use]
     pub fn here(netns: u32) -> Self {
+        let hung_out = Board::hang_out().ok();
         let boards = board::all().unwrap_or_else(|error| {
             debug!("no other sockpick can be told of this one's namespace: {error}");
             Vec::new()
@@ -47,7 +51,11 @@ impl Announced {
                 debug!("a notice board does not take it: {error}");
             }
         }
-        Self { notice, boards }
+        Self {
+            notice,
+            boards,
+            _hung_out: hung_out,
+        }
     }
 }
 
@@ -65,6 +73,22 @@ impl Drop for Announced {
 fn cookie() -> u64 {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None);
     socket.map_or(0, |socket| board::netns_cookie(&socket).unwrap_or(0))
+}
+
+/// Namespaces that sockpicks have for themselves right now, for who lists all there are. Empty
+/// where that cannot be told from what anybody may write: before Linux 5.0, and without
+/// `CAP_SYS_ADMIN` over the host.
+#[must_use]
+pub fn announced() -> FxHashSet<u32> {
+    let now_ns = monotonic_ns();
+    let boards = board::all().unwrap_or_default();
+    boards
+        .iter()
+        .filter(|board| board.is_trusted())
+        .flat_map(Board::read)
+        .filter(|notice| notice.from_ns <= now_ns && now_ns <= notice.until_ns)
+        .map(|notice| notice.netns)
+        .collect()
 }
 
 /// Recognises what is sockpick's own by what stands on the board.
@@ -156,6 +180,7 @@ mod tests {
         let announced = Announced::here(7);
         let during = monotonic_ns();
         assert!(own.did(7, 0, during));
+        assert!(super::announced().contains(&7));
         assert!(!own.did(8, 0, during));
         assert!(!own.did(7, 0, before - 1));
         drop(announced);

@@ -242,7 +242,7 @@ fn a_health_record_is_in_the_schema() {
         destroyed: 0,
         members: vec![member],
     };
-    let line = lines(&[Item::Health(health)]);
+    let line = lines(&[Item::Health(Box::new(health))]);
     assert!(DOCUMENTATION.contains(line.trim_end()), "{line}");
     let line = serde_json::from_str(&line).expect("JSON");
     validator().validate(&line).expect("valid");

@@ -41,6 +41,7 @@ use crate::{
     words::count,
 };
 
+use book::Book;
 use session::Session;
 
 /// How often the log of the programs is looked at with `--debug-programs`.
@@ -131,16 +132,8 @@ async fn trace(
     enricher.prepare(inventory.listeners.iter().map(|listener| listener.inode));
     assessor.present(&inventory);
     let source = Source::new(channel, args.probes.flush_interval)?;
-    let mut session = Session::begin(
-        programs,
-        source,
-        enricher,
-        assessor,
-        own,
-        &inventory,
-        sink(args),
-        args,
-    )?;
+    let book = Book::new(enricher, assessor, own, &inventory, sink(args), args);
+    let mut session = Session::begin(programs, source, book, args)?;
     announce(&session.programs().plan, &inventory, backend);
     let gone = reader_gone();
     tokio::pin!(gone);

@@ -25,6 +25,9 @@ mod command {
 const HASH: u32 = 1;
 /// `BPF_F_NO_PREALLOC`
 const NO_PREALLOC: u32 = 1;
+/// `BPF_F_ZERO_SEED` (5.0), which takes `CAP_SYS_ADMIN` over the host: nobody else can make a
+/// map with it.
+const ZERO_SEED: u32 = 1 << 6;
 /// Most notices; a number that other maps hardly have, so that few are looked into.
 const ENTRIES: u32 = 251;
 const KEY_SIZE: u32 = size_of::<Notice>() as u32;
@@ -38,10 +41,10 @@ const SO_NETNS_COOKIE: libc::c_int = 71;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Notice {
-    netns: u32,
+    pub(super) netns: u32,
     reserved: u32,
     cookie: u64,
-    from_ns: u64,
+    pub(super) from_ns: u64,
     pub(super) until_ns: u64,
 }
 
@@ -89,20 +92,21 @@ impl Board {
     pub fn hang_out() -> io::Result<Self> {
         // Before 5.11 maps count against this limit; a failure shows right below.
         let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
-        let mut create = Create {
-            map_type: HASH,
-            key_size: KEY_SIZE,
-            value_size: VALUE_SIZE,
-            max_entries: ENTRIES,
-            map_flags: NO_PREALLOC,
-            unused: [0; 2],
-            name: *NAME,
+        let with = |flags, name| {
+            let mut create = Create {
+                map_type: HASH,
+                key_size: KEY_SIZE,
+                value_size: VALUE_SIZE,
+                max_entries: ENTRIES,
+                map_flags: NO_PREALLOC | flags,
+                unused: [0; 2],
+                name,
+            };
+            bpf(command::MAP_CREATE, &mut create)
         };
-        let mut made = bpf(command::MAP_CREATE, &mut create);
-        if made.is_err() {
-            create.name = [0; 16];
-            made = bpf(command::MAP_CREATE, &mut create);
-        }
+        let made = with(ZERO_SEED, *NAME)
+            .or_else(|_| with(0, *NAME))
+            .or_else(|_| with(0, [0; 16]));
         let board = Self(owned(made?));
         board.write(&MARK)?;
         Ok(board)
@@ -141,15 +145,27 @@ impl Board {
         found
     }
 
-    fn is_one(&self) -> bool {
+    /// Whether nobody without rights over the host can have made it.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.info().map_flags & ZERO_SEED != 0
+    }
+
+    fn info(&self) -> Info {
         let mut info = Info::default();
         let mut question = Question {
             fd: self.fd(),
             length: size_of::<Info>() as u32,
             info: address(&raw mut info),
         };
-        bpf(command::INFO_BY_FD, &mut question).is_ok()
-            && (info.map_type, info.key_size, info.value_size) == (HASH, KEY_SIZE, VALUE_SIZE)
+        match bpf(command::INFO_BY_FD, &mut question) {
+            Ok(_) => info,
+            Err(_) => Info::default(),
+        }
+    }
+
+    fn is_one(&self) -> bool {
+        let info = self.info();
+        (info.map_type, info.key_size, info.value_size) == (HASH, KEY_SIZE, VALUE_SIZE)
             && info.max_entries == ENTRIES
             && self.element(command::LOOKUP, &MARK, &mut 0_u64).is_ok()
     }

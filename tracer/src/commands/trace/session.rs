@@ -9,14 +9,11 @@ use sockpick_ebpf::abi::{ListenerRecord, Stats};
 
 use super::book::Book;
 use crate::{
-    assess::Assessor,
     cli::TraceArgs,
-    enrich::Enricher,
     event::{Item, Stage},
     listeners,
-    own::Own,
     probes::{channel::Missing, loader::Programs},
-    sinks::{Sink, summary::Summary},
+    sinks::summary::Summary,
     source::Source,
 };
 
@@ -45,12 +42,8 @@ impl<'a> Session<'a> {
     pub(super) fn begin(
         mut programs: Programs,
         mut source: Source,
-        enricher: Enricher,
-        assessor: Assessor,
-        own: Own,
-        inventory: &listeners::Inventory,
-        sink: Box<dyn Sink>,
-        args: &'a TraceArgs,
+        mut book: Book<'a>,
+        args: &TraceArgs,
     ) -> Result<Self> {
         if args.probes.debug_programs && programs.legacy {
             eprintln!(
@@ -60,7 +53,6 @@ impl<'a> Session<'a> {
         let log = (args.probes.debug_programs && !programs.legacy)
             .then(|| programs.debug_log())
             .transpose()?;
-        let mut book = Book::new(enricher, assessor, own, inventory, sink, args);
         // SYNs before are not this session's, but listeners that came or went since the
         // inventory are.
         source.drain(None, |record| {
@@ -146,7 +138,7 @@ impl<'a> Session<'a> {
         self.book.report(Stage::Kernel, missed)?;
         let health = self.book.health_report();
         for group in &health {
-            let item = Item::Health(group.clone());
+            let item = Item::Health(Box::new(group.clone()));
             self.book
                 .sink
                 .write(&item)

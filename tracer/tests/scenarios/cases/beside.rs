@@ -146,7 +146,7 @@ pub(crate) fn own_commands(cx: &Context) -> Result<()> {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         // Not all is possible on every kernel, and the commands have tests of their own.
-        wait(&mut spawn(&mut command)?, Duration::from_secs(60))?;
+        wait(&mut spawn(&mut command)?, Duration::from_mins(1))?;
     }
     attempts.extend(connect("127.0.0.1:80", 2)?);
     let recorded = trace.finish()?;
