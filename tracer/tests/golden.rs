@@ -398,7 +398,7 @@ fn summary_of_nothing() {
         seconds,
         ..Default::default()
     };
-    insta::assert_snapshot!(summary.to_string(), @"no SYN seen in 3.2 s");
+    insta::assert_snapshot!(summary.to_string(), @"no SYN reached a listener lookup in 3.2 s");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod book;
 mod filter;
 mod flows;
 mod session;
+mod unseen;
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -22,7 +23,7 @@ use tokio::{
 
 use crate::{
     assess::Assessor,
-    cli::{Color, FamilyArg, Output, TraceArgs},
+    cli::{Color, FamilyArg, Output, TraceArgs, every_port},
     config,
     enrich::Enricher,
     event::Backend,
@@ -50,10 +51,10 @@ const DEBUG_INTERVAL: Duration = Duration::from_millis(200);
 pub(super) fn run(args: &TraceArgs) -> Result<()> {
     start_log(args.probes.debug_programs);
     let expectations = config::expectations(args.expect.config.as_deref(), &args.expect.expect)?;
+    let wishes = wishes(args)?;
     allowed(args.probes.btf.is_some())?;
     // Before all else: a sockpick beside this one writes there from now on.
     let board = Board::hang_out().map_err(|error| loader::refused("maps", &error))?;
-    let wishes = wishes(args);
     let mut kernel = Kernel::examine(wishes.btf.as_ref(), wishes.backend)?;
     debug!("the kernel is examined");
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -86,14 +87,14 @@ fn allowed(own_btf_file: bool) -> Result<()> {
     }
 }
 
-fn wishes(args: &TraceArgs) -> Wishes {
+fn wishes(args: &TraceArgs) -> Result<Wishes> {
     let filter = &args.kernel_filter;
-    Wishes {
+    Ok(Wishes {
         backend: args.probes.backend,
         btf: args.probes.btf.clone(),
         buffer_bytes: args.probes.buffer_size,
         filters: Filters {
-            ports: filter.port.clone(),
+            ports: every_port(&filter.port).map_err(Failure::usage)?,
             destinations: filter.dst.clone(),
             sources: filter.src.clone(),
             namespaces: filter.netns.clone(),
@@ -101,7 +102,7 @@ fn wishes(args: &TraceArgs) -> Wishes {
             ipv6: filter.family == Some(FamilyArg::Ipv6),
         },
         debug_programs: args.probes.debug_programs,
-    }
+    })
 }
 
 async fn trace(
@@ -153,7 +154,10 @@ async fn trace(
             break;
         }
     }
-    let summary = session.end()?;
+    let mut summary = session.end()?;
+    if summary.saw_nothing() {
+        summary.notes.extend(unseen::notes(&args.kernel_filter));
+    }
     // Nobody may be left to read it.
     let _ = write!(io::stderr(), "{summary}");
     Ok(())

@@ -77,9 +77,9 @@ pub struct ListenerLine {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let totals = &self.totals;
-        if totals.syns == 0 && totals.accounted() == 0 {
-            writeln!(f, "no SYN seen in {:.1} s", self.seconds)?;
+        if self.saw_nothing() {
+            let seconds = self.seconds;
+            writeln!(f, "no SYN reached a listener lookup in {seconds:.1} s")?;
         } else {
             let known = self.known();
             self.table(f, known)?;
@@ -107,6 +107,12 @@ impl Totals {
 }
 
 impl Summary {
+    /// Whether not one SYN came.
+    #[must_use]
+    pub fn saw_nothing(&self) -> bool {
+        self.totals.syns == 0 && self.totals.accounted() == 0
+    }
+
     /// SYNs whose result is known, which the shares are of.
     fn known(&self) -> u64 {
         let taken: u64 = self.listeners.iter().map(|line| line.syns).sum();

@@ -5,6 +5,7 @@ mod basic;
 mod beside;
 mod explain_cases;
 mod explain_random;
+mod explain_routes;
 mod families;
 mod groups;
 mod handovers;
@@ -159,6 +160,9 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("not_root", surroundings::not_root).once(),
         case("explain_cases", explain_cases::explain_cases).once(),
         case("explain_vrf", explain_cases::explain_vrf).once(),
+        case("explain_routes", explain_routes::explain_routes).once(),
+        case("explain_redirect", explain_routes::explain_redirect).once(),
+        case("explain_link_local", explain_routes::explain_link_local).once(),
         within(300, "explain_random", explain_random::explain_random).once(),
     ]
 }
