@@ -247,7 +247,7 @@ impl Enricher {
     }
 
     /// Name of the interface a listener is bound to.
-    fn device(&mut self, netns: u32, index: u32) -> Option<Arc<str>> {
+    pub fn device(&mut self, netns: u32, index: u32) -> Option<Arc<str>> {
         (index != 0).then(|| {
             let name = self.namespaces.interface(netns, index);
             name.unwrap_or_else(|| format!("if{index}").into())

@@ -18,6 +18,7 @@ pub mod kernel;
 pub mod listeners;
 pub mod namespaces;
 pub mod netfilter;
+pub mod own;
 pub mod probes;
 pub mod processes;
 pub mod routes;

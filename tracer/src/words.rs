@@ -25,8 +25,14 @@ pub fn namespace(netns: &Netns) -> Cow<'_, str> {
     }
 }
 
-/// Writes a table: the columns in `right` to the right, the last one cut, and what is
-/// empty in all lines not at all.
+/// So many of something: `1 member`, `2 members`.
+#[must_use]
+pub fn count(number: u64, one: &str) -> String {
+    format!("{number} {one}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Writes a table: the columns in `right` to the right, the last one cut. A column that is
+/// empty in all lines is not written; where it is in some, they have a dash.
 ///
 /// # Errors
 /// What the output says.
@@ -51,6 +57,7 @@ pub fn columns<const N: usize>(
             if !text.is_empty() {
                 text.push_str("  ");
             }
+            let cell = if cell.is_empty() { "-" } else { cell.as_str() };
             if right.contains(&index) {
                 write!(text, "{cell:>width$}")?;
             } else if index == N - 1 {

@@ -30,16 +30,19 @@ use crate::{
     failure::Failure,
     kernel::{algorithm, preflight},
     listeners, namespaces,
+    own::{Board, Own},
     probes::{
-        loader::{Kernel, Programs, Wishes},
+        loader::{self, Kernel, Programs, Wishes},
         maps::Filters,
         plan::{Decision, Mechanism, Plan},
         selfcheck,
     },
     sinks::{Sink, json::Json, table::Table},
     source::Source,
+    words::count,
 };
 
+use book::Book;
 use session::Session;
 
 /// How often the log of the programs is looked at with `--debug-programs`.
@@ -50,6 +53,8 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     let expectations = config::expectations(args.expect.config.as_deref(), &args.expect.expect)?;
     let wishes = wishes(args)?;
     allowed(args.probes.btf.is_some())?;
+    // Before all else: a sockpick beside this one writes there from now on.
+    let board = Board::hang_out().map_err(|error| loader::refused_maps(&error))?;
     let mut kernel = Kernel::examine(wishes.btf.as_ref(), wishes.backend)?;
     debug!("the kernel is examined");
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -58,7 +63,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     let (algorithm, how) = algorithm::detect();
     debug!("lookup: {algorithm:?}, {}", how.words());
     let assessor = Assessor::new(expectations, algorithm);
-    runtime.block_on(trace(args, &mut kernel, &wishes, assessor))
+    runtime.block_on(trace(args, &mut kernel, &wishes, assessor, Own::by(board)))
 }
 
 /// Warnings, what `RUST_LOG` asks for, and what the programs say if asked to.
@@ -105,6 +110,7 @@ async fn trace(
     kernel: &mut Kernel,
     wishes: &Wishes,
     mut assessor: Assessor,
+    own: Own,
 ) -> Result<()> {
     // Before anything is attached, so that a signal from here on ends it cleanly.
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -130,15 +136,8 @@ async fn trace(
         eprintln!("sockpick: owners may be missing (?): {why}");
     }
     let source = Source::new(channel, args.probes.flush_interval)?;
-    let mut session = Session::begin(
-        programs,
-        source,
-        enricher,
-        assessor,
-        &inventory,
-        sink(args),
-        args,
-    )?;
+    let book = Book::new(enricher, assessor, own, &inventory, sink(args), args);
+    let mut session = Session::begin(programs, source, book, args)?;
     announce(&session.programs().plan, &inventory, backend);
     let gone = reader_gone();
     tokio::pin!(gone);
@@ -183,15 +182,15 @@ fn announce(plan: &Plan, inventory: &listeners::Inventory, backend: Backend) {
     let vague = inventory.listeners.iter().filter(vague).count();
     if vague > 0 {
         eprintln!(
-            "sockpick: this kernel has no inet_diag, so the device and IPV6_V6ONLY of {vague} \
-             listeners that are there already are not known until a SYN reaches them; verdicts \
-             that depend on these may be missed"
+            "sockpick: this kernel has no inet_diag, so device and IPV6_V6ONLY are not known until \
+             a SYN comes, for {} that listen already; verdicts that depend on these may be missed",
+            count(vague as u64, "socket")
         );
     }
     eprintln!(
-        "sockpick: tracing by {backend}; {} listeners in {} namespaces now; Ctrl-C ends",
-        inventory.listeners.len(),
-        inventory.asked.len()
+        "sockpick: tracing by {backend}; {} in {} now; Ctrl-C ends",
+        count(inventory.listeners.len() as u64, "listener"),
+        count(inventory.asked.len() as u64, "namespace")
     );
 }
 

@@ -180,6 +180,13 @@ fn measured(features: &Features) -> Result<Offsets> {
         if error.downcast_ref::<Failure>().is_some() {
             return error;
         }
+        if features.kernel_btf {
+            return Failure::environment(format!(
+                "the programs for old kernels use no type information, and {error:#}. Leave \
+                 --backend legacy out."
+            ))
+            .into();
+        }
         Failure::environment(format!(
             "this kernel has no type information ({KERNEL_BTF}), and {error:#}. Give its BTF \
              with --btf FILE (BTFHub has files for many kernels), or use a kernel built with \
@@ -502,7 +509,7 @@ fn show_log(program: &str, error: &ProgramError) {
 }
 
 /// The kernel refuses sockpick's maps.
-pub(super) fn refused_maps(error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
+pub(crate) fn refused_maps(error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
     refused("maps", errno(error), error.to_string())
 }
 

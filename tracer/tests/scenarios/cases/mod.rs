@@ -125,6 +125,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("accept_queue", listeners::accept_queue),
         case("accept_overflow", handovers::accept_overflow),
         case("interrupted_program", beside::interrupted_program),
+        case("own_commands", beside::own_commands).once(),
         case("listeners_before_and_after", listeners::before_and_after),
         case("member_closes", listeners::member_closes),
         case("accepted_by_another", listeners::accepted_by_another),
