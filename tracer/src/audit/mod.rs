@@ -155,10 +155,7 @@ fn each_once<'a>(owners: impl Iterator<Item = &'a Owner>) -> Vec<Owner> {
 }
 
 /// Cases by what makes them one situation, in the order in which the first of each came.
-fn fold<K: Eq + Hash, C>(cases: impl IntoIterator<Item = (K, C)>) -> Vec<(K, Vec<C>)>
-where
-    K: Clone,
-{
+fn fold<K: Clone + Eq + Hash, C>(cases: impl IntoIterator<Item = (K, C)>) -> Vec<(K, Vec<C>)> {
     let mut places: HashMap<K, usize> = HashMap::new();
     let mut folded: Vec<(K, Vec<C>)> = Vec::new();
     for (key, case) in cases {

@@ -219,7 +219,9 @@ impl Look {
                 more_rights()
             ));
         }
-        if let Some(((comm, pid), _)) = self.doubtful.first_key_value() {
+        // Whoever may not look into some processes may ask no socket.
+        let doubtful = self.doubtful.first_key_value().filter(|_| self.hidden == 0);
+        if let Some(((comm, pid), _)) = doubtful {
             let sockets: usize = self.doubtful.values().sum();
             let (sockets, are) = if sockets == 1 {
                 ("1 TCP socket".to_owned(), "is")

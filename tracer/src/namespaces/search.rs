@@ -165,6 +165,14 @@ impl Search {
     }
 }
 
+impl Descriptor {
+    /// Whether it is of the socket with this inode number now.
+    pub(super) fn is_of(self, socket: u64) -> bool {
+        let link = fs::read_link(format!("/proc/{}/fd/{}", self.pid, self.fd));
+        link.is_ok_and(|link| kind(link.as_os_str().as_bytes()) == Some(Target::Socket(socket)))
+    }
+}
+
 /// What a descriptor is of, as far as it matters here.
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
@@ -201,16 +209,9 @@ fn unescaped(text: &[u8]) -> PathBuf {
     while let Some((&byte, after)) = rest.split_first() {
         let octal = after.get(..3).filter(|_| byte == b'\\');
         let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
-        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[3..];
-            }
-            None => {
-                bytes.push(byte);
-                rest = after;
-            }
-        }
+        let octal = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        bytes.push(octal.unwrap_or(byte));
+        rest = if octal.is_some() { &after[3..] } else { after };
     }
     PathBuf::from(OsStr::from_bytes(&bytes))
 }

@@ -47,15 +47,17 @@ impl Search {
                 .entry(own)
                 .or_insert_with(|| self.get(own).map(tcp_sockets).unwrap_or_default());
             let unlisted = sockets.iter().filter(|(inode, _)| !known.contains(inode));
-            let unlisted: Vec<Descriptor> = unlisted.map(|(_, descriptor)| *descriptor).collect();
-            for descriptor in unlisted {
+            let unlisted: Vec<(u64, Descriptor)> = unlisted.copied().collect();
+            for (inode, descriptor) in unlisted {
                 asked += 1;
                 let found = (asked <= MOST_ASKED)
                     .then(|| namespace_of(descriptor))
                     .flatten();
                 match found {
                     Some(file) => self.keep(file),
-                    None => self.doubt(pid),
+                    None if descriptor.is_of(inode) => self.doubt(pid),
+                    // It was closed meanwhile.
+                    None => {}
                 }
             }
         }

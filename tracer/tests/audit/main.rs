@@ -229,7 +229,7 @@ fn other_namespaces_are_looked_into_or_named_as_missing() {
     assert!(said.contains("tried in a private namespace"), "{said}");
 }
 
-/// Neither `/proc` nor `/run/netns` knows of it (pidfd_getfd, Linux 5.6).
+/// Neither `/proc` nor `/run/netns` knows of it (`pidfd_getfd`, Linux 5.6).
 #[test]
 fn a_namespace_that_only_a_socket_keeps_is_found() {
     if !is_root() {
