@@ -180,7 +180,10 @@ impl Look {
             .into());
         }
         if !scope.port.is_empty() {
-            let named = |listener: &Listening| scope.port.contains(&listener.bound.port);
+            let named = |listener: &Listening| {
+                let port = listener.bound.port;
+                scope.port.iter().any(|ports| ports.contains(port))
+            };
             inventory.listeners.retain(named);
         }
         asked.retain(|found| inventory.asked.contains(&found.inode));
