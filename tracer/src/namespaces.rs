@@ -15,13 +15,20 @@ use nix::{
     net::if_::if_nameindex,
     sched::{CloneFlags, setns, unshare},
 };
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use socket2::{Domain, Socket, Type};
 
 use crate::{event::Netns, own::Announced};
 
+mod search;
+mod sockets;
+
+pub use search::Search;
+
 /// Where `ip netns` keeps its names.
 const NAMED: &str = "/run/netns";
+/// And docker its own.
+const NAMED_BY_DOCKER: &str = "/run/docker/netns";
 /// The namespace of this thread.
 const OWN: &str = "/proc/thread-self/ns/net";
 /// Most interface names kept; past that the cache starts afresh.
@@ -51,7 +58,7 @@ impl Namespaces {
         {
             return known.netns.clone();
         }
-        let (name, path) = match find(inode) {
+        let (name, path) = match seen(inode) {
             Some(found) => (found.name, Some(found.path)),
             None => (None, None),
         };
@@ -66,6 +73,19 @@ impl Namespaces {
         };
         self.known.insert(inode, known);
         netns
+    }
+
+    /// Has these known, so that they need not be looked for one by one.
+    pub fn learn<'a>(&mut self, found: impl IntoIterator<Item = &'a Found>) {
+        for found in found {
+            let netns = Arc::new(Netns {
+                inode: found.inode,
+                cookie: None,
+                name: found.name.clone(),
+            });
+            let path = Some(found.path.clone());
+            self.known.insert(found.inode, Known { netns, path });
+        }
     }
 
     /// Name of an interface of a namespace.
@@ -93,7 +113,7 @@ impl Namespaces {
             Some(Known {
                 path: Some(path), ..
             }) if self::inode(path) == Some(inode) => Some(path.clone()),
-            _ => find(inode).map(|found| found.path),
+            _ => seen(inode).map(|found| found.path),
         }
     }
 
@@ -130,68 +150,30 @@ pub struct Found {
     pub name: Option<String>,
 }
 
-/// Every namespace that a process is in or that has a name, each once.
+/// Every namespace that a process is in or that has a name or a mount, each once.
 #[must_use]
 pub fn all() -> Vec<Found> {
-    let mut found: FxHashMap<u32, Found> = FxHashMap::default();
-    let own = PathBuf::from("/proc/self/ns/net");
-    for path in std::iter::once(own).chain(of_processes()) {
-        if let Some(inode) = inode(&path) {
-            found.entry(inode).or_insert(Found {
-                inode,
-                path,
-                name: None,
-            });
-        }
-    }
-    for path in entries(NAMED) {
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned());
-        if let Some(inode) = inode(&path) {
-            found.insert(inode, Found { inode, path, name });
-        }
-    }
-    found.into_values().collect()
+    Search::quick().namespaces().cloned().collect()
 }
 
-fn of_processes() -> impl Iterator<Item = PathBuf> {
-    entries("/proc")
-        .filter(|path| {
-            let name = path.file_name().unwrap_or_default();
-            name.as_encoded_bytes().iter().all(u8::is_ascii_digit)
-        })
-        .map(|path| path.join("ns/net"))
-}
-
-/// How many processes do not let this user see which namespace they are in.
-#[must_use]
-pub fn hidden() -> usize {
-    let denied = |path: &PathBuf| {
-        fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
-    };
-    of_processes().filter(denied).count()
-}
-
-/// The namespace that a user names: an inode number, a name of `ip netns`, a path,
-/// or a process id as `pid:N`.
+/// The namespace that a user names: an inode number, a name of `ip netns` or of docker's, a
+/// path, or a process id as `pid:N`.
 ///
 /// # Errors
 /// If there is no such namespace.
 pub fn named(text: &str) -> Result<u32> {
     if let Ok(number) = text.parse::<u32>() {
-        return all()
-            .iter()
-            .map(|found| found.inode)
-            .find(|&inode| inode == number)
-            .ok_or_else(|| anyhow!("no network namespace has the inode number {number}"));
+        return find(number).map(|found| found.inode).ok_or_else(|| {
+            anyhow!("no network namespace with the inode number {number} is found")
+        });
     }
     let path = match text.strip_prefix("pid:") {
         Some(pid) => Path::new("/proc").join(pid).join("ns/net"),
         None if text.contains('/') => PathBuf::from(text),
         None => Path::new(NAMED).join(text),
     };
-    inode(&path).with_context(|| {
+    let of_docker = || inode(&Path::new(NAMED_BY_DOCKER).join(text));
+    inode(&path).or_else(of_docker).with_context(|| {
         format!(
             "no network namespace {text:?} ({} is not there)",
             path.display()
@@ -274,10 +256,23 @@ pub fn own() -> Option<u32> {
     inode(Path::new(OWN))
 }
 
-/// The namespace with this inode number, if a process is in it or it has a name.
+/// The namespace with this inode number. Where a quick look does not find it, every
+/// descriptor of every process is looked at.
 #[must_use]
 pub fn find(inode: u32) -> Option<Found> {
-    all().into_iter().find(|found| found.inode == inode)
+    seen(inode).or_else(|| {
+        let mut search = Search::thorough();
+        if search.get(inode).is_none() {
+            search.kept_by_sockets(&FxHashSet::default());
+        }
+        search.get(inode).cloned()
+    })
+}
+
+/// The same, as far as a quick look goes: in a session that traces, many namespaces come
+/// and go before they can be found.
+fn seen(inode: u32) -> Option<Found> {
+    Search::quick().get(inode).cloned()
 }
 
 fn interfaces() -> Result<Vec<(u32, String)>> {
@@ -298,12 +293,4 @@ pub fn inode(path: &Path) -> Option<u32> {
     fs::metadata(path)
         .ok()
         .and_then(|data| data.ino().try_into().ok())
-}
-
-fn entries(dir: &str) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
 }

@@ -3,36 +3,36 @@
 #![forbid(unsafe_code)]
 
 mod evidence;
+mod finding;
 mod kin;
+mod mixed;
 mod overlap;
+mod pairs;
 mod queues;
 mod split;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::{
-    collections::HashMap,
-    fmt::{self, Write as _},
-    net::IpAddr,
+    collections::{HashMap, HashSet},
+    hash::Hash,
     sync::Arc,
     time::Duration,
 };
 
-use serde::Serialize;
-
 use crate::{
-    event::{Endpoint, Family, Netns, Owner, Queue},
+    event::{Netns, Owner, Queue},
     judge::rules::{Algorithm, Bound},
-    kernel::algorithm::BUCKETS,
     listeners::connections::Connection,
     processes::Relation,
-    sinks, words,
+    sinks,
 };
 
 pub use evidence::contested;
-
-/// Version of the JSON output.
-pub const SCHEMA: u32 = 1;
+pub use finding::{Finding, Kind, Party, SCHEMA, Severity};
+pub use view::Index;
+use view::View;
 
 /// Everything that was looked at.
 #[derive(Clone, Debug)]
@@ -45,6 +45,8 @@ pub struct Scene {
     pub connections: Vec<Held>,
     /// Parents and starts of the processes concerned.
     pub relations: HashMap<u32, Relation>,
+    /// Those of them whose parent and whose session's leader have ended.
+    pub orphans: HashSet<u32>,
     /// Whether every process could be looked into, so that no owner is no owner.
     pub owners_complete: bool,
     /// How long the accept queues were watched.
@@ -94,128 +96,21 @@ pub struct Held {
     pub waits: bool,
 }
 
-/// Kinds of findings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// A less specific listener beside a more specific one.
-    Overlap,
-    /// A group bound to a device beside an unbound one.
-    DevOrder,
-    /// Sockets that look like one group and are several.
-    SplitGroup,
-    /// Connections that nobody accepts, or a listener that nobody holds.
-    NoAcceptor,
-    /// A connection held by a process whose listener is the less specific one.
-    Evidence,
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Overlap => "overlap",
-            Self::DevOrder => "dev_order",
-            Self::SplitGroup => "split_group",
-            Self::NoAcceptor => "no_acceptor",
-            Self::Evidence => "evidence",
-        })
-    }
-}
-
-/// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Worth knowing; common on purpose
-    Info,
-    /// Connections can reach the wrong process, or did
-    Warning,
-    /// They do now, or nobody serves them
-    Critical,
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-        })
-    }
-}
-
-/// Something found.
-#[derive(Clone, Debug, Serialize)]
-pub struct Finding {
-    /// [`SCHEMA`]
-    pub schema: u32,
-    /// The same for the same situation: made of kind, namespace and bindings.
-    pub id: String,
-    /// What kind of thing.
-    pub kind: Kind,
-    /// How bad.
-    pub severity: Severity,
-    /// Where.
-    pub netns: Arc<Netns>,
-    /// The listeners concerned; for a pair, the one at a disadvantage by right first: the
-    /// more specific one.
-    pub listeners: Vec<Party>,
-    /// How many connections show it (`evidence`) or wait (`no_acceptor`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connections: Option<u64>,
-    /// Some of them, from the client's side.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub clients: Vec<Endpoint>,
-    /// One sentence or two: what, and why.
-    pub cause: String,
-    /// What to do.
-    pub remedy: String,
-}
-
-/// Listeners that a finding is about.
-#[derive(Clone, Debug, Serialize)]
-pub struct Party {
-    /// Bound address; unspecified for a wildcard.
-    pub address: IpAddr,
-    /// Bound port.
-    pub port: u16,
-    /// Family of the sockets.
-    pub family: Family,
-    /// Interface they are bound to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub device: Option<Arc<str>>,
-    /// `IPV6_V6ONLY`
-    pub v6only: bool,
-    /// Owner of the sockets.
-    pub uid: u32,
-    /// Inode numbers of the sockets, in chain order.
-    pub inodes: Vec<u64>,
-    /// Processes that hold any of them.
-    pub owners: Vec<Owner>,
-}
-
 /// Everything found, the worst first.
 #[must_use]
 pub fn findings(scene: &Scene) -> Vec<Finding> {
-    let mut findings = overlap::findings(scene);
-    findings.extend(split::findings(scene));
-    findings.extend(queues::findings(scene));
-    findings.extend(evidence::findings(scene));
+    let view = View::of(scene);
+    let mut findings = overlap::findings(&view);
+    findings.extend(split::findings(&view));
+    findings.extend(mixed::findings(&view));
+    findings.extend(queues::findings(&view));
+    findings.extend(evidence::findings(&view));
     findings.sort_by(|one, other| {
         let key = |finding: &Finding| (finding.netns.inode, finding.listeners[0].port);
         let severity = other.severity.cmp(&one.severity);
         severity.then_with(|| key(one).cmp(&key(other)))
     });
     findings
-}
-
-/// Sockets in the bucket of a port, as far as they are seen: those of its namespace whose
-/// ports share it. Which of other namespaces are in it is a secret of the kernel's.
-fn in_bucket(scene: &Scene, of: &Bound) -> usize {
-    let shares =
-        |bound: &Bound| bound.netns == of.netns && bound.port % BUCKETS == of.port % BUCKETS;
-    let groups = scene.groups.iter().filter(|group| shares(&group.bound));
-    groups.map(|group| group.members.len()).sum()
 }
 
 impl Group {
@@ -229,33 +124,14 @@ impl Group {
     /// Everybody who holds a member, each once.
     #[must_use]
     pub fn owners(&self) -> Vec<Owner> {
-        let mut owners: Vec<Owner> = Vec::new();
-        for owner in self.members.iter().flat_map(|member| member.owners.iter()) {
-            if owners.iter().all(|known| known.pid != owner.pid) {
-                owners.push(owner.clone());
-            }
-        }
-        owners
-    }
-
-    fn named(&self) -> String {
-        let owners = self.owners();
-        if owners.is_empty() {
-            return self.endpoint();
-        }
-        format!("{} of {}", self.endpoint(), words::owners(&owners))
-    }
-
-    fn place(&self) -> (&Bound, usize) {
-        let first = self.members.iter().map(|member| member.place).min();
-        (&self.bound, first.unwrap_or(usize::MAX))
+        each_once(self.members.iter().flat_map(|member| member.owners.iter()))
     }
 
     fn is_complete(&self) -> bool {
         self.members.iter().all(|member| member.complete)
     }
 
-    fn party(&self) -> Party {
+    fn party(&self, inodes: Vec<u64>, owners: Vec<Owner>) -> Party {
         Party {
             address: self.bound.shown_address(),
             port: self.bound.port,
@@ -263,50 +139,31 @@ impl Group {
             device: self.device.clone(),
             v6only: self.bound.v6only,
             uid: self.uid,
-            inodes: self.members.iter().map(|member| member.inode).collect(),
-            owners: self.owners(),
+            inodes,
+            owners,
         }
     }
 }
 
-/// A finding without connections.
-fn finding(
-    kind: Kind,
-    severity: Severity,
-    groups: &[&Group],
-    cause: String,
-    remedy: String,
-) -> Finding {
-    let netns = groups[0].netns.clone();
-    let mut situation = format!("{kind} {}", words::namespace(&netns));
-    for group in groups {
-        let (bound, uid) = (&group.bound, group.uid);
-        // Writing to a string does not fail.
-        let _ = write!(
-            situation,
-            " {} {:?} {} {uid}",
-            group.endpoint(),
-            bound.family,
-            bound.v6only
-        );
-    }
-    Finding {
-        schema: SCHEMA,
-        id: format!("{kind}-{:08x}", hash(&situation)),
-        kind,
-        severity,
-        netns,
-        listeners: groups.iter().map(|group| group.party()).collect(),
-        connections: None,
-        clients: Vec::new(),
-        cause,
-        remedy,
-    }
+/// Processes, each once.
+fn each_once<'a>(owners: impl Iterator<Item = &'a Owner>) -> Vec<Owner> {
+    let mut known = HashSet::new();
+    owners
+        .filter(|owner| known.insert(owner.pid))
+        .cloned()
+        .collect()
 }
 
-/// FNV-1a: the same in every build and release, which the standard library's is not.
-fn hash(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    })
+/// Cases by what makes them one situation, in the order in which the first of each came.
+fn fold<K: Clone + Eq + Hash, C>(cases: impl IntoIterator<Item = (K, C)>) -> Vec<(K, Vec<C>)> {
+    let mut places: HashMap<K, usize> = HashMap::new();
+    let mut folded: Vec<(K, Vec<C>)> = Vec::new();
+    for (key, case) in cases {
+        let place = *places.entry(key.clone()).or_insert(folded.len());
+        match folded.get_mut(place) {
+            Some((_, alike)) => alike.push(case),
+            None => folded.push((key, vec![case])),
+        }
+    }
+    folded
 }

@@ -1,171 +1,132 @@
 //! Pairs of listeners that fit the same packets: who wins, and when.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::net::Ipv6Addr;
 
-use super::{Finding, Group, Kind, Scene, Severity, finding, in_bucket, kin::related};
+use super::{
+    Finding, Kind, Severity,
+    finding::{Situation, finding},
+    fold,
+    pairs::{By, Pair, pairs},
+    view::View,
+};
 use crate::{
     event::Family,
-    judge::rules::{Algorithm, Bound, Packet},
-    listeners::chain,
+    judge::rules::{Algorithm, Bound},
+    listeners::chain::{self, Order},
 };
 
-/// A more specific and a less specific group that fit a common packet.
-struct Pair<'a> {
-    specific: &'a Group,
-    general: &'a Group,
-    /// What makes the one more specific.
-    by: By,
-    /// Sockets seen in the port's bucket.
-    in_bucket: usize,
-    /// Everybody on the port.
-    on_port: &'a [&'a Group],
+/// More groups on a port than this, and those that a finding is not about stand in its
+/// chain as others.
+const MOST_NAMED: usize = 12;
+
+/// How the two stand to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Course {
+    /// The specific one wins while it is alive; on any kernel, or on this one.
+    RestartGap { never: bool },
+    /// One chain for all addresses of the port: the first reuseport socket that fits wins.
+    StartOrder { robbed: bool },
+    /// Within one address the first group in the chain ends the walk, on every kernel.
+    Device { robbed: bool },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum By {
-    Address,
-    Device,
-    /// An IPv4 socket beside a dual-stack one.
-    Family,
+/// What makes several pairs one situation: the same course beside the same listener, or
+/// beside listeners of the same processes that differ in their ports only.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    netns: u32,
+    course: Course,
+    one_service: bool,
+    families: (Family, Family),
+    address: Ipv6Addr,
+    device: u32,
+    v6only: bool,
+    who: usize,
 }
 
-pub(super) fn findings(scene: &Scene) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for groups in on_one_port(scene).values() {
-        for (index, one) in groups.iter().enumerate() {
-            for other in &groups[index + 1..] {
-                let in_bucket = in_bucket(scene, &one.bound);
-                if let Some(pair) = pair(one, other, in_bucket, groups) {
-                    findings.push(pair.judge(scene));
-                }
-            }
-        }
-    }
-    findings
+pub(super) fn findings(view: &View<'_>) -> Vec<Finding> {
+    let pairs = view.index.ports().flat_map(|on_port| pairs(view, on_port));
+    let cases = pairs.map(|pair| (key(view, pair), pair));
+    fold(cases)
+        .into_iter()
+        .map(|(key, pairs)| Told { view, key, pairs }.finding())
+        .collect()
 }
 
-/// Groups by namespace and port.
-pub(super) fn on_one_port(scene: &Scene) -> BTreeMap<(u32, u16), Vec<&Group>> {
-    let mut by_port: BTreeMap<_, Vec<&Group>> = BTreeMap::new();
-    for group in &scene.groups {
-        let key = (group.bound.netns, group.bound.port);
-        by_port.entry(key).or_default().push(group);
-    }
-    by_port
-}
-
-fn pair<'a>(
-    one: &'a Group,
-    other: &'a Group,
-    in_bucket: usize,
-    on_port: &'a [&'a Group],
-) -> Option<Pair<'a>> {
-    let packet = common_packet(&one.bound, &other.bound)?;
-    let (a, b) = (one.bound.fit(&packet).ok()?, other.bound.fit(&packet).ok()?);
-    let (specific, general) = if a.beats(b) {
-        (one, other)
-    } else if b.beats(a) {
-        (other, one)
+fn key(view: &View<'_>, pair: Pair) -> Key {
+    let general = &view.group(pair.general).bound;
+    let robbed = view.stands_before(pair.general, pair.specific);
+    let families = pair.families(view);
+    // An IPv4 socket goes before every IPv6 one, so a dual-stack socket never robs it.
+    let never = pair.by == By::Family || families == (Family::Ipv4, Family::Ipv6);
+    let course = if pair.by == By::Device {
+        Course::Device { robbed }
+    } else if never || view.by_address(pair.specific) {
+        Course::RestartGap { never }
     } else {
-        return None;
+        Course::StartOrder { robbed }
     };
-    let by = if a.address != b.address {
-        By::Address
-    } else if a.native != b.native {
-        By::Family
-    } else {
-        By::Device
-    };
-    Some(Pair {
-        specific,
-        general,
-        by,
-        in_bucket,
-        on_port,
-    })
-}
-
-/// A packet that both may fit: for the more specific address, over the device.
-fn common_packet(one: &Bound, other: &Bound) -> Option<Packet> {
-    let takes_ipv4 = |bound: &Bound| !bound.v6only;
-    let destination = match (one.is_wildcard(), other.is_wildcard()) {
-        (false, false) if one.address != other.address => return None,
-        (false, _) => one.address.to_canonical(),
-        (_, false) => other.address.to_canonical(),
-        (true, true) if takes_ipv4(one) && takes_ipv4(other) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        (true, true) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-    };
-    let dif = match (one.device, other.device) {
-        (0, device) | (device, 0) => device,
-        (one, other) if one == other => one,
-        _ => return None,
-    };
-    Some(Packet {
-        netns: one.netns,
-        destination,
-        port: one.port,
-        dif,
-        sdif: 0,
-        l3mdev_accept: false,
-    })
-}
-
-/// Which start order gives a group the first place in a chain of its family.
-fn wins(family: Family) -> &'static str {
-    match family {
-        Family::Ipv4 => "the one started last",
-        Family::Ipv6 => "the one started first",
+    Key {
+        netns: general.netns,
+        course,
+        one_service: view.related(pair.specific, pair.general),
+        families,
+        address: general.address,
+        device: general.device,
+        v6only: general.v6only,
+        who: view.who(pair.general),
     }
 }
 
-impl Pair<'_> {
-    fn judge(&self, scene: &Scene) -> Finding {
-        if self.by == By::Device {
-            return self.by_device();
-        }
-        let one_service = related(
-            &self.specific.owners(),
-            &self.general.owners(),
-            &scene.relations,
-        );
-        // An IPv4 socket goes before every IPv6 one, so a dual-stack socket never robs it.
-        let never = self.by == By::Family || self.specific_is_always_first();
-        if never || chain::by_address(scene.algorithm, self.in_bucket) {
-            self.restart_gap(never, one_service, scene.algorithm)
-        } else {
-            self.by_start_order(scene.algorithm, one_service)
+/// Pairs that are one situation. The first is told, the others are named after it.
+struct Told<'a> {
+    view: &'a View<'a>,
+    key: Key,
+    pairs: Vec<Pair>,
+}
+
+impl Told<'_> {
+    fn finding(&self) -> Finding {
+        match self.key.course {
+            Course::RestartGap { never } => self.restart_gap(never),
+            Course::StartOrder { robbed } => self.start_order(robbed),
+            Course::Device { robbed } => self.device(robbed),
         }
     }
 
-    fn specific_is_always_first(&self) -> bool {
-        (self.specific.bound.family, self.general.bound.family) == (Family::Ipv4, Family::Ipv6)
+    /// The two of the first pair, as they are named.
+    fn names(&self) -> (String, String) {
+        let Pair {
+            specific, general, ..
+        } = self.pairs[0];
+        (self.view.named(specific), self.view.named(general))
     }
 
-    fn general_stands_first(&self) -> bool {
-        chain::stands_before(self.general.place(), self.specific.place())
+    fn in_bucket(&self) -> usize {
+        self.view.in_bucket(self.pairs[0].specific)
     }
 
-    /// The specific one wins while it is alive.
-    fn restart_gap(&self, never: bool, one_service: bool, algorithm: Algorithm) -> Finding {
-        let (specific, general) = (self.specific.named(), self.general.named());
+    fn is_hybrid(&self) -> bool {
+        self.view.scene.algorithm == Algorithm::Hybrid
+    }
+
+    fn restart_gap(&self, never: bool) -> Finding {
+        let (specific, general) = self.names();
         let why = if never {
             "an IPv4 socket goes before an IPv6 one"
         } else {
             "this kernel looks the packet's address up first"
         };
-        let whose = if one_service {
+        let whose = if self.key.one_service {
             ". Both belong to one service"
         } else {
             ""
         };
-        let crowd = if !never && algorithm == Algorithm::Hybrid {
+        let crowd = if !never && self.is_hybrid() {
             format!(
                 " That holds while the port's bucket has more than ten sockets, and {} are seen \
                  in it now; with ten or fewer the order of start decides.",
-                self.in_bucket
+                self.in_bucket()
             )
         } else {
             String::new()
@@ -178,117 +139,118 @@ impl Pair<'_> {
         let remedy = "None is needed if that is meant. Otherwise keep a socket of the specific \
              listener open across restarts (socket activation, or start the new process before \
              the old one ends), or bind the other one to its own addresses.";
-        self.finding(Kind::Overlap, Severity::Info, cause, remedy.into())
+        self.told(Kind::Overlap, Severity::Info, cause, remedy.into())
     }
 
-    /// One chain for all addresses of the port: the first reuseport socket that fits wins.
-    fn by_start_order(&self, algorithm: Algorithm, one_service: bool) -> Finding {
-        let same_family = self.specific.bound.family == self.general.bound.family;
-        let order = if same_family {
-            format!("of the two, {} wins", wins(self.specific.bound.family))
-        } else {
-            "an IPv4 socket goes before an IPv6 one in any order".into()
+    fn start_order(&self, robbed: bool) -> Finding {
+        let order = order(self.key.families);
+        let rule = match order {
+            Order::StartedLast => "of the two, the one started last wins",
+            Order::StartedFirst => "of the two, the one started first wins",
+            Order::Never => "an IPv4 socket stands before every IPv6 one, whichever started first",
         };
-        let hybrid = algorithm == Algorithm::Hybrid;
-        let limit = if hybrid {
+        let limit = if self.is_hybrid() {
             format!(
                 " while the port's bucket holds at most ten sockets ({} are seen in it now; with \
                  more it looks the address up first)",
-                self.in_bucket
+                self.in_bucket()
             )
         } else {
             String::new()
         };
-        let first = self.general_stands_first();
-        let severity = match (one_service, first) {
+        let severity = match (self.key.one_service, robbed) {
             (true, _) => Severity::Info,
             (false, true) => Severity::Critical,
             (false, false) => Severity::Warning,
         };
         let cause = format!(
             "This kernel walks one chain per port{limit} and takes the first reuseport socket \
-             that fits: {order}. {}. {}.",
+             that fits: {rule}. {}. {}.",
             self.chain(),
-            self.next_restart(first, same_family)
+            self.next_restart(order, robbed)
         );
-        let remedy = self.legacy_remedy(first && same_family, hybrid);
-        self.finding(Kind::Overlap, severity, cause, remedy)
+        let (specific, general) = self.names();
+        let cures = chain::cures(&specific, &general, order, self.is_hybrid());
+        let remedy = format!("{}For good: {cures}", self.for_now(order, robbed));
+        self.told(Kind::Overlap, severity, cause, remedy)
     }
 
     /// Who stands before whom on the port.
     fn chain(&self) -> String {
-        let members = |group: &&'_ Group| -> Vec<(Bound, usize, String)> {
-            let of = |place| (group.bound, place, group.endpoint());
-            group
-                .members
-                .iter()
-                .map(|member| of(member.place))
-                .collect()
-        };
-        let mut sockets: Vec<_> = self.on_port.iter().flat_map(members).collect();
-        sockets.sort_by(|one, other| {
-            let before = |a: &(Bound, usize, String), b: &(Bound, usize, String)| {
-                chain::stands_before((&a.0, a.1), (&b.0, b.1))
+        let Pair {
+            specific, general, ..
+        } = self.pairs[0];
+        let bound = &self.view.group(specific).bound;
+        let on_port = self.view.index.port(bound.netns, bound.port);
+        let groups: Vec<usize> = on_port.iter().flat_map(|on_port| on_port.all()).collect();
+        let crowded = groups.len() > MOST_NAMED;
+        let mut sockets: Vec<(&Bound, usize, String)> = Vec::new();
+        for index in groups {
+            let group = self.view.group(index);
+            let name = if crowded && index != specific && index != general {
+                "others".to_owned()
+            } else {
+                group.endpoint()
             };
-            before(other, one).cmp(&before(one, other))
-        });
+            let members = group.members.iter();
+            sockets.extend(members.map(|member| (&group.bound, member.place, name.clone())));
+        }
+        sockets.sort_by_key(|(bound, place, _)| chain::rank(bound, *place));
         let names: Vec<String> = sockets.into_iter().map(|(_, _, name)| name).collect();
-        chain::told(self.specific.bound.port, &names)
+        chain::told(bound.port, &names)
     }
 
     /// Who gets the connections now, and whose restart changes that.
-    fn next_restart(&self, robbed: bool, same_family: bool) -> String {
-        let (specific, general) = (self.specific.named(), self.general.named());
-        let (endpoint, family) = (self.specific.endpoint(), self.specific.bound.family);
-        match (robbed, family) {
-            (true, _) if !same_family => {
+    fn next_restart(&self, order: Order, robbed: bool) -> String {
+        let (specific, general) = self.names();
+        let endpoint = self.view.group(self.pairs[0].specific).endpoint();
+        match (robbed, order) {
+            (true, Order::Never) => {
                 format!("{general} gets the connections for {endpoint}, and no restart helps")
             }
-            (true, Family::Ipv4) => format!(
+            (true, Order::StartedLast) => format!(
                 "{general} stands first and gets the connections for {endpoint} until \
                  {specific} restarts"
             ),
-            (true, Family::Ipv6) => format!(
+            (true, Order::StartedFirst) => format!(
                 "{general} stands first and gets the connections for {endpoint} until \
                  {general} restarts"
             ),
-            (false, Family::Ipv4) => format!(
-                "{specific} stands first now; at the next restart of {general} that one takes the \
+            (false, Order::StartedFirst) => format!(
+                "{specific} stands first now; when it restarts next, {general} takes the \
                  connections for {endpoint} from it"
             ),
-            (false, Family::Ipv6) => format!(
-                "{specific} stands first now; when it restarts next, {general} takes the \
+            (false, _) => format!(
+                "{specific} stands first now; at the next restart of {general} that one takes the \
                  connections for {endpoint} from it"
             ),
         }
     }
 
-    fn legacy_remedy(&self, robbed: bool, hybrid: bool) -> String {
-        let (specific, general) = (self.specific.named(), self.general.named());
-        let family = self.specific.bound.family;
-        let now = self.for_now(robbed);
-        let cures = chain::cures(&specific, &general, family, hybrid);
-        format!("{now}For good: {cures}")
-    }
-
-    /// Within one address the first group in the chain ends the walk, on every kernel.
-    fn by_device(&self) -> Finding {
-        let family = self.specific.bound.family;
-        let first = self.general_stands_first();
-        let (winner, loser) = if first {
-            (self.general, self.specific)
+    fn device(&self, robbed: bool) -> Finding {
+        let order = order(self.key.families);
+        let Pair {
+            specific, general, ..
+        } = self.pairs[0];
+        let (winner, loser) = if robbed {
+            (general, specific)
         } else {
-            (self.specific, self.general)
+            (specific, general)
         };
-        let device = self.specific.device.as_deref().unwrap_or("the device");
+        let device = self.view.group(specific).device.as_deref();
         let cause = format!(
-            "A packet that comes through {device} fits both, and the kernel takes the first \
+            "A packet that comes through {} fits both, and the kernel takes the first \
              reuseport group in the chain instead of the one bound to the device: {} wins. \
              {} stands first now, so {} gets {}.",
-            wins(family),
-            winner.named(),
-            loser.named(),
-            if first {
+            device.unwrap_or("the device"),
+            if order == Order::StartedFirst {
+                "the one started first"
+            } else {
+                "the one started last"
+            },
+            self.view.named(winner),
+            self.view.named(loser),
+            if robbed {
                 "nothing"
             } else {
                 "only what comes through other devices"
@@ -296,33 +258,54 @@ impl Pair<'_> {
         );
         let remedy = format!(
             "{}For good, give the two different ports, or bind both to devices.",
-            self.for_now(first)
+            self.for_now(order, robbed)
         );
-        self.finding(Kind::DevOrder, Severity::Warning, cause, remedy)
+        self.told(Kind::DevOrder, Severity::Warning, cause, remedy)
     }
 
     /// What turns the order round until the next restart.
-    fn for_now(&self, robbed: bool) -> String {
-        match (robbed, self.specific.bound.family) {
-            (false, _) => String::new(),
-            (true, Family::Ipv4) => format!(
-                "For now, restart {}: started last, it wins. ",
-                self.specific.named()
-            ),
-            (true, Family::Ipv6) => format!(
-                "For now, restart {}: started last, it loses. ",
-                self.general.named()
-            ),
+    fn for_now(&self, order: Order, robbed: bool) -> String {
+        let (specific, general) = self.names();
+        match (robbed, order) {
+            (false, _) | (true, Order::Never) => String::new(),
+            (true, Order::StartedLast) => {
+                format!("For now, restart {specific}: started last, it wins. ")
+            }
+            (true, Order::StartedFirst) => {
+                format!("For now, restart {general}: started last, it loses. ")
+            }
         }
     }
 
-    fn finding(&self, kind: Kind, severity: Severity, cause: String, remedy: String) -> Finding {
-        finding(
+    fn told(&self, kind: Kind, severity: Severity, cause: String, remedy: String) -> Finding {
+        let cases: Vec<Vec<usize>> = self
+            .pairs
+            .iter()
+            .map(|pair| vec![pair.specific, pair.general])
+            .collect();
+        let general = self.view.group(self.pairs[0].general);
+        let Key {
+            course,
+            one_service,
+            families,
+            ..
+        } = &self.key;
+        let situation = Situation {
             kind,
             severity,
-            &[self.specific, self.general],
-            cause,
-            remedy,
-        )
+            key: format!(
+                " {course:?} {one_service} {families:?} {} {} {}",
+                general.endpoint(),
+                general.bound.v6only,
+                general.uid
+            ),
+            cases: &cases,
+        };
+        finding(self.view, &situation, cause, remedy)
     }
+}
+
+/// What decides between two of these families, the more specific one's first, in one chain.
+fn order((specific, general): (Family, Family)) -> Order {
+    chain::order_of(specific, general)
 }

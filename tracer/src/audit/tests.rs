@@ -1,8 +1,10 @@
+mod many;
+mod mixed;
 mod order;
 
 use super::*;
-use crate::judge::rules::mapped;
-use std::net::SocketAddr;
+use crate::{event::Family, judge::rules::mapped};
+use std::net::{IpAddr, SocketAddr};
 
 const A: u32 = 100;
 const B: u32 = 200;
@@ -73,6 +75,7 @@ fn scene(algorithm: Algorithm, groups: Vec<Group>) -> Scene {
         groups,
         connections: Vec::new(),
         relations: HashMap::new(),
+        orphans: HashSet::new(),
         owners_complete: true,
         watched: Duration::from_millis(200),
     }
@@ -255,6 +258,32 @@ fn queues_that_nobody_empties() {
         let found = findings(&scene);
         assert_eq!(found.first().map(|finding| finding.severity), severity);
     }
+}
+
+#[test]
+fn a_stuck_queue_is_its_holders_and_not_its_groups() {
+    let mut listener = group(0, "6.6.6.6", A);
+    listener.members[0].queue.length = 1;
+    listener.members[0].later = Some(Queue {
+        length: 1,
+        limit: 4,
+    });
+    listener.members.push(Member {
+        place: 1,
+        inode: 99,
+        owners: Arc::from([owner(A), owner(B)]),
+        ..group(1, "6.6.6.6", B).members[0].clone()
+    });
+    let mut scene = scene(Algorithm::AddressFirst, vec![listener]);
+    let mut waiting = held("6.6.6.6:80", Family::Ipv4, A);
+    waiting.holders = Arc::from([]);
+    waiting.waits = true;
+    scene.connections = vec![waiting];
+    let found = findings(&scene).remove(0);
+    let said = "1 connection waits in the accept queue of 6.6.6.6:80 of p100(100) (1 of its 2";
+    assert!(found.cause.starts_with(said), "{}", found.cause);
+    assert_eq!(found.listeners[0].inodes, [1]);
+    assert_eq!(found.listeners[0].owners, [owner(A)]);
 }
 
 #[test]

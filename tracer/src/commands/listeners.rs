@@ -75,10 +75,11 @@ pub(super) fn run(args: &ListenersArgs) -> Result<()> {
         .map(|index| entry(&mut survey, index, groups.get(&index).copied()))
         .collect();
     survey::tell(&survey.remarks);
-    write(args.output, &entries).context("cannot write the output")
+    let whole = !survey.missed_namespaces();
+    write(args.output, &entries, whole).context("cannot write the output")
 }
 
-fn write(output: Output, entries: &[Entry]) -> Result<()> {
+fn write(output: Output, entries: &[Entry], whole: bool) -> Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     match output {
         Output::Json => {
@@ -87,7 +88,7 @@ fn write(output: Output, entries: &[Entry]) -> Result<()> {
                 out.write_all(b"\n")?;
             }
         }
-        Output::Table => out.write_all(table(entries)?.as_bytes())?,
+        Output::Table => out.write_all(table(entries, whole)?.as_bytes())?,
     }
     out.flush()?;
     Ok(())
@@ -142,14 +143,28 @@ fn entry(survey: &mut Survey, index: usize, reuseport: Option<InGroup>) -> Entry
     }
 }
 
-fn table(entries: &[Entry]) -> Result<String> {
+fn table(entries: &[Entry], whole: bool) -> Result<String> {
     let mut text = String::new();
     if entries.is_empty() {
-        return Ok("no listeners\n".into());
+        let none = if whole {
+            "no listeners\n"
+        } else {
+            "no listeners where it could be looked\n"
+        };
+        return Ok(none.into());
     }
     let own = own_netns();
     let foreign = entries.iter().any(|entry| entry.netns.inode != own);
-    let rows: Vec<[String; TITLES.len()]> = entries.iter().map(|one| row(one, foreign)).collect();
+    let mut rows: Vec<[String; TITLES.len()]> =
+        entries.iter().map(|one| row(one, foreign)).collect();
+    // A column that is empty in all lines is left out; else an empty cell has a mark.
+    for column in 0..TITLES.len() {
+        if rows.iter().any(|row| !row[column].is_empty()) {
+            for row in rows.iter_mut().filter(|row| row[column].is_empty()) {
+                row[column] = "-".into();
+            }
+        }
+    }
     words::columns(&mut text, TITLES, 2..=2, &rows)?;
     Ok(text)
 }

@@ -1,7 +1,7 @@
 //! What `listeners` and `audit` look at alike: the listening sockets, and who holds them.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     io::{self, Write as _},
     path::Path,
     sync::Arc,
@@ -16,12 +16,12 @@ use crate::{
     failure::Failure,
     judge::rules::Bound,
     listeners::{self, Inventory, Listening},
-    namespaces::{self, Found, Namespaces},
+    namespaces::{self, Found, Namespaces, Search},
     processes::{self, Processes},
 };
 
 /// Most listeners whose owners are surely all found: the cache of owners is bounded.
-const MOST_LISTENERS: usize = 8192;
+const MOST_LISTENERS: usize = 12_288;
 
 /// The listening sockets within the scope, and what is known around them.
 pub(super) struct Survey {
@@ -34,23 +34,32 @@ pub(super) struct Survey {
     pub(super) processes: Processes,
     /// Sockets that no process holds, by namespace and inode number.
     kernels: HashSet<(u32, u64)>,
+    missed_namespaces: bool,
     names: Namespaces,
 }
 
 impl Survey {
     pub(super) fn take(scope: &ScopeArgs) -> Result<Self> {
-        let (inventory, asked) = look(scope)?;
+        let look = Look::take(scope)?;
         let mut processes = Processes::default();
-        processes.prepare(inventory.listeners.iter().map(|listener| listener.inode));
+        processes.prepare(
+            look.inventory
+                .listeners
+                .iter()
+                .map(|listener| listener.inode),
+        );
+        let mut names = Namespaces::default();
+        names.learn(&look.asked);
         let mut survey = Self {
-            remarks: unseen_namespaces(&inventory),
-            listeners: inventory.listeners,
-            asked,
+            remarks: look.remarks(),
+            missed_namespaces: look.is_partial(),
+            listeners: look.inventory.listeners,
+            asked: look.asked,
             processes,
             kernels: HashSet::new(),
-            names: Namespaces::default(),
+            names,
         };
-        survey.find_kernels(scope);
+        survey.find_kernels();
         survey.remark_owners();
         if survey.listeners.iter().any(|listener| !listener.complete) {
             survey.remarks.push(
@@ -62,11 +71,16 @@ impl Survey {
         Ok(survey)
     }
 
-    /// The same namespaces once more.
-    pub(super) fn again(&self, scope: &ScopeArgs) -> Vec<Listening> {
-        let mut inventory = listeners::inventory_of(self.asked.clone());
-        keep(&mut inventory, scope);
-        inventory.listeners
+    /// Some of the namespaces once more.
+    pub(super) fn again(&self, namespaces: &HashSet<u32>) -> Vec<Listening> {
+        let asked = self.asked.iter();
+        let asked = asked.filter(|found| namespaces.contains(&found.inode));
+        listeners::inventory_of(asked.cloned().collect()).listeners
+    }
+
+    /// Whether something that may have listeners was not looked at.
+    pub(super) fn missed_namespaces(&self) -> bool {
+        self.missed_namespaces
     }
 
     pub(super) fn owners(&mut self, inode: u64) -> Arc<[Owner]> {
@@ -94,19 +108,24 @@ impl Survey {
 
     /// Whether no process holds it: a server inside the kernel.
     pub(super) fn in_kernel(&self, listener: &Listening) -> bool {
-        let key = (listener.bound.netns, listener.inode);
-        listener.inode != 0 && self.kernels.contains(&key)
+        listener.inode != 0 && self.kernels.contains(&key(listener))
     }
 
     /// What nobody holds is the kernel's if it is still there: else it closed meanwhile.
-    fn find_kernels(&mut self, scope: &ScopeArgs) {
-        if !self.sees_all_owners() || self.unknown() == 0 {
+    fn find_kernels(&mut self) {
+        if !self.sees_all_owners() {
             return;
         }
-        for listener in self.again(scope) {
+        let listeners: Vec<(u32, u64)> = self.listeners.iter().map(key).collect();
+        let unknown = listeners.into_iter();
+        let unknown = unknown.filter(|&(_, inode)| self.owners(inode).is_empty());
+        let namespaces: HashSet<u32> = unknown.map(|(netns, _)| netns).collect();
+        if namespaces.is_empty() {
+            return;
+        }
+        for listener in self.again(&namespaces) {
             if self.owners(listener.inode).is_empty() {
-                let key = (listener.bound.netns, listener.inode);
-                self.kernels.insert(key);
+                self.kernels.insert(key(&listener));
             }
         }
     }
@@ -136,71 +155,118 @@ impl Survey {
     }
 }
 
+fn key(listener: &Listening) -> (u32, u64) {
+    (listener.bound.netns, listener.inode)
+}
+
 /// Inode number of sockpick's own namespace; 0 if `/proc` is not there.
 pub(super) fn own_netns() -> u32 {
     namespaces::inode(Path::new("/proc/self/ns/net")).unwrap_or(0)
 }
 
-fn look(scope: &ScopeArgs) -> Result<(Inventory, Vec<Found>)> {
-    let mut namespaces = namespaces::all();
-    namespaces.sort_by_key(|found| found.inode);
-    if !scope.netns.is_empty() {
-        namespaces.retain(|found| scope.netns.contains(&found.inode));
-        // Named, but no process is in it and `ip netns` does not know it.
-        if namespaces.is_empty() {
+/// The namespaces within the scope, and their listeners.
+struct Look {
+    inventory: Inventory,
+    /// In the order of their inode numbers.
+    asked: Vec<Found>,
+    /// Processes that do not let themselves be looked into.
+    hidden: usize,
+    doubtful: BTreeMap<(String, u32), usize>,
+}
+
+impl Look {
+    fn take(scope: &ScopeArgs) -> Result<Self> {
+        let mut search = Search::thorough();
+        let named = |found: &&Found| scope.netns.is_empty() || scope.netns.contains(&found.inode);
+        let first: Vec<Found> = search.namespaces().filter(named).cloned().collect();
+        let mut inventory = listeners::inventory_of(first.clone());
+        // What a socket alone keeps is found only where all others are known.
+        if scope.netns.iter().any(|&inode| search.get(inode).is_none()) || scope.netns.is_empty() {
+            let seen = inventory.listeners.iter().map(|listener| listener.inode);
+            search.kept_by_sockets(&seen.collect());
+            let known: HashSet<u32> = first.iter().map(|found| found.inode).collect();
+            let more = search.namespaces().filter(named);
+            let more = more.filter(|found| !known.contains(&found.inode));
+            inventory.extend(listeners::inventory_of(more.cloned().collect()));
+        }
+        let mut asked: Vec<Found> = search.namespaces().filter(named).cloned().collect();
+        if asked.is_empty() {
             return Err(Failure::usage(
                 "no such network namespace any more; see ip netns list, or lsns -t net",
             )
             .into());
         }
+        if inventory.asked.is_empty() {
+            let why = inventory.problems.join("; ");
+            return Err(Failure::environment(format!(
+                "no network namespace could be looked at: {why}. Run it as root."
+            ))
+            .into());
+        }
+        if !scope.port.is_empty() {
+            let named = |listener: &Listening| {
+                let port = listener.bound.port;
+                scope.port.iter().any(|ports| ports.contains(port))
+            };
+            inventory.listeners.retain(named);
+        }
+        asked.retain(|found| inventory.asked.contains(&found.inode));
+        Ok(Self {
+            inventory,
+            asked,
+            hidden: search.hidden,
+            doubtful: search.doubtful,
+        })
     }
-    let mut inventory = listeners::inventory_of(namespaces.clone());
-    if inventory.asked.is_empty() {
-        let why = inventory.problems.join("; ");
-        return Err(Failure::environment(format!(
-            "no network namespace could be looked at: {why}. Run it as root."
-        ))
-        .into());
-    }
-    keep(&mut inventory, scope);
-    let refused: HashSet<u32> = inventory.refused.iter().map(|found| found.inode).collect();
-    namespaces.retain(|found| !refused.contains(&found.inode));
-    Ok((inventory, namespaces))
-}
 
-fn keep(inventory: &mut Inventory, scope: &ScopeArgs) {
-    if !scope.port.is_empty() {
-        inventory.listeners.retain(|listener| {
-            let port = listener.bound.port;
-            scope.port.iter().any(|ports| ports.contains(port))
-        });
+    /// Whether there may be namespaces that were not looked at.
+    fn is_partial(&self) -> bool {
+        !self.inventory.refused.is_empty() || self.hidden > 0 || !self.doubtful.is_empty()
     }
-}
 
-fn unseen_namespaces(inventory: &Inventory) -> Vec<String> {
-    let mut remarks = Vec::new();
-    let refused = inventory.refused.len();
-    if refused > 0 {
-        let namespaces = if refused == 1 {
-            "1 network namespace was"
-        } else {
-            &format!("{refused} network namespaces were")
-        };
-        let why = inventory.problems.join("; ");
-        remarks.push(format!(
-            "{namespaces} not looked at: {why}; {}",
-            processes::more_rights()
-        ));
+    fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        let refused = self.inventory.refused.len();
+        if refused > 0 {
+            let namespaces = if refused == 1 {
+                "1 network namespace was"
+            } else {
+                &format!("{refused} network namespaces were")
+            };
+            let why = self.inventory.problems.join("; ");
+            remarks.push(format!(
+                "{namespaces} not looked at: {why}; {}",
+                processes::more_rights()
+            ));
+        }
+        if self.hidden > 0 {
+            remarks.push(format!(
+                "other network namespaces may be there: {} not let this user see theirs; {}",
+                processes_do(self.hidden),
+                processes::more_rights()
+            ));
+        }
+        // Whoever may not look into some processes may ask no socket.
+        let doubtful = self.doubtful.first_key_value().filter(|_| self.hidden == 0);
+        if let Some(((comm, pid), _)) = doubtful {
+            let sockets: usize = self.doubtful.values().sum();
+            let (sockets, are) = if sockets == 1 {
+                ("1 TCP socket".to_owned(), "is")
+            } else {
+                (format!("{sockets} TCP sockets"), "are")
+            };
+            let others = match self.doubtful.len() - 1 {
+                0 => String::new(),
+                others => format!(" and {others} other processes"),
+            };
+            remarks.push(format!(
+                "{sockets} of {comm}({pid}){others} {are} unused, or in a network namespace \
+                 that only a socket keeps and that was not looked at; to look takes Linux 5.6 \
+                 and root"
+            ));
+        }
+        remarks
     }
-    let hidden = namespaces::hidden();
-    if hidden > 0 {
-        remarks.push(format!(
-            "other network namespaces may be there: {} not let this user see theirs; {}",
-            processes_do(hidden),
-            processes::more_rights()
-        ));
-    }
-    remarks
 }
 
 fn processes_do(count: usize) -> String {

@@ -14,6 +14,9 @@ use crate::{
 /// (`ilb->count <= 10`, `net/ipv4/inet_hashtables.c` of 4.19).
 const HYBRID_LIMIT: usize = 10;
 
+/// Neighbours in a chain that are named.
+const MOST_RUNS: usize = 12;
+
 /// Whether the kernel looks the packet's address up first, for a port with so many sockets
 /// seen in its bucket. With [`Algorithm::Hybrid`] the bucket may hold more, of other
 /// namespaces, so `false` is not certain there.
@@ -53,8 +56,31 @@ pub fn stands_before(one: (&Bound, usize), other: (&Bound, usize)) -> bool {
     rank(one.0, one.1) < rank(other.0, other.1)
 }
 
-fn rank(bound: &Bound, place: usize) -> (bool, usize) {
+/// Sorts the sockets of a chain that holds all of them: first come, first met.
+#[must_use]
+pub fn rank(bound: &Bound, place: usize) -> (bool, usize) {
     (bound.family == Family::Ipv6, place)
+}
+
+/// What decides which of two listeners stands first in a chain that holds both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// The one started last stands first.
+    StartedLast,
+    /// The one started first does.
+    StartedFirst,
+    /// Their families do: the IPv4 one stands first, whichever started first.
+    Never,
+}
+
+/// What decides between a more specific listener and a less specific one.
+#[must_use]
+pub fn order_of(specific: Family, general: Family) -> Order {
+    match (specific, general) {
+        (Family::Ipv4, Family::Ipv4) => Order::StartedLast,
+        (Family::Ipv6, Family::Ipv6) => Order::StartedFirst,
+        _ => Order::Never,
+    }
 }
 
 /// A port's chain in words: who stands before whom. Neighbours of one name are counted.
@@ -67,7 +93,11 @@ pub fn told(port: u16, names: &[String]) -> String {
             sockets => format!("{name} ({sockets} sockets)"),
         }
     });
-    let runs: Vec<String> = runs.collect();
+    let mut runs: Vec<String> = runs.collect();
+    if let Some(more) = runs.len().checked_sub(MOST_RUNS).filter(|more| *more > 0) {
+        runs.truncate(MOST_RUNS);
+        runs.push(format!("and {more} more"));
+    }
     format!(
         "The chain of port {port}, first to last: {}",
         runs.join(", ")
@@ -77,26 +107,30 @@ pub fn told(port: u16, names: &[String]) -> String {
 /// What helps where a wildcard's place in the chain robs a listener of what is for its
 /// address, and what each costs.
 #[must_use]
-pub fn cures(specific: &str, general: &str, family: Family, hybrid: bool) -> String {
-    let order = match family {
-        Family::Ipv4 => {
-            format!("start {specific} after {general}, and again after every restart of {general}")
-        }
-        Family::Ipv6 => format!(
+pub fn cures(specific: &str, general: &str, order: Order, hybrid: bool) -> String {
+    let order = match order {
+        Order::StartedLast => format!(
+            "start {specific} after {general}, and again after every restart of {general} (an              order between the services, and a gap at each restart)"
+        ),
+        Order::StartedFirst => format!(
             "start {specific} before {general}, and restart {general} after every restart of \
-             {specific}"
+             {specific} (an order between the services, and a gap at each restart)"
+        ),
+        // An IPv6 socket stands behind every IPv4 one, whatever its address.
+        Order::Never => format!(
+            "have {specific} listen with an IPv4 socket instead of an IPv6 one (then the one \
+             started last stands first)"
         ),
     };
     let crowd = if hybrid {
         "; or have more than ten listeners in the port's bucket (fragile: others' sockets \
-         count, and when they go the order of start decides again)"
+         count, and when they go the chain decides again)"
     } else {
         ""
     };
     format!(
-        "Linux 5.0 or later, not 4.16 as is often said (a reboot); or {order} (an order between \
-         the services, and a gap at each restart); or bind {general} to its own addresses \
-         (its configuration then has to follow them){crowd}."
+        "Linux 5.0 or later, not 4.16 as is often said (a reboot); or {order}; or bind {general} \
+         to its own addresses (its configuration then has to follow them){crowd}."
     )
 }
 
@@ -200,16 +234,26 @@ mod tests {
 
     #[test]
     fn cures_follow_the_family_and_the_kernel() {
-        let said = cures("A", "B", Family::Ipv4, false);
+        let said = cures("A", "B", Order::StartedLast, false);
         assert!(said.contains("Linux 5.0 or later, not 4.16"), "{said}");
         assert!(said.contains("start A after B"), "{said}");
         assert!(!said.contains("more than ten"), "{said}");
-        let said = cures("A", "B", Family::Ipv6, true);
+        let said = cures("A", "B", Order::StartedFirst, true);
         assert!(
             said.contains("start A before B, and restart B after every restart of A"),
             "{said}"
         );
         assert!(said.contains("more than ten"), "{said}");
+        let said = cures("A", "B", order_of(Family::Ipv6, Family::Ipv4), false);
+        assert!(said.contains("have A listen with an IPv4 socket"), "{said}");
+        assert!(!said.contains("start A"), "{said}");
+    }
+
+    #[test]
+    fn a_long_chain_is_cut_with_a_number() {
+        let names: Vec<String> = (0..40).map(|name| name.to_string()).collect();
+        let said = told(80, &names);
+        assert!(said.ends_with("10, 11, and 28 more"), "{said}");
     }
 
     #[test]

@@ -53,6 +53,17 @@ pub struct Inventory {
     pub problems: Vec<String>,
 }
 
+impl Inventory {
+    /// Adds what was found elsewhere.
+    pub fn extend(&mut self, other: Self) {
+        self.listeners.extend(other.listeners);
+        self.asked.extend(other.asked);
+        self.refused.extend(other.refused);
+        self.problems.extend(other.problems);
+        self.problems.dedup();
+    }
+}
+
 /// Listening sockets of every namespace there is. A dump also makes the kernel give
 /// each socket its cookie.
 #[must_use]
@@ -95,6 +106,27 @@ pub fn of_this_namespace(netns: u32) -> Result<Vec<Listening>> {
         listener.bound.netns = netns;
     }
     Ok(listeners)
+}
+
+/// Inode numbers of the TCP sockets of the namespace, in whatever state; none where it
+/// cannot be asked.
+#[must_use]
+pub fn tcp_sockets(namespace: &Found) -> FxHashSet<u64> {
+    let here = || {
+        let mut inodes = FxHashSet::default();
+        let dumped = sock_diag::dump(
+            &(StateFlags::all() - StateFlags::TIME_WAIT),
+            0,
+            |response| {
+                inodes.insert(response.header.inode.into());
+            },
+        );
+        if dumped.is_err() {
+            inodes.extend(proc_entries()?.into_iter().map(|entry| entry.inode));
+        }
+        Ok(inodes)
+    };
+    namespaces::within(&namespace.path, namespace.inode, here).unwrap_or_default()
 }
 
 /// What `/proc` says of the namespace of this thread. The kernel gives no cookies here.

@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 use server::{Server, client};
 
@@ -226,6 +227,30 @@ fn other_namespaces_are_looked_into_or_named_as_missing() {
         "{said}"
     );
     assert!(said.contains("tried in a private namespace"), "{said}");
+}
+
+/// Neither `/proc` nor `/run/netns` knows of it (`pidfd_getfd`, Linux 5.6).
+#[test]
+fn a_namespace_that_only_a_socket_keeps_is_found() {
+    if !is_root() {
+        return;
+    }
+    let listener = std::thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET).expect("a namespace");
+        std::net::TcpListener::bind(("0.0.0.0", 0)).expect("a listener")
+    });
+    let listener = listener.join().expect("the thread ends");
+    let port = listener.local_addr().map_or(0, |at| at.port()).to_string();
+    let output = sockpick(&["listeners", "-o", "json", "--port", &port]);
+    let mine = u64::from(std::process::id());
+    let found = lines(&output).into_iter().find(|one| owner(one) == mine);
+    let netns = found.expect("it is listed")["netns"]["inode"].to_string();
+    let quiet = sockpick(&["audit", "--netns", &netns]);
+    let said = String::from_utf8_lossy(&quiet.stdout).into_owned();
+    assert!(said.contains("1 listener in 1 namespace"), "{said}");
+    drop(listener);
+    let gone = sockpick(&["listeners", "--netns", &netns]);
+    assert_eq!(gone.status.code(), Some(2), "{gone:?}");
 }
 
 #[test]

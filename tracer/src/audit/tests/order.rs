@@ -74,3 +74,26 @@ fn neighbours_fill_the_bucket() {
     );
     assert_eq!(with(9, 113).severity, Severity::Critical, "another bucket");
 }
+
+/// An IPv6 socket on a mapped address stands behind every IPv4 one, whoever restarts.
+#[test]
+fn a_mapped_listener_is_advised_nothing_that_does_not_help() {
+    let groups = vec![group(0, "::ffff:6.6.6.6", A), group(1, "0.0.0.0", B)];
+    let mut scene = scene(Algorithm::PortOnly, groups);
+    scene.connections = vec![held("6.6.6.6:80", Family::Ipv4, B)];
+    let found = findings(&scene);
+    let kinds: Vec<Kind> = found.iter().map(|finding| finding.kind).collect();
+    assert_eq!(kinds, [Kind::Overlap, Kind::Evidence]);
+    assert!(
+        found[0].cause.contains("no restart helps"),
+        "{}",
+        found[0].cause
+    );
+    for finding in &found {
+        let said = &finding.remedy;
+        assert!(said.contains("listen with an IPv4 socket"), "{said}");
+        for useless in ["after every restart", "For now", "open across restarts"] {
+            assert!(!said.contains(useless), "{said}");
+        }
+    }
+}

@@ -172,9 +172,9 @@ pub(super) fn order_notes(candidates: &[Told], algorithm: Option<Algorithm>) -> 
             && first.listener.address.is_unspecified()
     });
     if let Some(overtaken) = overtaken {
-        let family = overtaken.listener.family;
+        let order = chain::order_of(overtaken.listener.family, first.listener.family);
         let hybrid = algorithm == Some(Algorithm::Hybrid);
-        let cures = chain::cures(&place(overtaken), &place(first), family, hybrid);
+        let cures = chain::cures(&place(overtaken), &place(first), order, hybrid);
         notes.push(format!("what helps {}: {cures}", place(overtaken)));
     }
     notes
