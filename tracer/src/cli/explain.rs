@@ -28,8 +28,9 @@ pub struct Circumstances {
     /// Client of the SYN; only with its port is a member of a reuseport group named
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = client)]
     pub from: Option<Client>,
-    /// Interface it comes through [default: the one that has the destination address, which
-    /// is also what counts when the client is on this host]
+    /// Interface it comes through [default: the one that the route back to the client leads
+    /// through; for a client on this host, or without one, the one that has the destination
+    /// address]
     #[arg(long, value_name = "IF")]
     pub dev: Option<String>,
     /// Network namespace it arrives in: a name of ip netns, an inode number, a path, or
