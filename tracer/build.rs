@@ -39,7 +39,7 @@ fn main() -> Result<()> {
         root_dir: EBPF_DIR,
         ..Package::default()
     };
-    // aya-build builds below OUT_DIR, and puts the object there.
+    // aya-build builds below `OUT_DIR`, and puts the object there.
     // SAFETY: this build script has one thread.
     unsafe { env::set_var("OUT_DIR", &shared) };
     aya_build::build_ebpf([package], Toolchain::Custom(&toolchain))
@@ -47,7 +47,7 @@ fn main() -> Result<()> {
     copy(&shared.join("sockpick-ebpf"), &out.join("sockpick-ebpf"))
 }
 
-/// One folder for all builds of this checkout. Cargo has an OUT_DIR for each set of profile and
+/// One folder for all builds of this checkout. Cargo has an `OUT_DIR` for each set of profile and
 /// features, and the programs are the same in all of them.
 fn shared(out: &Path) -> Result<PathBuf> {
     // target/PROFILE/build/PACKAGE/out

@@ -7,8 +7,7 @@ use aya_ebpf::{
     maps::PerCpuArray,
 };
 use sockpick_ebpf::abi::{
-    ABSENT, Listener, ListenerRecord, MAX_MEMBERS_SEARCHED, Stats, SynRecord, group_prog, kind,
-    steer,
+    Listener, ListenerRecord, MAX_MEMBERS_SEARCHED, Stats, SynRecord, group_prog, kind, steer,
 };
 
 use crate::{

@@ -96,9 +96,9 @@ impl Source {
     }
 
     /// The next record of the batch.
-    pub fn next(&mut self) -> Option<Result<Record, Malformed>> {
+    pub fn take(&mut self) -> Option<Result<Record, Malformed>> {
         let ahead = self.ahead.pop_front();
-        ahead.or_else(|| self.channel.next(decode::record))
+        ahead.or_else(|| self.channel.take(decode::record))
     }
 
     /// Records that the counters, read before the last drain, know of and that did not arrive.
@@ -125,7 +125,7 @@ impl TakeStock for Source {
         if self.channel.signals_every_record() {
             return stock;
         }
-        while let Some(record) = self.channel.next(decode::record) {
+        while let Some(record) = self.channel.take(decode::record) {
             let time = record.as_ref().map_or(0, Record::ktime_ns);
             if let Ok(record) = &record {
                 stock.announce(record);

@@ -99,7 +99,7 @@ impl Channel {
     /// Hands on every record that is there and in its place.
     pub fn drain(&mut self, mut take: impl FnMut(&[u8])) {
         self.begin(None);
-        while self.next(&mut take).is_some() {}
+        while self.take(&mut take).is_some() {}
     }
 
     /// Begins a batch: with `now_ns` (kernel time) of all records that are older than the hold,
@@ -116,7 +116,7 @@ impl Channel {
     }
 
     /// The next record of the batch.
-    pub fn next<T>(&mut self, take: impl FnOnce(&[u8]) -> T) -> Option<T> {
+    pub fn take<T>(&mut self, take: impl FnOnce(&[u8]) -> T) -> Option<T> {
         match self {
             Self::Ring(ring) => ring.next().map(|item| take(&item)),
             Self::PerCpu(all) => all.due.pop_front().map(|bytes| take(&bytes)),

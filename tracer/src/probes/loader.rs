@@ -64,7 +64,7 @@ pub struct Programs {
     pub legacy: bool,
     pub(super) buffer_bytes: u32,
     /// Whether to show all that a verifier says against a program.
-    debug_programs: bool,
+    verbose: bool,
     /// Probes that were made through tracefs.
     events: Vec<(String, tracefs::Event)>,
     /// For what no program saw.
@@ -276,7 +276,7 @@ impl Programs {
             plan,
             legacy,
             buffer_bytes: wishes.buffer_bytes,
-            debug_programs: wishes.debug_programs,
+            verbose: wishes.debug_programs,
             events: Vec::new(),
             links: Links::default(),
             missed_until_detached: None,
@@ -309,7 +309,7 @@ impl Programs {
                 };
                 if let Err(error) = result {
                     debug!("{hook} refused {mechanism}: {error}");
-                    if self.debug_programs {
+                    if self.verbose {
                         show_log(name, &error);
                     }
                     if is_permission(&error) {

@@ -218,8 +218,8 @@ fn step(before: &State, at: usize, insn: &Insn) -> State {
                 state.set(
                     insn.dst,
                     Value {
-                        frame,
                         answer,
+                        frame,
                         ..to
                     },
                 );
@@ -230,8 +230,8 @@ fn step(before: &State, at: usize, insn: &Insn) -> State {
                 state.set(
                     insn.dst,
                     Value {
-                        frame,
                         answer,
+                        frame,
                         ..sum
                     },
                 );

@@ -56,7 +56,7 @@ impl<'a> Session<'a> {
         // SYNs before are not this session's, but listeners that came or went since the
         // inventory are.
         source.begin(None);
-        while let Some(record) = source.next() {
+        while let Some(record) = source.take() {
             if let Ok(record) = record {
                 book.listener(&record);
             }
@@ -99,7 +99,7 @@ impl<'a> Session<'a> {
     fn take(&mut self, now_ns: Option<u64>) -> Result<()> {
         self.book.enricher.begin_batch();
         self.source.begin(now_ns);
-        while let Some(record) = self.source.next() {
+        while let Some(record) = self.source.take() {
             match record {
                 Err(_) => self.book.malformed += 1,
                 Ok(record) => self.book.take(&record, &mut self.source)?,
