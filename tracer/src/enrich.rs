@@ -283,7 +283,7 @@ impl Enricher {
     }
 
     /// Name of the interface a listener is bound to.
-    fn device(&mut self, netns: u32, index: u32) -> Option<Arc<str>> {
+    pub fn device(&mut self, netns: u32, index: u32) -> Option<Arc<str>> {
         (index != 0).then(|| {
             let name = self.namespaces.interface(netns, index);
             name.unwrap_or_else(|| format!("if{index}").into())
@@ -417,7 +417,8 @@ fn endpoint(address: [u8; 16], port_be: u16, family: u16) -> Endpoint {
     }
 }
 
-fn monotonic_ns() -> u64 {
+/// `CLOCK_MONOTONIC` now, as the programs tell the time.
+pub(crate) fn monotonic_ns() -> u64 {
     nanoseconds(nix::time::ClockId::CLOCK_MONOTONIC).unsigned_abs()
 }
 

@@ -467,7 +467,7 @@ pub enum Item {
     /// A loss.
     Lost(Lost),
     /// A group's session.
-    Health(GroupHealth),
+    Health(Box<GroupHealth>),
     /// A connection that another listener got than its SYN.
     Handover(Box<Handover>),
 }

@@ -7,11 +7,11 @@ use std::net::IpAddr;
 use anyhow::{Context as _, Result, bail};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage},
+    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
 };
 use nix::ifaddrs::getifaddrs;
 
-use crate::rtnetlink;
+use crate::{routes::Route, rtnetlink};
 
 /// Index of the loopback interface in every namespace (`LOOPBACK_IFINDEX`,
 /// include/net/flow.h).
@@ -28,6 +28,8 @@ pub struct Interface {
     pub master: u32,
     /// It is a VRF.
     pub vrf: bool,
+    /// It is up.
+    pub up: bool,
 }
 
 /// Interfaces and their addresses.
@@ -39,6 +41,21 @@ pub struct Interfaces {
     pub addresses: Vec<(IpAddr, String)>,
 }
 
+/// What is known of a SYN before its interface is.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent<'a> {
+    /// Interface, if it was named.
+    pub device: Option<&'a str>,
+    /// Where it goes.
+    pub destination: IpAddr,
+    /// Who sends it, if that was named.
+    pub client: Option<IpAddr>,
+    /// Route to the destination; `None` if the tables could not be asked.
+    pub to_destination: Option<Route>,
+    /// Route to the client, or to anybody if none was named.
+    pub to_client: Option<Route>,
+}
+
 /// How a SYN comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrival {
@@ -48,6 +65,19 @@ pub struct Arrival {
     pub vrf: u32,
     /// Why this interface was assumed, if it was not named.
     pub assumed: Option<String>,
+    /// Through which others it may come as well.
+    pub others: Others,
+}
+
+/// Interfaces that a SYN may come through besides the one assumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// None.
+    None,
+    /// Any but loopback: the client is another host.
+    Outside,
+    /// Any.
+    Any,
 }
 
 impl Interfaces {
@@ -77,62 +107,142 @@ impl Interfaces {
         self.all.iter().find(|interface| interface.index == index)
     }
 
-    /// The interface that a SYN for `destination` comes through: the one named, else the one
-    /// that has the address. From this host to itself the lookup takes that one too, though
-    /// the packet passes the loopback interface (`ip_route_output_key_hash_rcu`,
-    /// `net/ipv4/route.c`; `ip6_rcv_core`, `net/ipv6/ip6_input.c`).
+    /// The interface that a SYN comes through: the one named; for a client on this host the
+    /// one that has the destination address, which the lookup takes although the packet
+    /// passes the loopback interface (`ip_route_output_key_hash_rcu`, `net/ipv4/route.c`;
+    /// `ip6_rcv_core`, `net/ipv6/ip6_input.c`); for another host's the one that leads back to
+    /// it; without a client the one that has the address, unless that is loopback.
     ///
     /// # Errors
     /// If there is no interface of that name.
-    pub fn arrival(&self, named: Option<&str>, destination: IpAddr) -> Result<Arrival> {
-        if let Some(name) = named {
+    pub fn arrival(&self, sent: &Sent<'_>) -> Result<Arrival> {
+        if let Some(name) = sent.device {
             let Some(interface) = self.named(name) else {
                 bail!("no interface {name:?} in this network namespace; see ip link");
             };
-            return Ok(self.through(interface.clone(), None));
+            return Ok(self.through(interface.clone(), None, Others::None));
         }
-        let (interface, why) = self.usual(destination);
-        Ok(self.through(interface, Some(why)))
+        let (interface, why, others) = self.usual(sent);
+        Ok(self.through(interface, Some(why), others))
     }
 
-    fn usual(&self, destination: IpAddr) -> (Interface, String) {
-        let loopback = || {
-            self.indexed(LOOPBACK).cloned().unwrap_or(Interface {
-                index: LOOPBACK,
-                name: "lo".to_owned(),
-                ..Interface::default()
-            })
-        };
+    /// As if the SYN came through that interface.
+    #[must_use]
+    pub fn instead(&self, interface: &Interface) -> Arrival {
+        self.through(interface.clone(), None, Others::None)
+    }
+
+    fn usual(&self, sent: &Sent<'_>) -> (Interface, String, Others) {
+        let destination = sent.destination;
         if destination.is_loopback() {
-            return (loopback(), format!("{destination} is a loopback address"));
+            let why = format!("{destination} is a loopback address");
+            return (self.loopback(), why, Others::None);
         }
-        let address = self
+        let (holder, has) = self.holder(sent);
+        let client = sent.client.filter(|_| sent.to_client.is_some());
+        let back = match sent.to_client {
+            Some(Route::Through(index)) => self.indexed(index),
+            _ => None,
+        };
+        match (client, sent.to_client, back) {
+            (Some(client), Some(Route::Local(_)), _) => {
+                let why = format!("{client} is an address of this host, and {has}");
+                return (holder.unwrap_or_else(|| self.loopback()), why, Others::None);
+            }
+            (Some(client), _, Some(back)) => {
+                let why = format!("the route back to {client} goes through it");
+                return (back.clone(), why, Others::Outside);
+            }
+            _ => {}
+        }
+        let outside = holder.filter(|interface| interface.index != LOOPBACK);
+        let others = if client.is_some() {
+            Others::Outside
+        } else {
+            Others::Any
+        };
+        if let Some(interface) = outside {
+            return (interface, has, others);
+        }
+        match back.or_else(|| self.outward(destination)) {
+            Some(interface) => {
+                let why = format!(
+                    "{has}, and other hosts' SYNs do not come through lo; --from or --dev names \
+                     another"
+                );
+                (interface.clone(), why, others)
+            }
+            None => (self.loopback(), has, others),
+        }
+    }
+
+    /// The interface whose address the destination is, and how that is told.
+    fn holder(&self, sent: &Sent<'_>) -> (Option<Interface>, String) {
+        let destination = sent.destination;
+        let named = |name: &str| self.named(name);
+        let mut holders = self
             .addresses
             .iter()
-            .find(|(known, _)| *known == destination);
-        match address.and_then(|(_, name)| self.named(name)) {
-            Some(interface) if interface.index == LOOPBACK => {
-                let why = format!(
-                    "it has the address {destination}; other hosts' SYNs come through another, \
-                     which --dev names"
-                );
-                (loopback(), why)
+            .filter(|(known, _)| *known == destination)
+            .filter_map(|(_, name)| named(name));
+        let routed = match sent.to_destination {
+            Some(Route::Local(index)) => self.indexed(index),
+            _ => None,
+        };
+        let first = holders.next();
+        // Where several have it, the route tells which counts; in IPv6 before 4.18 it is
+        // always loopback.
+        let by_route = routed.filter(|routed| {
+            Some(*routed) == first || holders.clone().any(|holder| holder == *routed)
+        });
+        match (by_route.or(first), routed) {
+            (Some(interface), _) => {
+                let name = &interface.name;
+                let has = if interface.index == LOOPBACK {
+                    format!("{destination} is on {name}")
+                } else {
+                    format!("it has the address {destination}")
+                };
+                (Some(interface.clone()), has)
             }
-            Some(interface) => (
-                interface.clone(),
-                format!("it has the address {destination}"),
+            (None, Some(interface)) => {
+                let has = format!(
+                    "a route makes {destination} local on {}, which no interface has",
+                    interface.name
+                );
+                (Some(interface.clone()), has)
+            }
+            (None, None) => (
+                None,
+                format!("no interface here has the address {destination}"),
             ),
-            None => {
-                let why = format!(
-                    "no interface here has the address {destination}, so a SYN for it gets as far \
-                     as the listeners only if a route makes it local; --dev names another"
-                );
-                (loopback(), why)
-            }
         }
     }
 
-    fn through(&self, interface: Interface, assumed: Option<String>) -> Arrival {
+    /// The first interface besides loopback that is up and has an address of the family that
+    /// other networks know.
+    fn outward(&self, destination: IpAddr) -> Option<&Interface> {
+        self.all.iter().find(|interface| {
+            let addressed = self.addresses.iter().any(|(address, name)| {
+                let link_local = match address {
+                    IpAddr::V4(address) => address.is_link_local(),
+                    IpAddr::V6(address) => address.is_unicast_link_local(),
+                };
+                *name == interface.name && address.is_ipv4() == destination.is_ipv4() && !link_local
+            });
+            interface.up && interface.index != LOOPBACK && !interface.vrf && addressed
+        })
+    }
+
+    fn loopback(&self) -> Interface {
+        self.indexed(LOOPBACK).cloned().unwrap_or(Interface {
+            index: LOOPBACK,
+            name: "lo".to_owned(),
+            ..Interface::default()
+        })
+    }
+
+    fn through(&self, interface: Interface, assumed: Option<String>, others: Others) -> Arrival {
         let master = self.indexed(interface.master);
         let vrf = if interface.vrf {
             interface.index
@@ -145,6 +255,7 @@ impl Interfaces {
             interface,
             vrf,
             assumed,
+            others,
         }
     }
 }
@@ -167,6 +278,7 @@ fn links() -> Result<Vec<Interface>> {
 fn interface(link: &LinkMessage) -> Interface {
     let mut interface = Interface {
         index: link.header.index,
+        up: link.header.flags.contains(LinkFlags::Up),
         ..Interface::default()
     };
     for attribute in &link.attributes {
@@ -183,63 +295,4 @@ fn interface(link: &LinkMessage) -> Interface {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn some() -> Interfaces {
-        let interface = |index, name: &str, master, vrf| Interface {
-            index,
-            name: name.to_owned(),
-            master,
-            vrf,
-        };
-        let on = |address: [u8; 4], name: &str| (IpAddr::from(address), name.to_owned());
-        let v6 = "2001:db8::2"
-            .parse()
-            .map(|address| (address, "eth0".to_owned()));
-        Interfaces {
-            all: vec![
-                interface(1, "lo", 0, false),
-                interface(2, "eth0", 0, false),
-                interface(3, "eth1", 4, false),
-                interface(4, "red", 0, true),
-            ],
-            addresses: [
-                on([192, 0, 2, 2], "eth0"),
-                on([10, 0, 0, 1], "eth1"),
-                on([6, 6, 6, 6], "lo"),
-            ]
-            .into_iter()
-            .chain(v6)
-            .collect(),
-        }
-    }
-
-    #[test]
-    fn the_usual_interface_is_that_of_the_address_or_loopback() -> Result<()> {
-        for (destination, name) in [
-            ("127.0.0.9", "lo"),
-            ("192.0.2.2", "eth0"),
-            ("10.0.0.1", "eth1"),
-            ("6.6.6.6", "lo"),
-            ("2001:db8::2", "eth0"),
-            ("203.0.113.1", "lo"),
-        ] {
-            let arrival = some().arrival(None, destination.parse()?)?;
-            assert_eq!(arrival.interface.name, name, "{destination}");
-            assert!(arrival.assumed.is_some());
-        }
-        let nowhere = some().arrival(Some("eth9"), IpAddr::from([1, 2, 3, 4]));
-        assert!(nowhere.is_err());
-        Ok(())
-    }
-
-    #[test]
-    fn a_vrf_is_seen() -> Result<()> {
-        for (name, vrf) in [("eth0", 0), ("eth1", 4), ("red", 4)] {
-            let arrival = some().arrival(Some(name), IpAddr::from([10, 0, 0, 1]))?;
-            assert_eq!((arrival.vrf, arrival.assumed), (vrf, None));
-        }
-        Ok(())
-    }
-}
+mod tests;

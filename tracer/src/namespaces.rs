@@ -18,7 +18,7 @@ use nix::{
 use rustc_hash::FxHashMap;
 use socket2::{Domain, Socket, Type};
 
-use crate::event::Netns;
+use crate::{event::Netns, own::Announced};
 
 /// Where `ip netns` keeps its names.
 const NAMED: &str = "/run/netns";
@@ -227,15 +227,29 @@ pub fn within<T: Send>(
     })
 }
 
+/// A namespace of sockpick's own. To be kept until every socket in it is closed.
+#[derive(Debug)]
+pub struct Private {
+    /// Inode number.
+    pub inode: u32,
+    /// Every other sockpick knows whose doing it is.
+    _announced: Announced,
+}
+
 /// Puts this thread into a new namespace with its loopback up; the namespace goes with
-/// the thread. Needs `CAP_SYS_ADMIN`. Returns its inode number.
+/// the thread. Needs `CAP_SYS_ADMIN`.
 ///
 /// # Errors
 /// If it may not be made, or its loopback cannot be brought up.
-pub fn enter_private() -> Result<u32> {
+pub fn enter_private() -> Result<Private> {
     unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
+    let inode = inode(Path::new(OWN)).context("cannot read its number")?;
+    let announced = Announced::here(inode);
     loopback_up().context("cannot bring its loopback up")?;
-    inode(Path::new(OWN)).context("cannot read its number")
+    Ok(Private {
+        inode,
+        _announced: announced,
+    })
 }
 
 /// Sets the interface's UP flag: the one thing a fresh namespace lacks.

@@ -24,6 +24,12 @@ pub fn namespace(netns: &Netns) -> Cow<'_, str> {
     }
 }
 
+/// So many of something: `1 member`, `2 members`.
+#[must_use]
+pub fn count(number: u64, one: &str) -> String {
+    format!("{number} {one}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Who holds a socket: the first, and how many more. Empty for nobody.
 #[must_use]
 pub fn owners(owners: &[Owner]) -> String {
@@ -38,8 +44,8 @@ pub fn owners(owners: &[Owner]) -> String {
     format!("{}({}){more}", printable(&first.comm), first.pid)
 }
 
-/// Writes a table: the columns in `right` to the right, the last one cut, and what is
-/// empty in all lines not at all.
+/// Writes a table: the columns in `right` to the right, the last one cut. A column that is
+/// empty in all lines is not written; where it is in some, they have a dash.
 ///
 /// # Errors
 /// What the output says.
@@ -64,6 +70,7 @@ pub fn columns<const N: usize>(
             if !text.is_empty() {
                 text.push_str("  ");
             }
+            let cell = if cell.is_empty() { "-" } else { cell.as_str() };
             if right.contains(&index) {
                 write!(text, "{cell:>width$}")?;
             } else if index == N - 1 {

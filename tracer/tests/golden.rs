@@ -286,7 +286,7 @@ fn line(
             limit: 511,
         }),
         owner: format!("nginx({})", 1200 + member.unwrap_or(0)),
-        closed: false,
+        ..summary::ListenerLine::default()
     }
 }
 
@@ -295,6 +295,14 @@ fn summary_of_a_session() {
     let mut closed = line("*:80", Some(1), Some(1), 5);
     closed.closed = true;
     closed.queue = None;
+    let mut busiest = line("*:80", Some(1), Some(0), 600);
+    busiest.over = Some(1.2);
+    let once = |id| {
+        let mut once = line("6.6.6.6:8888", Some(10 + id as u32), Some(0), 2);
+        (once.id, once.closed) = (id, true);
+        once.owner = format!("once({id})");
+        once
+    };
     let mut other = line(
         "[2001:db8:1234:5678:216:3eff:fe12:3456]%eth0:443",
         None,
@@ -302,14 +310,16 @@ fn summary_of_a_session() {
         12,
     );
     other.netns += 1;
+    other.netns_name = "tenant-a".to_owned();
     other.owner =
         "a-long-process-name(1234567) +3 and whatever else it says about itself".to_owned();
     let summary = summary::Summary {
         seconds: 60.04,
         totals: summary::Totals {
-            syns: 1250,
+            syns: 1255,
             shown: 1200,
             filtered: 30,
+            own: 5,
             not_shown: 10,
             refused: 7,
             lost: vec![(Stage::Kernel, 1), (Stage::Queue, 9), (Stage::Sink, 0)],
@@ -326,10 +336,14 @@ fn summary_of_a_session() {
         listeners: vec![
             line("6.6.6.6:80", None, None, 216),
             line("*:80", Some(1), Some(1), 400),
-            line("*:80", Some(1), Some(0), 600),
+            busiest,
             closed,
             line("*:80", Some(1), None, 0),
             other,
+            once(7),
+            once(9),
+            once(8),
+            line("6.6.6.6:8888", Some(20), Some(0), 1),
         ],
         health: vec![health()],
         notes: vec![
@@ -364,7 +378,8 @@ fn health() -> GroupHealth {
         listener: GroupAddress {
             address: [0; 4].into(),
             port: 80,
-            device: 0,
+            device: 4,
+            device_name: Some("red".into()),
         },
         syns: 1005,
         destroyed: 3,
@@ -383,7 +398,7 @@ fn summary_of_nothing() {
         seconds,
         ..Default::default()
     };
-    insta::assert_snapshot!(summary.to_string(), @"no SYN seen in 3.2 s");
+    insta::assert_snapshot!(summary.to_string(), @"no SYN reached a listener lookup in 3.2 s");
 }
 
 #[test]
@@ -402,11 +417,11 @@ fn summary_that_does_not_add_up() {
         .to_string()
     };
     insta::assert_snapshot!(text(12, 10), @"
-    12 SYNs in 1.0 s = 10 shown + 0 filtered + 0 not shown + 0 lost
+    12 SYNs in 1.0 s = 10 shown + 0 filtered + 0 own + 0 not shown + 0 lost
     the sum is wrong: 2 SYNs unaccounted for
     ");
     insta::assert_snapshot!(text(0, 1), @"
-    0 SYNs in 1.0 s = 1 shown + 0 filtered + 0 not shown + 0 lost
+    0 SYNs in 1.0 s = 1 shown + 0 filtered + 0 own + 0 not shown + 0 lost
     the sum is wrong: 1 SYN more than the kernel counted
     ");
 }

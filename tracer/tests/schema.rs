@@ -238,13 +238,14 @@ fn a_health_record_is_in_the_schema() {
         listener: GroupAddress {
             address: [0; 4].into(),
             port: 80,
-            device: 0,
+            device: 3,
+            device_name: Some("eth0".into()),
         },
         syns: 1200,
         destroyed: 0,
         members: vec![member],
     };
-    let line = lines(&[Item::Health(health)]);
+    let line = lines(&[Item::Health(Box::new(health))]);
     assert!(DOCUMENTATION.contains(line.trim_end()), "{line}");
     let line = serde_json::from_str(&line).expect("JSON");
     validator().validate(&line).expect("valid");

@@ -4,14 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::{Args, Parser};
 
-use super::{Output, netns};
+use super::{Output, netns, place::written};
 
 /// `sockpick explain`
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// Destination of the SYN, as `6.6.6.6:80` or `[2001:db8::6]:443`; `-` reads questions from
-    /// stdin, one a line: `ADDR:PORT [--from ADDR[:PORT]] [--dev IF] [--netns NETNS]`
-    #[arg(value_name = "ADDR:PORT|-", value_parser = target)]
+    /// Destination of the SYN, as `6.6.6.6:80` or `[2001:db8::6]:443`, also with an interface,
+    /// as listeners are shown: `127.0.0.53%lo:53`; `-` reads questions from
+    /// stdin, one a line: `ADDR[%IF]:PORT [--from ADDR[:PORT]] [--dev IF] [--netns NETNS]`
+    #[arg(value_name = "ADDR[%IF]:PORT|-", value_parser = target)]
     pub target: Target,
     /// What else the SYN has; with -, for the lines that do not say it themselves.
     #[command(flatten)]
@@ -38,21 +39,32 @@ pub struct Circumstances {
 }
 
 /// What to explain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// One destination.
-    One(SocketAddr),
+    One(Destination),
     /// The questions on stdin.
     Stdin,
 }
 
+/// Where a SYN goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Interface named with it, as `127.0.0.53%lo:53` does.
+    pub device: Option<String>,
+}
+
 /// Client of a SYN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     /// Its address.
     pub address: IpAddr,
     /// Its port, if it was named.
     pub port: Option<u16>,
+    /// Interface named with it, as `fe80::1%eth0` does.
+    pub device: Option<String>,
 }
 
 /// One question.
@@ -61,7 +73,7 @@ pub struct Client {
 pub struct Question {
     /// Destination of the SYN.
     #[arg(value_name = "ADDR:PORT", value_parser = destination)]
-    pub destination: SocketAddr,
+    pub destination: Destination,
     /// What else it has.
     #[command(flatten)]
     pub circumstances: Circumstances,
@@ -79,7 +91,7 @@ impl Question {
             first.trim_start_matches("error: ").to_owned()
         })?;
         let said = &mut question.circumstances;
-        said.from = said.from.or(defaults.from);
+        said.from = said.from.take().or_else(|| defaults.from.clone());
         said.netns = said.netns.or(defaults.netns);
         if said.dev.is_none() {
             said.dev.clone_from(&defaults.dev);
@@ -95,40 +107,65 @@ fn target(text: &str) -> Result<Target, String> {
     destination(text).map(Target::One)
 }
 
-fn destination(text: &str) -> Result<SocketAddr, String> {
-    text.parse::<SocketAddr>()
-        .ok()
-        .filter(|destination| destination.port() != 0 && !destination.ip().is_unspecified())
-        .map(|destination| SocketAddr::new(destination.ip().to_canonical(), destination.port()))
-        .ok_or_else(|| {
-            format!("{text:?} is no destination; write it as 192.0.2.1:80 or [2001:db8::1]:80")
-        })
+fn destination(text: &str) -> Result<Destination, String> {
+    const FORM: &str =
+        "write it as 192.0.2.1:80, [2001:db8::1]:80 or, as LISTENER has it, 127.0.0.53%lo:53";
+    let wrong = |why: &str| format!("{text:?} is no destination: {why}; {FORM}");
+    let written = written(text).ok_or_else(|| wrong("it is not an address with a port"))?;
+    let port = match written.port {
+        None => return Err(wrong("it has no port")),
+        Some(port) => port.parse().ok().filter(|&port: &u16| port != 0),
+    };
+    let port = port.ok_or_else(|| wrong("a port is a number from 1 to 65535"))?;
+    let address: IpAddr = match written.address.parse() {
+        Ok(address) => address,
+        Err(_) if written.address == "localhost" => {
+            return Err(format!(
+                "{text:?} has a name, and a SYN has an address: ask for 127.0.0.1:{port} and for \
+                 [::1]:{port}, which may be different listeners"
+            ));
+        }
+        Err(_) if written.address == "*" => {
+            return Err(wrong("a SYN has one address, so name one of this host's"));
+        }
+        Err(_) => {
+            return Err(wrong(
+                "a SYN has an address and no name (getent ahosts NAME tells which)",
+            ));
+        }
+    };
+    if address.is_unspecified() {
+        return Err(wrong(
+            "a SYN has one address, and this stands for any: name one of this host's",
+        ));
+    }
+    Ok(Destination {
+        address: SocketAddr::new(address.to_canonical(), port),
+        device: written.device.map(ToOwned::to_owned),
+    })
 }
 
 fn client(text: &str) -> Result<Client, String> {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(text);
-    if let Ok(address) = bare.parse::<IpAddr>() {
-        return Ok(Client {
-            address: address.to_canonical(),
-            port: None,
-        });
-    }
-    text.parse::<SocketAddr>()
-        .ok()
-        .filter(|client| client.port() != 0)
-        .map(|client| Client {
-            address: client.ip().to_canonical(),
-            port: Some(client.port()),
-        })
-        .ok_or_else(|| {
-            format!(
-                "{text:?} is no client; write it as 192.0.2.1, 192.0.2.1:40000 or \
-                 [2001:db8::1]:40000"
-            )
-        })
+    let wrong = || {
+        format!(
+            "{text:?} is no client; write it as 192.0.2.1, 192.0.2.1:40000, \
+             [2001:db8::1]:40000 or fe80::1%eth0"
+        )
+    };
+    let written = written(text).ok_or_else(wrong)?;
+    let address: IpAddr = written.address.parse().map_err(|_| wrong())?;
+    let port = match written.port {
+        None => None,
+        Some(port) => match port.parse() {
+            Ok(0) | Err(_) => return Err(wrong()),
+            Ok(port) => Some(port),
+        },
+    };
+    Ok(Client {
+        address: address.to_canonical(),
+        port,
+        device: written.device.map(ToOwned::to_owned),
+    })
 }
 
 #[cfg(test)]
@@ -139,13 +176,36 @@ mod tests {
     fn destinations_and_clients_are_read() {
         assert_eq!(target("-"), Ok(Target::Stdin));
         assert!(matches!(target("6.6.6.6:80"), Ok(Target::One(_))));
+        for (text, address, device) in [
+            ("127.0.0.53%lo:53", "127.0.0.53:53", Some("lo")),
+            ("[fe80::1]%eth0:7000", "[fe80::1]:7000", Some("eth0")),
+            ("[fe80::1%eth0]:7000", "[fe80::1]:7000", Some("eth0")),
+            ("[2001:db8::6]:443", "[2001:db8::6]:443", None),
+        ] {
+            let read = destination(text).map(|read| (read.address.to_string(), read.device));
+            let expected = (address.to_owned(), device.map(ToOwned::to_owned));
+            assert_eq!(read, Ok(expected), "{text}");
+        }
         assert_eq!(
             destination("[::ffff:6.6.6.6]:80"),
             destination("6.6.6.6:80"),
             "such a packet is an IPv4 packet"
         );
-        for wrong in ["", "80", "6.6.6.6", "6.6.6.6:0", "0.0.0.0:80", "::1:80x"] {
-            assert!(target(wrong).is_err(), "{wrong}");
+        for (wrong, told) in [
+            ("", "no port"),
+            ("80", "no port"),
+            ("6.6.6.6", "no port"),
+            ("::1", "no port"),
+            ("6.6.6.6:0", "1 to 65535"),
+            ("6.6.6.6:http", "1 to 65535"),
+            ("0.0.0.0:80", "any"),
+            ("*:80", "one of this host's"),
+            ("::1:80x", "1 to 65535"),
+            ("www.example.com:80", "getent"),
+            ("localhost:3000", "127.0.0.1:3000 and for [::1]:3000"),
+        ] {
+            let said = target(wrong).err().unwrap_or_default();
+            assert!(said.contains(told), "{wrong}: {said}");
         }
         let port = |text: &str| client(text).map(|client| client.port);
         assert_eq!(port("192.0.2.1"), Ok(None));
@@ -154,6 +214,8 @@ mod tests {
         assert_eq!(port("[2001:db8::1]"), Ok(None));
         assert_eq!(port("[2001:db8::1]:4000"), Ok(Some(4000)));
         assert!(client("192.0.2.1:0").is_err());
+        let device = client("fe80::1%eth0").map(|client| client.device);
+        assert_eq!(device, Ok(Some("eth0".to_owned())));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Output, duration, netns};
+use super::{Output, Ports, duration, netns, ports};
 use crate::audit::Severity;
 
 /// `sockpick listeners`
@@ -38,9 +38,9 @@ pub struct AuditArgs {
 /// Which listeners to look at.
 #[derive(Debug, Args)]
 pub struct ScopeArgs {
-    /// Listening port (repeatable)
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    pub port: Vec<u16>,
+    /// Listening ports: 80, 80,443 or 8000-8010 (repeatable)
+    #[arg(long, value_name = "PORT[-PORT]", value_parser = ports, value_delimiter = ',')]
+    pub port: Vec<Ports>,
     /// Network namespace: a name of ip netns, an inode number, a path, or pid:N (repeatable)
     #[arg(long, value_name = "NETNS", value_parser = netns)]
     pub netns: Vec<u32>,

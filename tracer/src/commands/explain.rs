@@ -2,25 +2,28 @@
 //! the others would not. Sends no packet.
 
 mod answer;
+mod choice;
 mod notes;
 mod scene;
 mod table;
 
 use std::{
+    collections::HashMap,
     io::{self, BufRead as _, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::{
-    cli::{Circumstances, Client, ExplainArgs, Output, Question, Target},
+    cli::{Circumstances, Client, Destination, ExplainArgs, Output, Question, Target},
     event::SCHEMA,
     failure::Failure,
     kernel::offsets::offsets_of_running_kernel,
     namespaces::{self, Namespaces},
+    netfilter::Rules,
     probes::ask::Asker,
     processes::Processes,
 };
@@ -33,7 +36,7 @@ use scene::{Scene, Sent};
 const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 const CLIENT_PORT: u16 = 40_000;
-/// In batch mode: how old what is known of a socket's owners may be.
+/// In batch mode: how old what is known of a socket's owners, or of netfilter's rules, may be.
 const OWNERS_AGE: Duration = Duration::from_secs(10);
 
 /// A line of stdin that was not understood, as JSON.
@@ -46,10 +49,10 @@ struct Misunderstood<'a> {
 pub(super) fn run(args: &ExplainArgs) -> Result<()> {
     env_logger::init();
     let mut explainer = Explainer::new();
-    match args.target {
+    match &args.target {
         Target::One(destination) => {
             let question = Question {
-                destination,
+                destination: destination.clone(),
                 circumstances: args.circumstances.clone(),
             };
             let answer = explainer.explain(&question)?;
@@ -120,6 +123,8 @@ struct Explainer {
     asker: Result<Asker, String>,
     namespaces: Namespaces,
     processes: Processes,
+    /// Rules that translate, per namespace, and when they were read.
+    rules: HashMap<u32, (Rules, Instant)>,
     /// Many questions: owners are not looked for with each.
     batch: bool,
 }
@@ -131,6 +136,7 @@ impl Explainer {
             asker: asker.map_err(|error| format!("{error:#}")),
             namespaces: Namespaces::default(),
             processes: Processes::default(),
+            rules: HashMap::new(),
             batch: false,
         }
     }
@@ -140,12 +146,12 @@ impl Explainer {
             destination,
             circumstances,
         } = question;
-        let Circumstances { from, dev, netns } = circumstances;
+        let Circumstances { from, netns, .. } = circumstances;
         let sent = Sent {
-            client: client(destination.ip(), *from)?,
-            named: *from,
-            destination: *destination,
-            device: dev.as_deref(),
+            client: client(destination.address.ip(), from.as_ref())?,
+            named: from.as_ref(),
+            destination: destination.address,
+            device: device(destination, circumstances)?,
         };
         let own = namespaces::own().context("cannot tell this process's network namespace")?;
         let inode = netns.unwrap_or(own);
@@ -157,8 +163,13 @@ impl Explainer {
                 .path
         };
         let asker = self.asker.as_mut().map_err(|why| why.clone());
-        let scene = namespaces::within(&path, inode, || Scene::look(asker, &sent, inode));
-        let scene = scene.map_err(|error| {
+        let fresh = |(_, read): &(Rules, Instant)| self.batch && read.elapsed() < OWNERS_AGE;
+        let known = self.rules.get(&inode).is_some_and(fresh);
+        let looked = namespaces::within(&path, inode, || {
+            let scene = Scene::look(asker, &sent, inode)?;
+            Ok((scene, (!known).then(Rules::here)))
+        });
+        let (scene, rules) = looked.map_err(|error| {
             if error.is::<Failure>() {
                 return error;
             }
@@ -170,9 +181,16 @@ impl Explainer {
         })?;
         self.prepare_owners(&scene);
         let netns = self.namespaces.describe(inode, 0);
-        Ok(Answer::of(&scene, &sent, netns, |inode| {
+        if let Some(rules) = rules {
+            self.rules.insert(inode, (rules, Instant::now()));
+        }
+        let mut answer = Answer::of(&scene, &sent, &netns, &mut |inode| {
             self.processes.owners(inode, OWNERS_AGE)
-        }))
+        });
+        if let Some((rules, _)) = self.rules.get(&inode) {
+            answer.translated(rules);
+        }
+        Ok(answer)
     }
 
     /// One scan of /proc serves all candidates; in batch mode as often as costs a tenth of a
@@ -196,8 +214,31 @@ impl Explainer {
     }
 }
 
+/// The interface, wherever it was named: with the destination, the client, or by `--dev`.
+fn device<'a>(
+    destination: &'a Destination,
+    circumstances: &'a Circumstances,
+) -> Result<Option<&'a str>> {
+    let client = circumstances.from.as_ref();
+    let client = client.and_then(|client| client.device.as_deref());
+    let named = [
+        circumstances.dev.as_deref(),
+        destination.device.as_deref(),
+        client,
+    ];
+    let mut named = named.into_iter().flatten();
+    let first = named.next();
+    if let Some((one, other)) = first.zip(named.find(|other| Some(*other) != first)) {
+        return Err(Failure::usage(format!(
+            "{one:?} and {other:?} are both named as the interface: a SYN comes through one"
+        ))
+        .into());
+    }
+    Ok(first)
+}
+
 /// The client of the SYN; what was not named of it is made up.
-fn client(destination: IpAddr, named: Option<Client>) -> Result<SocketAddr> {
+fn client(destination: IpAddr, named: Option<&Client>) -> Result<SocketAddr> {
     let made_up = match (destination, destination.is_loopback()) {
         (_, true) => destination,
         (IpAddr::V4(_), _) => CLIENT_V4.into(),

@@ -155,9 +155,10 @@ fn look(scope: &ScopeArgs) -> Result<(Inventory, Vec<Found>)> {
 
 fn keep(inventory: &mut Inventory, scope: &ScopeArgs) {
     if !scope.port.is_empty() {
-        inventory
-            .listeners
-            .retain(|listener| scope.port.contains(&listener.bound.port));
+        inventory.listeners.retain(|listener| {
+            let port = listener.bound.port;
+            scope.port.iter().any(|ports| ports.contains(port))
+        });
     }
 }
 

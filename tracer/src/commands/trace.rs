@@ -4,6 +4,7 @@ mod book;
 mod filter;
 mod flows;
 mod session;
+mod unseen;
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -22,23 +23,26 @@ use tokio::{
 
 use crate::{
     assess::Assessor,
-    cli::{Color, FamilyArg, Output, TraceArgs},
+    cli::{Color, FamilyArg, Output, TraceArgs, every_port},
     config,
     enrich::Enricher,
     event::Backend,
     failure::Failure,
     kernel::{algorithm, preflight},
     listeners, namespaces,
+    own::{Board, Own},
     probes::{
-        loader::{Kernel, Programs, Wishes},
+        loader::{self, Kernel, Programs, Wishes},
         maps::Filters,
         plan::{Decision, Mechanism, Plan},
         selfcheck,
     },
     sinks::{Sink, json::Json, table::Table},
     source::Source,
+    words::count,
 };
 
+use book::Book;
 use session::Session;
 
 /// How often the log of the programs is looked at with `--debug-programs`.
@@ -47,8 +51,10 @@ const DEBUG_INTERVAL: Duration = Duration::from_millis(200);
 pub(super) fn run(args: &TraceArgs) -> Result<()> {
     start_log(args.probes.debug_programs);
     let expectations = config::expectations(args.expect.config.as_deref(), &args.expect.expect)?;
+    let wishes = wishes(args)?;
     allowed(args.probes.btf.is_some())?;
-    let wishes = wishes(args);
+    // Before all else: a sockpick beside this one writes there from now on.
+    let board = Board::hang_out().map_err(|error| loader::refused("maps", &error))?;
     let mut kernel = Kernel::examine(wishes.btf.as_ref(), wishes.backend)?;
     debug!("the kernel is examined");
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -57,7 +63,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     let (algorithm, how) = algorithm::detect();
     debug!("lookup: {algorithm:?}, {}", how.words());
     let assessor = Assessor::new(expectations, algorithm);
-    runtime.block_on(trace(args, &mut kernel, &wishes, assessor))
+    runtime.block_on(trace(args, &mut kernel, &wishes, assessor, Own::by(board)))
 }
 
 /// Warnings, what `RUST_LOG` asks for, and what the programs say if asked to.
@@ -81,14 +87,14 @@ fn allowed(own_btf_file: bool) -> Result<()> {
     }
 }
 
-fn wishes(args: &TraceArgs) -> Wishes {
+fn wishes(args: &TraceArgs) -> Result<Wishes> {
     let filter = &args.kernel_filter;
-    Wishes {
+    Ok(Wishes {
         backend: args.probes.backend,
         btf: args.probes.btf.clone(),
         buffer_bytes: args.probes.buffer_size,
         filters: Filters {
-            ports: filter.port.clone(),
+            ports: every_port(&filter.port).map_err(Failure::usage)?,
             destinations: filter.dst.clone(),
             sources: filter.src.clone(),
             namespaces: filter.netns.clone(),
@@ -96,7 +102,7 @@ fn wishes(args: &TraceArgs) -> Wishes {
             ipv6: filter.family == Some(FamilyArg::Ipv6),
         },
         debug_programs: args.probes.debug_programs,
-    }
+    })
 }
 
 async fn trace(
@@ -104,6 +110,7 @@ async fn trace(
     kernel: &mut Kernel,
     wishes: &Wishes,
     mut assessor: Assessor,
+    own: Own,
 ) -> Result<()> {
     // Before anything is attached, so that a signal from here on ends it cleanly.
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -126,15 +133,8 @@ async fn trace(
     enricher.prepare(inventory.listeners.iter().map(|listener| listener.inode));
     assessor.present(&inventory);
     let source = Source::new(channel, args.probes.flush_interval)?;
-    let mut session = Session::begin(
-        programs,
-        source,
-        enricher,
-        assessor,
-        &inventory,
-        sink(args),
-        args,
-    )?;
+    let book = Book::new(enricher, assessor, own, &inventory, sink(args), args);
+    let mut session = Session::begin(programs, source, book, args)?;
     announce(&session.programs().plan, &inventory, backend);
     let gone = reader_gone();
     tokio::pin!(gone);
@@ -154,7 +154,10 @@ async fn trace(
             break;
         }
     }
-    let summary = session.end()?;
+    let mut summary = session.end()?;
+    if summary.saw_nothing() {
+        summary.notes.extend(unseen::notes(&args.kernel_filter));
+    }
     // Nobody may be left to read it.
     let _ = write!(io::stderr(), "{summary}");
     Ok(())
@@ -176,15 +179,15 @@ fn announce(plan: &Plan, inventory: &listeners::Inventory, backend: Backend) {
     let vague = inventory.listeners.iter().filter(vague).count();
     if vague > 0 {
         eprintln!(
-            "sockpick: this kernel has no inet_diag, so the device and IPV6_V6ONLY of {vague} \
-             listeners that are there already are not known until a SYN reaches them; verdicts \
-             that depend on these may be missed"
+            "sockpick: this kernel has no inet_diag, so device and IPV6_V6ONLY are not known until \
+             a SYN comes, for {} that listen already; verdicts that depend on these may be missed",
+            count(vague as u64, "socket")
         );
     }
     eprintln!(
-        "sockpick: tracing by {backend}; {} listeners in {} namespaces now; Ctrl-C ends",
-        inventory.listeners.len(),
-        inventory.asked.len()
+        "sockpick: tracing by {backend}; {} in {} now; Ctrl-C ends",
+        count(inventory.listeners.len() as u64, "listener"),
+        count(inventory.asked.len() as u64, "namespace")
     );
 }
 

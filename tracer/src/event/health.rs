@@ -1,6 +1,6 @@
 //! The health record of a reuseport group.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use serde::Serialize;
 
@@ -27,7 +27,7 @@ pub struct GroupHealth {
 }
 
 /// Where the members of a group are bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GroupAddress {
     /// Bound address.
     pub address: IpAddr,
@@ -35,6 +35,9 @@ pub struct GroupAddress {
     pub port: u16,
     /// Index of the interface they are bound to; 0 for none.
     pub device: u32,
+    /// Its name, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_name: Option<Arc<str>>,
 }
 
 /// How one member fared.

@@ -59,6 +59,8 @@ pub enum Outcome {
     Ipv4Only,
     /// Not bound to an interface, and the packet comes through a VRF.
     VrfScope,
+    /// It would fit, but the packet's destination is not local: the packet does not get there.
+    NotLocal,
 }
 
 /// What decided.
@@ -79,6 +81,8 @@ pub enum Rule {
     Order,
     /// An `sk_lookup` program.
     SkLookup,
+    /// The routing table: the destination is not local.
+    NotLocal,
     /// Something not visible from outside.
     Unexplained,
 }
@@ -299,7 +303,20 @@ pub fn rule(candidates: &[Candidate], pick: Pick, steered: bool) -> Rule {
     if any(&[Outcome::Unexplained]).is_some() {
         Rule::Unexplained
     } else if any(&[Outcome::LaterInChain, Outcome::Overtaken]).is_some() {
-        Rule::Order
+        // IPv4 sockets stand before IPv6 ones in a chain, whichever were started first.
+        let native = |fit: Option<Fit>| fit.is_some_and(|fit| fit.native);
+        let by_order = |candidate: &&Candidate| {
+            matches!(
+                candidate.outcome,
+                Outcome::LaterInChain | Outcome::Overtaken
+            )
+        };
+        let mut behind = candidates.iter().filter(by_order);
+        if native(winner) && behind.all(|candidate| !native(candidate.fit)) {
+            Rule::Family
+        } else {
+            Rule::Order
+        }
     } else if let Some(lower) = any(&[Outcome::LowerScore]) {
         let device = |fit: Option<Fit>| fit.is_some_and(|fit| fit.device);
         let address = |fit: Option<Fit>| fit.is_some_and(|fit| fit.address);

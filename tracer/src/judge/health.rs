@@ -173,6 +173,7 @@ impl Group {
                 address: bound.shown_address(),
                 port: bound.port,
                 device: bound.device,
+                device_name: None,
             },
             syns: self.syns,
             destroyed: self.destroyed,

@@ -68,7 +68,7 @@ pub fn detect() -> (Algorithm, How) {
 /// Exact before wildcard on the same port: with one chain per port, the wildcard, as the
 /// last to come, stands first and takes the connection.
 fn attempt() -> Result<Algorithm> {
-    namespaces::enter_private()?;
+    let _private = namespaces::enter_private()?;
     // In a bucket that others fill, 4.16 to 4.20 look the address up first: try each.
     for port in FIRST_PORT..FIRST_PORT + BUCKETS {
         let exact = listener(Ipv4Addr::LOCALHOST, port)?;

@@ -9,8 +9,9 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::Array,
+    maps::{Array, MapType},
     programs::{SchedClassifier, TestRun as _, TestRunOptions},
+    sys::is_map_supported,
 };
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use sockpick_ebpf::abi::{Ask, Config, Listener, Offsets, asked, group_prog, maps};
@@ -82,6 +83,14 @@ impl Asker {
     /// # Errors
     /// If the kernel refuses it: a [`Failure`] that says why.
     pub fn load(offsets: &Offsets) -> Result<Self> {
+        // The older of the two, and the one that shows without a try on a packet.
+        if matches!(is_map_supported(MapType::RingBuf), Ok(false)) {
+            return Err(Failure::environment(
+                "this kernel cannot be asked: a test run of a program takes an interface from \
+                 Linux 5.9 on, and this kernel has not even what came with 5.8",
+            )
+            .into());
+        }
         // Before 5.11 maps count against this limit, which is small by default; a
         // failure shows when the maps are made.
         let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);

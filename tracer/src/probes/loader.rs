@@ -160,6 +160,13 @@ fn measured(features: &Features) -> Result<Offsets> {
         if error.downcast_ref::<Failure>().is_some() {
             return error;
         }
+        if features.kernel_btf {
+            return Failure::environment(format!(
+                "the programs for old kernels use no type information, and {error:#}. Leave \
+                 --backend legacy out."
+            ))
+            .into();
+        }
         Failure::environment(format!(
             "this kernel has no type information ({KERNEL_BTF}), and {error:#}. Give its BTF \
              with --btf FILE (BTFHub has files for many kernels), or use a kernel built with \
@@ -465,7 +472,7 @@ fn is_verifiers(error: &ProgramError) -> bool {
 }
 
 /// The kernel refuses on grounds of privilege, which no other mechanism would change.
-pub(super) fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
+pub(crate) fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
     let cause = match errno(error) {
         Some(libc::EPERM | libc::EACCES) => {
             "permission denied. Run as root; if you do, lockdown or another security module \

@@ -78,7 +78,7 @@ fn is_complete(offsets: &Offsets) -> bool {
 }
 
 fn measure(registers: &Registers) -> Result<Offsets> {
-    let netns = namespaces::enter_private()?;
+    let private = namespaces::enter_private()?;
     let mut peeker = Peeker::load(registers)?;
     let mut offsets = Offsets {
         sk_family: SKC_FAMILY,
@@ -101,7 +101,7 @@ fn measure(registers: &Registers) -> Result<Offsets> {
         aux_id: ABSENT,
         ..Offsets::default()
     };
-    sockets::measure(&mut peeker, netns, &mut offsets)?;
+    sockets::measure(&mut peeker, private.inode, &mut offsets)?;
     packet::measure(&mut peeker, &mut offsets)?;
     // `skc_v6_daddr` stands right before `skc_v6_rcv_saddr`.
     offsets.sk_v6_daddr = match offsets.sk_v6_rcv_saddr {

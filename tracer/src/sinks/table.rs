@@ -52,9 +52,8 @@ struct Made {
 
 /// Writes each SYN as a line of a table.
 ///
-/// Columns start wide enough for usual IPv4 addresses and grow to hold any. What is longer
-/// still, an IPv6 address, pushes what follows to the right in its own line only, as far as
-/// the blanks of that line do not make up for it.
+/// Columns start wide enough for usual IPv4 addresses and grow to hold what comes, so that later
+/// lines stand below it. They get narrower again once nothing has needed them for a while.
 #[derive(Debug)]
 pub struct Table<W: Write> {
     out: BufWriter<W>,

@@ -40,6 +40,16 @@ pub(crate) struct Answer {
     pub(crate) reuseport: Option<Value>,
     /// All others.
     pub(crate) candidates: Vec<Value>,
+    /// Interface it was answered for.
+    pub(crate) ifname: String,
+    /// Whether the destination is local.
+    pub(crate) local: Option<bool>,
+    /// The answers through other interfaces.
+    #[serde(default)]
+    pub(crate) otherwise: Vec<Value>,
+    /// Rules of netfilter.
+    #[serde(default)]
+    pub(crate) translations: Vec<Value>,
     /// Remarks.
     pub(crate) notes: Vec<String>,
 }

@@ -8,19 +8,24 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    notes::{notes, order_notes},
-    scene::{Scene, Sent},
+    choice::{choice, matched},
+    notes::{depends, netfilter_notes, notes, order_notes},
+    scene::{Reach, Scene, Sent},
 };
 use crate::{
     event::{Endpoint, Family, Match, Netns, Owner, Queue, SCHEMA, Via},
     judge::{
         self,
         explain::{self, Candidate, Outcome, Pick, Rule, Socket},
-        rules::{ANY_MAPPED, Bound, Ranking, mapped},
+        rules::{Bound, Ranking},
     },
     listeners::Listening,
+    netfilter::{About, Action, Rules},
     probes::ask::Found,
 };
+
+/// Most rules of netfilter in an answer.
+const TRANSLATIONS: usize = 16;
 
 /// Who was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -41,6 +46,9 @@ pub(super) struct Answer {
     pub(super) destination: Endpoint,
     pub(super) ifindex: u32,
     pub(super) ifname: String,
+    /// Whether the destination is local; absent if not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) local: Option<bool>,
     pub(super) asked: Asked,
     /// Why not the kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,10 +64,44 @@ pub(super) struct Answer {
     pub(super) listener: Option<Listener>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reuseport: Option<Reuseport>,
+    /// The answer through other interfaces, where it is another.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) otherwise: Vec<Otherwise>,
+    /// Rules of netfilter that may give the SYN another destination, or a listener.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) translations: Vec<Translation>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) sk_lookup_programs: Vec<u32>,
     pub(super) candidates: Vec<Told>,
     pub(super) notes: Vec<String>,
+}
+
+/// A rule of netfilter that may concern the SYN.
+#[derive(Debug, Serialize)]
+pub(super) struct Translation {
+    /// Where it stands.
+    pub(super) place: String,
+    pub(super) action: Action,
+    /// Where to, if the rule says it by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) to: Option<String>,
+    /// It names the SYN's port; else it may concern it, for all that was understood.
+    pub(super) names_port: bool,
+}
+
+/// What a SYN gets that comes through another interface.
+#[derive(Debug, Serialize)]
+pub(super) struct Otherwise {
+    pub(super) ifindex: u32,
+    pub(super) ifname: String,
+    pub(super) certain: bool,
+    pub(super) rule: Rule,
+    #[serde(rename = "match")]
+    pub(super) matched: Match,
+    pub(super) via: Via,
+    pub(super) listener: Option<Listener>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reuseport: Option<Reuseport>,
 }
 
 /// A listening socket.
@@ -102,33 +144,50 @@ pub(super) struct Told {
     pub(super) outcome: Outcome,
 }
 
-/// What is known of the choice before it is put into words.
-pub(super) struct Choice {
-    pub(super) pick: Pick,
-    pub(super) steered: bool,
-    pub(super) via: Via,
-    pub(super) certain: bool,
-    pub(super) reuseport: Option<Reuseport>,
-}
-
 impl Answer {
     /// Puts the answer together; `owners` tells who holds a socket, by its inode.
     pub(super) fn of(
         scene: &Scene,
         sent: &Sent<'_>,
+        netns: &Arc<Netns>,
+        owners: &mut dyn FnMut(u64) -> Arc<[Owner]>,
+    ) -> Self {
+        let mut answer = Self::through_one(scene, sent, netns.clone(), owners);
+        let others = scene.otherwise.iter();
+        let others = others.map(|scene| Self::through_one(scene, sent, netns.clone(), owners));
+        answer.otherwise = others
+            .filter(|other| !other.agrees(&answer))
+            .map(Otherwise::from)
+            .collect();
+        if !answer.otherwise.is_empty() {
+            answer.notes.insert(0, depends(&answer));
+        }
+        answer
+    }
+
+    fn through_one(
+        scene: &Scene,
+        sent: &Sent<'_>,
         netns: Arc<Netns>,
-        mut owners: impl FnMut(u64) -> Arc<[Owner]>,
+        owners: &mut dyn FnMut(u64) -> Arc<[Owner]>,
     ) -> Self {
         let sockets: Vec<Socket> = scene.listeners.iter().map(socket).collect();
         let choice = choice(scene, sent, &sockets);
-        let candidates = explain::candidates(
+        let mut candidates = explain::candidates(
             &scene.packet,
             &sockets,
             choice.pick,
             choice.steered,
             scene.ranking,
         );
-        let mut describe = |listening: &Listening| listener(listening, scene, &mut owners);
+        let mut rule = explain::rule(&candidates, choice.pick, choice.steered);
+        if let Reach::Elsewhere(_) = scene.reach {
+            rule = Rule::NotLocal;
+            for candidate in candidates.iter_mut().filter(|one| one.fit.is_some()) {
+                candidate.outcome = Outcome::NotLocal;
+            }
+        }
+        let mut describe = |listening: &Listening| listener(listening, scene, owners);
         let found = scene.kernel.as_ref().ok().and_then(Option::as_ref);
         let listener = match choice.pick {
             Pick::Nothing => None,
@@ -156,6 +215,11 @@ impl Answer {
             destination: endpoint(sent.destination),
             ifindex: scene.arrival.interface.index,
             ifname: scene.arrival.interface.name.clone(),
+            local: match scene.reach {
+                Reach::Local => Some(true),
+                Reach::Elsewhere(_) => Some(false),
+                Reach::ByMark | Reach::ReversePath | Reach::Unknown => None,
+            },
             asked: if scene.kernel.is_ok() {
                 Asked::Kernel
             } else {
@@ -164,15 +228,50 @@ impl Answer {
             because: scene.kernel.as_ref().err().cloned(),
             ranking: scene.ranking,
             certain: choice.certain,
-            rule: explain::rule(&candidates, choice.pick, choice.steered),
+            rule,
             matched: matched(scene, found, choice.pick),
             via: choice.via,
             candidates: told,
             listener,
+            otherwise: Vec::new(),
+            translations: Vec::new(),
             notes,
             reuseport: choice.reuseport,
             sk_lookup_programs: scene.sk_lookup.clone().unwrap_or_default(),
         }
+    }
+
+    /// Adds what netfilter may do with the SYN before its listener is looked up.
+    pub(super) fn translated(&mut self, rules: &Rules) {
+        let destination = self.destination;
+        let about = About {
+            ports: vec![destination.port],
+            destinations: vec![destination.address.into()],
+        };
+        let found = rules.about(&about);
+        let notes = netfilter_notes(&found, &rules.unread);
+        self.notes.splice(0..0, notes);
+        self.translations = found
+            .into_iter()
+            .take(TRANSLATIONS)
+            .map(|(rule, names_port)| Translation {
+                place: rule.place.clone(),
+                action: rule.action,
+                to: rule.to.clone(),
+                names_port,
+            })
+            .collect();
+    }
+
+    /// Whether both name the same listener, as far as they name one.
+    fn agrees(&self, other: &Self) -> bool {
+        let who = |answer: &Self| {
+            answer.listener.as_ref().map(|listener| {
+                let place = (listener.address, listener.port, listener.device.clone());
+                (place, listener.uid, listener.inode)
+            })
+        };
+        who(self) == who(other)
     }
 
     /// Whether a socket would get the SYN.
@@ -181,109 +280,18 @@ impl Answer {
     }
 }
 
-fn choice(scene: &Scene, sent: &Sent<'_>, sockets: &[Socket]) -> Choice {
-    let by_rules = explain::pick(&scene.packet, sockets, scene.ranking);
-    let programs = scene.sk_lookup.as_deref().unwrap_or_default();
-    let Ok(found) = &scene.kernel else {
-        return by_the_rules(by_rules, sockets, !programs.is_empty());
-    };
-    let pick = match found {
-        None => Pick::Nothing,
-        Some(found) => scene
-            .listeners
-            .iter()
-            .position(|listener| listener.inode == found.listener.inode)
-            .map_or(Pick::Outside, Pick::One),
-    };
-    // What the tables would give is known from the rules; they only err where something is
-    // not visible, so a program must be there too.
-    let steered = !programs.is_empty() && !same(pick, by_rules, sockets);
-    let Some(group) = found.as_ref().and_then(|found| found.group) else {
-        return Choice {
-            pick,
-            steered,
-            via: if steered { Via::SkLookup } else { Via::Lookup },
-            certain: true,
-            reuseport: None,
-        };
-    };
-    let named = sent.named.and_then(|client| client.port) == Some(scene.client.port());
-    let by_hash = group.via == Via::ReuseportHash;
-    let certain = by_hash && (named || group.size == 1);
-    Choice {
-        pick: match pick {
-            Pick::One(index) if !certain => Pick::Group(index),
-            pick => pick,
-        },
-        steered,
-        via: if steered { Via::SkLookup } else { group.via },
-        certain,
-        reuseport: Some(Reuseport {
-            size: group.size.into(),
-            member: group.member.filter(|_| certain),
-            program_id: group.program_id,
-        }),
-    }
-}
-
-fn by_the_rules(pick: Pick, sockets: &[Socket], programs: bool) -> Choice {
-    let group = match pick {
-        Pick::Group(index) => sockets.iter().filter(|&one| *one == sockets[index]).count(),
-        _ => 0,
-    };
-    Choice {
-        pick,
-        steered: false,
-        via: if group > 1 {
-            Via::ReuseportHash
-        } else {
-            Via::Lookup
-        },
-        certain: group == 0 && !programs,
-        reuseport: (group > 1).then_some(Reuseport {
-            size: group,
-            member: None,
-            program_id: None,
-        }),
-    }
-}
-
-/// Whether two picks name one socket, or members of one group.
-fn same(one: Pick, other: Pick, sockets: &[Socket]) -> bool {
-    let of = |pick| match pick {
-        Pick::One(index) | Pick::Group(index) => Some(sockets[index]),
-        _ => None,
-    };
-    match (of(one), of(other)) {
-        (Some(one), Some(other)) => one == other,
-        _ => one == other,
-    }
-}
-
-fn matched(scene: &Scene, found: Option<&Found>, pick: Pick) -> Match {
-    let bound = match pick {
-        Pick::Nothing => return Match::None,
-        Pick::One(index) | Pick::Group(index) => scene.listeners[index].bound,
-        Pick::Outside => match found {
-            Some(found) => of_found(found).bound,
-            None => return Match::None,
-        },
-    };
-    let destination = scene.packet.destination;
-    if bound.port != scene.packet.port {
-        Match::None
-    } else if bound.address == mapped(destination) {
-        Match::Exact
-    } else if destination.is_ipv4() && bound.address == ANY_MAPPED {
-        Match::Wildcard
-    } else if bound.address.is_unspecified() {
-        if destination.is_ipv4() {
-            Match::DualStack
-        } else {
-            Match::Wildcard
+impl From<Answer> for Otherwise {
+    fn from(answer: Answer) -> Self {
+        Self {
+            ifindex: answer.ifindex,
+            ifname: answer.ifname,
+            certain: answer.certain,
+            rule: answer.rule,
+            matched: answer.matched,
+            via: answer.via,
+            listener: answer.listener,
+            reuseport: answer.reuseport,
         }
-    } else {
-        Match::None
     }
 }
 
@@ -302,7 +310,7 @@ fn endpoint(address: SocketAddr) -> Endpoint {
 }
 
 /// What the kernel said of a listener that is not in the list.
-fn of_found(found: &Found) -> Listening {
+pub(super) fn of_found(found: &Found) -> Listening {
     let listener = &found.listener;
     Listening {
         bound: Bound {
@@ -324,7 +332,7 @@ fn of_found(found: &Found) -> Listening {
 fn listener(
     listening: &Listening,
     scene: &Scene,
-    owners: &mut impl FnMut(u64) -> Arc<[Owner]>,
+    owners: &mut dyn FnMut(u64) -> Arc<[Owner]>,
 ) -> Listener {
     let bound = &listening.bound;
     let device = (bound.device != 0).then(|| {

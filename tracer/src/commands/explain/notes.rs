@@ -1,25 +1,30 @@
 //! Remarks beside the answer, for people. Pure.
 
 use super::{
-    answer::{Choice, Told},
-    scene::{Scene, Sent},
+    answer::{Answer, Told},
+    choice::Choice,
+    scene::{Reach, Scene, Sent},
 };
 use crate::{
     event::Via,
     judge::{explain::Outcome, rules::Algorithm},
     listeners::chain,
+    netfilter::{Action, Rule},
+    routes::Route,
     sinks,
 };
 
 /// Everything worth knowing about how the answer came about.
 pub(super) fn notes(scene: &Scene, sent: &Sent<'_>, choice: &Choice) -> Vec<String> {
     let mut notes = Vec::new();
-    if let Some(why) = &scene.arrival.assumed {
+    let gets_there = !matches!(scene.reach, Reach::Elsewhere(_));
+    if let Some(why) = scene.arrival.assumed.as_ref().filter(|_| gets_there) {
         notes.push(format!(
             "interface {} was assumed: {why}",
             scene.arrival.interface.name
         ));
     }
+    notes.extend(reach_note(scene));
     let port = sent.named.and_then(|client| client.port);
     if port.is_some_and(|port| port != scene.client.port()) {
         notes.push(format!(
@@ -50,17 +55,89 @@ pub(super) fn notes(scene: &Scene, sent: &Sent<'_>, choice: &Choice) -> Vec<Stri
     notes
 }
 
+/// What rules of netfilter may do with the SYN before its listener is looked up.
+pub(super) fn netfilter_notes(found: &[(&Rule, bool)], unread: &[String]) -> Vec<String> {
+    let mut notes = crate::netfilter::told(found);
+    if found.iter().any(|(rule, _)| rule.action == Action::Tproxy) {
+        notes.push(
+            "a SYN that tproxy takes goes to the listener it names, as long as there is one, \
+             without the lookup told here"
+                .to_owned(),
+        );
+    }
+    if found.iter().any(|(rule, _)| rule.action != Action::Tproxy) {
+        notes.push(
+            "a SYN that such a rule takes is looked up with the destination it is given: this \
+             answer is for one that keeps its own"
+                .to_owned(),
+        );
+    }
+    notes.extend(
+        unread
+            .iter()
+            .map(|why| format!("{why}: whether they change the destination is not known")),
+    );
+    notes
+}
+
+/// That the answer is another one through another interface.
+pub(super) fn depends(answer: &Answer) -> String {
+    format!(
+        "the answer depends on the interface: this one is for {}; --dev names another",
+        answer.ifname
+    )
+}
+
+/// What keeps the SYN from the listeners, if anything may.
+fn reach_note(scene: &Scene) -> Option<String> {
+    let destination = scene.packet.destination;
+    let interface = &scene.arrival.interface.name;
+    match scene.reach {
+        Reach::Local | Reach::Unknown => None,
+        Reach::Elsewhere(route) => Some(match route {
+            Route::Through(index) => format!(
+                "the routing table sends what is for {destination} on through {}, so no listener \
+                 is looked up; a route of type local would make it local (ip route add local \
+                 {destination} dev lo)",
+                name(scene, index)
+            ),
+            Route::Local(_) | Route::Nowhere => format!(
+                "the routing table has no route that makes {destination} local, so no listener is \
+                 looked up; one of type local would (ip route add local {destination} dev lo)"
+            ),
+        }),
+        Reach::ByMark => Some(format!(
+            "{destination} is not local here, save perhaps for packets with a mark (ip rule), as \
+             TPROXY needs it: without the mark no listener is looked up"
+        )),
+        Reach::ReversePath => Some(format!(
+            "the kernel drops a SYN from {} that comes through {interface}: its way back is \
+             through another interface (net.ipv4.conf.{interface}.rp_filter); this is the answer \
+             if it did not",
+            scene.client.ip()
+        )),
+    }
+}
+
+fn name(scene: &Scene, interface: u32) -> String {
+    let known = scene.interfaces.indexed(interface);
+    known.map_or_else(
+        || format!("interface {interface}"),
+        |interface| interface.name.clone(),
+    )
+}
+
 fn member_note(scene: &Scene, choice: &Choice, port_named: bool) -> Option<String> {
     let group = choice.reuseport.as_ref().filter(|_| !choice.certain)?;
     Some(match (choice.via, group.program_id) {
         _ if scene.kernel.is_err() => {
-            "which member gets it is for the hash, or a program of the group; only the kernel \
-             can be asked that"
+            "which member gets it is for the hash, or a program of the group, which may also \
+             refuse the SYN; only the kernel can be asked that"
                 .to_owned()
         }
         (_, Some(id)) => format!(
-            "program {id} of the group chooses the member when the packet comes: that cannot \
-             be foreseen"
+            "program {id} of the group chooses the member when the packet comes, or refuses the \
+             SYN (SK_DROP), and then the client gets a reset: that cannot be foreseen"
         ),
         (Via::ReuseportCbpf, _) => "a classic filter of the group chooses the member when the \
              packet comes: that cannot be foreseen"

@@ -8,32 +8,54 @@ use anyhow::Result;
 use crate::{
     cli::Client,
     failure::Failure,
-    interfaces::{Arrival, Interfaces},
+    interfaces::{self, Arrival, Interface, Interfaces, LOOPBACK, Others},
     judge::rules::{Algorithm, Packet, Ranking},
     kernel::algorithm,
     listeners::{self, Listening},
     probes::ask::{self, Asker, Found},
+    routes::{self, Fate, Route},
 };
 
 /// How often the question is put again because a listener came or went meanwhile.
 const TRIES: usize = 4;
 /// Client ports tried until there is one without a connection.
 const PORTS: u16 = 64;
+/// Most other interfaces that the question is put for.
+const OTHERS: usize = 8;
 
 /// The SYN in question.
 pub(super) struct Sent<'a> {
     /// Where from.
     pub(super) client: SocketAddr,
     /// What of it was named.
-    pub(super) named: Option<Client>,
+    pub(super) named: Option<&'a Client>,
     /// Where to.
     pub(super) destination: SocketAddr,
     /// Interface, if it was named.
     pub(super) device: Option<&'a str>,
 }
 
+/// Whether a SYN gets as far as the listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Its destination is local.
+    Local,
+    /// Its destination is not.
+    Elsewhere(Route),
+    /// Its destination is not, unless the packet has a mark that other tables are for.
+    ByMark,
+    /// It is dropped: the way back to the client is through another interface.
+    ReversePath,
+    /// Not known.
+    Unknown,
+}
+
 /// What was found.
 pub(super) struct Scene {
+    /// Whether the SYN gets there.
+    pub(super) reach: Reach,
+    /// The same through other interfaces, where listeners' devices may make a difference.
+    pub(super) otherwise: Vec<Scene>,
     /// How the SYN comes.
     pub(super) arrival: Arrival,
     /// Names of interfaces.
@@ -64,25 +86,95 @@ impl Scene {
         sent: &Sent<'_>,
         netns: u32,
     ) -> Result<Self> {
+        let mut asker = asker;
         let interfaces = Interfaces::here()?;
-        let destination = sent.destination.ip();
-        let arrival = interfaces
-            .arrival(sent.device, destination)
-            .map_err(|error| Failure::usage(format!("{error:#}")))?;
-        let packet = packet(&arrival, sent, netns);
-        let mut scene = Self {
+        let arrival = arrival(&interfaces, sent)?;
+        let reach = reach(sent, &arrival);
+        let sk_lookup = ask::sk_lookup_programs();
+        let mut scene = Self::bare(interfaces, arrival, reach, sent, netns, sk_lookup);
+        scene.fill(reborrow(&mut asker))?;
+        for interface in scene.others() {
+            let mut other = Self::bare(
+                scene.interfaces.clone(),
+                scene.interfaces.instead(&interface),
+                reach,
+                sent,
+                netns,
+                scene.sk_lookup.clone(),
+            );
+            other.fill(reborrow(&mut asker))?;
+            scene.otherwise.push(other);
+        }
+        Ok(scene)
+    }
+
+    fn bare(
+        interfaces: Interfaces,
+        arrival: Arrival,
+        reach: Reach,
+        sent: &Sent<'_>,
+        netns: u32,
+        sk_lookup: Option<Vec<u32>>,
+    ) -> Self {
+        Self {
+            packet: packet(&arrival, sent, netns),
             arrival,
             interfaces,
-            packet,
+            reach,
             client: sent.client,
             listeners: Vec::new(),
             kernel: Err(String::new()),
             ranking: Ranking::AddressFirst,
             algorithm: None,
-            sk_lookup: ask::sk_lookup_programs(),
+            sk_lookup,
+            otherwise: Vec::new(),
+        }
+    }
+
+    /// Interfaces that the SYN may come through as well, as far as the listeners' devices
+    /// make a difference: those devices, and one that is none of them.
+    fn others(&self) -> Vec<Interface> {
+        let (here, others) = (&self.arrival.interface, self.arrival.others);
+        let may = |interface: &&Interface| {
+            let loopback = interface.index == LOOPBACK;
+            let possible = if loopback {
+                others == Others::Any
+            } else {
+                others != Others::None
+            };
+            possible && interface.up && interface.index != here.index
         };
-        scene.fill(asker)?;
-        Ok(scene)
+        let mut devices: Vec<u32> = self
+            .listeners
+            .iter()
+            .map(|listener| &listener.bound)
+            .filter(|bound| bound.device != 0)
+            .filter(|bound| {
+                let on_device = Packet {
+                    dif: bound.device,
+                    sdif: 0,
+                    ..self.packet
+                };
+                bound.fit(&on_device).is_ok()
+            })
+            .map(|bound| bound.device)
+            .collect();
+        devices.sort_unstable();
+        devices.dedup();
+        if devices.is_empty() {
+            return Vec::new();
+        }
+        let bound = devices
+            .iter()
+            .filter_map(|&device| self.interfaces.indexed(device));
+        let mut found: Vec<Interface> = bound.filter(may).cloned().collect();
+        if devices.contains(&here.index) || devices.contains(&self.arrival.vrf) {
+            let plain = self.interfaces.all.iter().filter(may);
+            let mut plain = plain.filter(|one| !one.vrf && one.master == 0);
+            found.extend(plain.find(|one| !devices.contains(&one.index)).cloned());
+        }
+        found.truncate(OTHERS);
+        found
     }
 
     fn fill(&mut self, asker: Result<&mut Asker, String>) -> Result<()> {
@@ -163,6 +255,59 @@ impl Scene {
             "{PORTS} connections from {} to {destination} are there already",
             self.client.ip()
         ))
+    }
+}
+
+fn reborrow<'a>(asker: &'a mut Result<&mut Asker, String>) -> Result<&'a mut Asker, String> {
+    asker.as_deref_mut().map_err(|why| why.clone())
+}
+
+/// How the SYN comes, as far as routes and addresses tell.
+fn arrival(interfaces: &Interfaces, sent: &Sent<'_>) -> Result<Arrival> {
+    let destination = sent.destination.ip();
+    let client = sent.named.map(|client| client.address);
+    // Where nobody is named, the way to anybody is as good a guess as any.
+    let nobody = routes::NOBODY
+        .into_iter()
+        .find(|nobody| nobody.is_ipv4() == destination.is_ipv4());
+    let to_client = client.or(nobody).and_then(|client| routes::to(client).ok());
+    interfaces
+        .arrival(&interfaces::Sent {
+            device: sent.device,
+            destination,
+            client,
+            to_destination: routes::to(destination).ok(),
+            to_client,
+        })
+        .map_err(|error| Failure::usage(format!("{error:#}")).into())
+}
+
+/// Whether the SYN gets as far as the listeners: by the routes for packets that come in
+/// through its interface, or, where these do not say, by those for packets sent from here.
+fn reach(sent: &Sent<'_>, arrival: &Arrival) -> Reach {
+    let destination = sent.destination.ip();
+    if destination.is_loopback() {
+        return Reach::Local;
+    }
+    let client = sent.named.map(|client| client.address);
+    let fate = if arrival.interface.index == LOOPBACK
+        || arrival.others == Others::None && sent.device.is_none()
+    {
+        // From this host itself.
+        Fate::Unknown
+    } else {
+        routes::arriving(destination, client, arrival.interface.index).unwrap_or(Fate::Unknown)
+    };
+    let route = match fate {
+        Fate::Routed(route) => Some(route),
+        Fate::ReversePath => return Reach::ReversePath,
+        Fate::Unknown => routes::to(destination).ok(),
+    };
+    match route {
+        Some(Route::Local(_)) => Reach::Local,
+        Some(_) if routes::by_mark(destination).unwrap_or(true) => Reach::ByMark,
+        Some(route) if fate != Fate::Unknown || sent.device.is_none() => Reach::Elsewhere(route),
+        _ => Reach::Unknown,
     }
 }
 

@@ -7,9 +7,9 @@ use std::{
     net::IpAddr,
 };
 
-use super::answer::{Answer, Asked, Listener, Told};
+use super::answer::{Answer, Asked, Listener, Reuseport, Told};
 use crate::{
-    event::{Netns, Owner},
+    event::{Match, Netns, Owner, Via},
     judge::{
         explain::{Outcome, Rule},
         rules::Ranking,
@@ -39,7 +39,17 @@ pub(super) fn write(out: &mut impl Write, answer: &Answer, own: Option<u32>) -> 
         ),
     )?;
     labelled(out, "gets", &gets(answer))?;
-    labelled(out, "by", &by(answer))?;
+    labelled(out, "by", &by(answer.rule, answer.matched, answer.via))?;
+    for other in &answer.otherwise {
+        let gets = got(
+            other.listener.as_ref(),
+            other.reuseport.as_ref(),
+            other.certain,
+        );
+        let by = by(other.rule, other.matched, other.via);
+        let text = format!("through {}: {gets}; {by}", printable(&other.ifname));
+        labelled(out, "else", &text)?;
+    }
     let how = match answer.asked {
         Asked::Kernel => "asked the kernel".to_owned(),
         Asked::Rules => {
@@ -76,16 +86,28 @@ fn labelled(out: &mut impl Write, label: &str, text: &str) -> io::Result<()> {
 }
 
 fn gets(answer: &Answer) -> String {
-    let Some(listener) = &answer.listener else {
+    if answer.rule == Rule::NotLocal {
+        let destination = answer.destination.address;
+        return format!("nothing: {destination} is not local here");
+    }
+    got(
+        answer.listener.as_ref(),
+        answer.reuseport.as_ref(),
+        answer.certain,
+    )
+}
+
+fn got(listener: Option<&Listener>, reuseport: Option<&Reuseport>, certain: bool) -> String {
+    let Some(listener) = listener else {
         return "nothing: the client is refused with a reset".to_owned();
     };
     let mut text = bound(listener);
-    if let Some(group) = &answer.reuseport {
+    if let Some(group) = reuseport {
         let size = group.size;
         // Writing to a string does not fail, here and below.
         let _ = match group.member {
             Some(member) => write!(text, ", member [{member}]/{size} of a reuseport group"),
-            None if answer.certain => write!(text, ", in a reuseport group of {size}"),
+            None if certain => write!(text, ", in a reuseport group of {size}"),
             None => write!(text, ", a member of its reuseport group of {size}"),
         };
     }
@@ -99,8 +121,9 @@ fn gets(answer: &Answer) -> String {
     text
 }
 
-fn by(answer: &Answer) -> String {
-    let rule = match answer.rule {
+fn by(rule: Rule, matched: Match, via: Via) -> String {
+    let rule = match rule {
+        Rule::NotLocal => return "the routing table, before any listener is looked up".to_owned(),
         Rule::NoListener => return "no listener there takes it".to_owned(),
         Rule::OnlyOne => "no other listener takes it",
         Rule::Address => "it is bound to that very address, which beats any address",
@@ -110,8 +133,8 @@ fn by(answer: &Answer) -> String {
         Rule::SkLookup => "an sk_lookup program chose",
         Rule::Unexplained => "something counts that is not visible from outside",
     };
-    let via = answer.via.word();
-    let matched = answer.matched.word();
+    let via = via.word();
+    let matched = matched.word();
     format!("{rule} ({matched} {via})")
 }
 
@@ -176,6 +199,7 @@ fn why(outcome: Outcome) -> &'static str {
         Outcome::Ipv6Only => "takes IPv6 only (IPV6_V6ONLY)",
         Outcome::Ipv4Only => "takes IPv4 only",
         Outcome::VrfScope => "not bound to the VRF",
+        Outcome::NotLocal => "no SYN for that address gets here",
     }
 }
 

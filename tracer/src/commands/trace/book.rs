@@ -1,7 +1,10 @@
 //! What happens to records, apart from the probes: each gets its event, its verdict and
 //! its place in the account.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result};
 use rustc_hash::FxHashMap;
@@ -17,14 +20,15 @@ use crate::{
     decode::Record,
     enrich::{Enricher, comm},
     event::{
-        Handover, Item, ListenerId, Lost, Queue, Reason, Reuseport, SCHEMA, Stage, Verdict, Via,
-        Why,
+        Event, GroupHealth, Handover, Item, ListenerId, Lost, Netns, Queue, Reason, Reuseport,
+        SCHEMA, Stage, Verdict, Via, Why,
     },
     judge::{
         self,
         health::{self, Health},
     },
     listeners::Inventory,
+    own::Own,
     sinks::{Sink, bound},
 };
 
@@ -41,11 +45,16 @@ const MOST_PROGRAMS: usize = 16;
 pub(super) struct Book<'a> {
     pub(super) enricher: Enricher,
     pub(super) assessor: Assessor,
+    /// Tells what this sockpick does, and others beside it.
+    own: Own,
     pub(super) sink: Box<dyn Sink>,
     filter: &'a UserFilterArgs,
     limit: Option<u64>,
     shown: u64,
     filtered: u64,
+    /// SYNs of a sockpick's own, and those of them without a listener.
+    own_syns: u64,
+    own_refused: u64,
     not_shown: u64,
     /// Records that could not be read: lost on the way.
     pub(super) malformed: u64,
@@ -54,9 +63,11 @@ pub(super) struct Book<'a> {
     /// Of the tallies, those of closed listeners, in that order.
     closed: VecDeque<u64>,
     dropped: Dropped,
-    /// SYNs by verdict and cause, whatever the filters in user space leave out.
+    /// SYNs shown by verdict and cause.
     verdicts: BTreeMap<(Verdict, Option<Reason>), u64>,
-    /// SYNs that a full accept queue dropped.
+    /// SYNs shown that nobody got.
+    refused: u64,
+    /// SYNs shown that a full accept queue dropped.
     overflowed: u64,
     /// For hand-overs: what the SYN of a connection got.
     flows: Flows,
@@ -77,6 +88,7 @@ struct Dropped {
 /// What is known of a listener for the summary.
 struct Tally {
     listener: Listener,
+    netns: Arc<Netns>,
     group: Option<Reuseport>,
     queue: Option<Queue>,
     /// Who held it when it closed.
@@ -104,6 +116,7 @@ impl<'a> Book<'a> {
     pub(super) fn new(
         enricher: Enricher,
         assessor: Assessor,
+        own: Own,
         inventory: &Inventory,
         sink: Box<dyn Sink>,
         args: &'a TraceArgs,
@@ -121,11 +134,14 @@ impl<'a> Book<'a> {
         Self {
             enricher,
             assessor,
+            own,
             sink,
             filter: &args.user_filter,
             limit: args.count,
             shown: 0,
             filtered: 0,
+            own_syns: 0,
+            own_refused: 0,
             not_shown: 0,
             malformed: 0,
             reported: FxHashMap::default(),
@@ -133,6 +149,7 @@ impl<'a> Book<'a> {
             closed: VecDeque::new(),
             dropped: Dropped::default(),
             verdicts: BTreeMap::new(),
+            refused: 0,
             overflowed: 0,
             flows: Flows::default(),
             handovers: BTreeMap::new(),
@@ -162,6 +179,8 @@ impl<'a> Book<'a> {
     pub(super) fn listener(&mut self, record: &Record) {
         match record {
             Record::Syn(_) | Record::Handover(_) => {}
+            Record::Listen(record) if self.is_own(record) => {}
+            Record::Close(record) if self.is_own(record) => self.closing.push(*record),
             Record::Listen(record) => {
                 self.enricher.expect(record.listener.inode);
                 self.assessor.opened(record);
@@ -179,7 +198,23 @@ impl<'a> Book<'a> {
         }
     }
 
+    /// Whether it is the listener of a sockpick's own namespace.
+    fn is_own(&mut self, record: &ListenerRecord) -> bool {
+        let listener = &record.listener;
+        let cookie = listener.netns_cookie;
+        self.own.did(listener.netns, cookie, record.ktime_ns)
+    }
+
     fn syn(&mut self, record: &SynRecord) -> Result<()> {
+        let (netns, cookie) = (record.netns, record.netns_cookie);
+        let own = self
+            .own
+            .sent(netns, cookie, record.ifindex, record.ktime_ns);
+        if own {
+            self.own_syns += 1;
+            self.own_refused += u64::from(record.has_listener == 0);
+            return Ok(());
+        }
         if self.is_complete() {
             self.not_shown += 1;
             return Ok(());
@@ -187,33 +222,23 @@ impl<'a> Book<'a> {
         let mut event = self.enricher.event(record);
         self.assessor.assess(record, &mut event, &mut self.enricher);
         self.flows.syn(record);
-        if event.listener.as_ref().is_some_and(|l| l.queue.is_full()) {
-            self.overflowed += 1;
-        }
-        for program in event.steered_by.iter().flat_map(|all| all.iter()) {
-            if self.programs.len() < MOST_PROGRAMS && !self.programs.contains_key(&program.id) {
-                self.programs.insert(program.id, program.name.clone());
-            }
-        }
         if let Some(group) = event.reuseport.filter(|_| event.listener.is_some()) {
             let by_hash = event.via == Via::ReuseportHash;
             self.health
                 .syn(&socket(&record.listener), group.size, by_hash);
         }
-        *self
-            .verdicts
-            .entry((event.verdict, event.reason))
-            .or_default() += 1;
         if !filter::passes(self.filter, &event) {
             self.filtered += 1;
             return Ok(());
         }
+        self.sum_up(&event);
         if let Some(listener) = &event.listener {
             let tally = self
                 .tallies
                 .entry(record.listener.stamp)
                 .or_insert_with(|| Tally {
                     listener: record.listener,
+                    netns: event.netns.clone(),
                     group: None,
                     queue: None,
                     owner: None,
@@ -221,6 +246,7 @@ impl<'a> Book<'a> {
                     shown: 0,
                     last_ns: 0,
                 });
+            tally.netns = event.netns.clone();
             tally.group = event.reuseport;
             tally.queue = Some(listener.queue);
             tally.shown += 1;
@@ -232,8 +258,29 @@ impl<'a> Book<'a> {
             .context("cannot write the output")
     }
 
+    /// Takes what is shown into the sums.
+    fn sum_up(&mut self, event: &Event) {
+        *self
+            .verdicts
+            .entry((event.verdict, event.reason))
+            .or_default() += 1;
+        match &event.listener {
+            None => self.refused += 1,
+            Some(listener) => self.overflowed += u64::from(listener.queue.is_full()),
+        }
+        for program in event.steered_by.iter().flat_map(|all| all.iter()) {
+            if self.programs.len() < MOST_PROGRAMS && !self.programs.contains_key(&program.id) {
+                self.programs.insert(program.id, program.name.clone());
+            }
+        }
+    }
+
     /// A connection came to a listener after its SYN: told if that is another than the SYN's.
     fn handover(&mut self, record: &HandoverRecord) -> Result<()> {
+        let (netns, cookie) = (record.netns, record.netns_cookie);
+        if self.own.did(netns, cookie, record.ktime_ns) {
+            return Ok(());
+        }
         let syn = self.flows.of(record);
         if self.is_complete() || syn.is_some_and(|syn| syn.listener == record.listener.stamp) {
             return Ok(());
@@ -249,15 +296,15 @@ impl<'a> Book<'a> {
         if syn.is_none() && event.verdict == Verdict::Ok {
             return Ok(());
         }
+        if !filter::passes(self.filter, &event) {
+            return Ok(());
+        }
         *self.handovers.entry(why).or_default() += 1;
         if event.verdict.is_alert() {
             *self
                 .verdicts
                 .entry((event.verdict, event.reason))
                 .or_default() += 1;
-        }
-        if !filter::passes(self.filter, &event) {
-            return Ok(());
         }
         let named = syn.map(|syn| syn.listener).filter(|&id| id != 0);
         let handover = Handover {
@@ -305,6 +352,18 @@ impl<'a> Book<'a> {
             self.dropped.listeners += 1;
             self.dropped.syns += tally.syns(self.asks_about_events());
         }
+    }
+
+    /// How the groups fared, with the names of their interfaces.
+    pub(super) fn health_report(&mut self) -> Vec<GroupHealth> {
+        let mut groups = self.health.report();
+        for GroupHealth {
+            netns, listener, ..
+        } in &mut groups
+        {
+            listener.device_name = self.enricher.device(*netns, listener.device);
+        }
+        groups
     }
 
     fn owner(&self, stamp: u64, listener: &Listener) -> String {
@@ -380,6 +439,7 @@ mod tests {
         let mut book = Book::new(
             enricher,
             assessor,
+            Own::default(),
             &Inventory::default(),
             Box::new(Nowhere),
             &args,
@@ -402,7 +462,7 @@ mod tests {
         }
         let summary = book.summary(&Stats::default(), &[], Vec::new(), 1.0);
         assert_eq!(summary.listeners.len(), MOST_CLOSED);
-        let note = "3 listeners that closed long ago have no line above; they were given 6 SYNs.";
+        let note = "No line above for 3 listeners that closed long ago, with 6 SYNs.";
         assert_eq!(summary.notes, [note]);
         Ok(())
     }

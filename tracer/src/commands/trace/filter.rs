@@ -34,7 +34,9 @@ fn names(pattern: &ListenerPattern, listener: &Listener) -> bool {
         Some(AddressPattern::Wildcard) => listener.address.is_unspecified(),
         Some(AddressPattern::Is(address)) => listener.address == address,
     };
-    address && pattern.port.is_none_or(|port| port == listener.port)
+    let device = pattern.device.as_deref();
+    let device = device.is_none_or(|device| listener.device.as_deref() == Some(device));
+    address && device && pattern.port.is_none_or(|port| port == listener.port)
 }
 
 fn has_pid(wanted: &[u32], listener: &Listener) -> bool {

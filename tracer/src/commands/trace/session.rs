@@ -9,14 +9,11 @@ use sockpick_ebpf::abi::{ListenerRecord, Stats};
 
 use super::book::Book;
 use crate::{
-    assess::Assessor,
     cli::TraceArgs,
-    decode::Record,
-    enrich::Enricher,
     event::{Item, Stage},
     listeners,
     probes::{channel::Missing, loader::Programs},
-    sinks::{Sink, summary::Summary},
+    sinks::summary::Summary,
     source::Source,
 };
 
@@ -45,11 +42,8 @@ impl<'a> Session<'a> {
     pub(super) fn begin(
         mut programs: Programs,
         mut source: Source,
-        enricher: Enricher,
-        assessor: Assessor,
-        inventory: &listeners::Inventory,
-        sink: Box<dyn Sink>,
-        args: &'a TraceArgs,
+        mut book: Book<'a>,
+        args: &TraceArgs,
     ) -> Result<Self> {
         if args.probes.debug_programs && programs.legacy {
             eprintln!(
@@ -59,15 +53,12 @@ impl<'a> Session<'a> {
         let log = (args.probes.debug_programs && !programs.legacy)
             .then(|| programs.debug_log())
             .transpose()?;
-        let mut book = Book::new(enricher, assessor, inventory, sink, args);
-        // What the self-check did is not this session's; but listeners of others that came
-        // or went since the inventory are.
-        let own = std::process::id();
-        source.drain(None, |record| match record {
-            Ok(Record::Listen(record) | Record::Close(record))
-                if record.listener.listen_pid == own => {}
-            Ok(record) => book.listener(&record),
-            Err(_) => {}
+        // SYNs before are not this session's, but listeners that came or went since the
+        // inventory are.
+        source.drain(None, |record| {
+            if let Ok(record) = record {
+                book.listener(&record);
+            }
         });
         let baseline = programs.stats()?;
         programs.record()?;
@@ -145,9 +136,9 @@ impl<'a> Session<'a> {
         // Nothing is under way any more: what was counted and has no event is lost.
         let missed = stats.syns.saturating_sub(stats.emitted + stats.lost_ring);
         self.book.report(Stage::Kernel, missed)?;
-        let health = self.book.health.report();
+        let health = self.book.health_report();
         for group in &health {
-            let item = Item::Health(group.clone());
+            let item = Item::Health(Box::new(group.clone()));
             self.book
                 .sink
                 .write(&item)

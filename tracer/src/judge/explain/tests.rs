@@ -224,6 +224,18 @@ fn in_one_chain_the_first_of_a_group_ends_the_walk() {
 }
 
 #[test]
+fn in_one_chain_a_mapped_one_stands_behind_whatever_was_started_first() {
+    let any = socket("0.0.0.0", 0, false);
+    let mapped = socket("::ffff:6.6.6.6", 0, false);
+    for sockets in [[any, mapped], [mapped, any]] {
+        let found = by(&packet("6.6.6.6", 2), &sockets, Ranking::PortChain);
+        let winner = sockets.iter().position(|one| *one == any).unwrap_or(9);
+        assert_eq!((found.0, found.1), (Pick::One(winner), Rule::Family));
+        assert_eq!(found.2[1].1, Outcome::Overtaken);
+    }
+}
+
+#[test]
 fn what_the_kernel_says_is_explained_or_not() {
     let sockets = [socket("0.0.0.0", 0, false), socket("6.6.6.6", 0, false)];
     let packet = packet("6.6.6.6", 2);

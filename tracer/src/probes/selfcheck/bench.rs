@@ -61,20 +61,19 @@ impl Bench {
         let (go, wait) = channel();
         let (tell, told) = channel();
         let thread = thread::spawn(move || {
-            let netns = namespaces::enter_private().map_err(|error| format!("{error:#}"));
-            let entered = netns.is_ok();
-            tell.send(netns.clone())?;
-            let netns = netns.map_err(|error| anyhow!(error))?;
-            if entered {
-                work(netns, &wait)
-            } else {
-                Ok(Vec::new())
-            }
+            let private = match namespaces::enter_private() {
+                Ok(private) => private,
+                Err(error) => {
+                    tell.send(Err(error))?;
+                    return Ok(Vec::new());
+                }
+            };
+            tell.send(Ok(private.inode))?;
+            work(private.inode, &wait)
         });
         let netns = told
             .recv()
-            .context("the thread of the self-check ended early")?
-            .map_err(|error| anyhow!(error))?;
+            .context("the thread of the self-check ended early")??;
         Ok(Self { netns, go, thread })
     }
 

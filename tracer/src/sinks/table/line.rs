@@ -9,13 +9,15 @@ use crate::event::Endpoint;
 
 /// The columns; the last, OWNER, is as wide as it must be.
 pub(super) const COLUMNS: [Column; 6] = [
-    Column::new("TIME", 12, 12),
-    Column::new("CLIENT → DESTINATION", 37, 45),
-    Column::new("LISTENER", 15, 21),
-    Column::new("MATCH VIA", 23, 25),
-    Column::new("MEMBER", 6, 9),
-    Column::new("OWNER", 0, 0),
+    Column::new("TIME", 12),
+    Column::new("CLIENT → DESTINATION", 37),
+    Column::new("LISTENER", 15),
+    Column::new("MATCH VIA", 23),
+    Column::new("MEMBER", 6),
+    Column::new("OWNER", 0),
 ];
+/// A column that was wider than so many lines in a row needed gets narrower again.
+const SHRINKS_AFTER: usize = 32;
 /// Position of the column that is coloured.
 pub(super) const MATCH: usize = 3;
 /// Blanks between columns.
@@ -37,20 +39,15 @@ impl From<String> for Cell {
     }
 }
 
-/// A column's title and its width: at first, and once something wider has come.
+/// A column's title, and its width until something wider comes.
 pub(super) struct Column {
     pub(super) title: &'static str,
     width: usize,
-    widest: usize,
 }
 
 impl Column {
-    const fn new(title: &'static str, width: usize, widest: usize) -> Self {
-        Self {
-            title,
-            width,
-            widest,
-        }
+    const fn new(title: &'static str, width: usize) -> Self {
+        Self { title, width }
     }
 }
 
@@ -59,6 +56,9 @@ impl Column {
 pub(super) struct Line {
     pub(super) text: String,
     widths: [usize; COLUMNS.len()],
+    /// What the lines since then needed, and how many they were.
+    needed: [usize; COLUMNS.len()],
+    lines: usize,
     /// Columns written so far, and where the next one should begin.
     at: usize,
     start: usize,
@@ -69,6 +69,8 @@ impl Line {
         Self {
             text: String::new(),
             widths: COLUMNS.map(|column| column.width),
+            needed: COLUMNS.map(|column| column.width),
+            lines: 0,
             at: 0,
             start: 0,
         }
@@ -77,6 +79,12 @@ impl Line {
     pub(super) fn begin(&mut self) {
         self.text.clear();
         (self.at, self.start) = (0, 0);
+        self.lines += 1;
+        if self.lines > SHRINKS_AFTER {
+            self.lines = 0;
+            self.widths = self.needed;
+            self.needed = COLUMNS.map(|column| column.width);
+        }
     }
 
     pub(super) fn cell(&mut self, index: usize, cell: &Cell, style: Option<Style>) {
@@ -96,9 +104,8 @@ impl Line {
             None => self.text.push_str(&cell.text),
         }
         self.at += cell.wide;
-        if cell.wide <= COLUMNS[index].widest {
-            self.widths[index] = cell.wide.max(self.widths[index]);
-        }
+        self.needed[index] = cell.wide.max(self.needed[index]);
+        self.widths[index] = cell.wide.max(self.widths[index]);
         self.start += self.widths[index] + GAP;
     }
 }

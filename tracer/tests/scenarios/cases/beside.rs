@@ -1,6 +1,7 @@
 //! Beside other tools that use BPF.
 
 use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -11,14 +12,16 @@ use nix::unistd::{Pid, getppid};
 
 use crate::attempt::{Attempt, all_answered};
 use crate::bpf::{programs, retransmitted};
-use crate::client::{Client, answered};
-use crate::compare::verdict;
+use crate::client::{Client, answered, connect};
+use crate::compare::{compare, verdict};
 use crate::context::Context;
 use crate::kernel::{need_version, version};
 use crate::listen::Listen;
 use crate::netns::Netns;
 use crate::server::Server;
-use crate::trace::Recorded;
+use crate::trace::{Recorded, spawn, wait};
+use crate::truth::Truth;
+use crate::want::{Expect, Wants};
 
 const CLIENTS: usize = 6;
 /// Between them, so that their timers go off one by one.
@@ -117,4 +120,51 @@ fn check(cx: &Context, recorded: &Recorded, late: &[(Attempt, u64)]) -> Result<(
         problems.push(format!("{sent} SYNs, {told} events, {lost} lost"));
     }
     verdict(problems, recorded, late.len())
+}
+
+/// Commands that try the lookup, check themselves or measure, each with connections of its own.
+const COMMANDS: [&[&str]; 5] = [
+    &["audit", "--severity", "info"],
+    &["listeners"],
+    &["explain", "127.0.0.1:80"],
+    &["doctor"],
+    &["trace", "--duration", "1ms", "--port", "9"],
+];
+
+/// What sockpick does itself is nobody's traffic: not shown, not judged, not in the sums.
+pub(crate) fn own_commands(cx: &Context) -> Result<()> {
+    cx.need_sockpick()?;
+    let _netns = Netns::fresh()?;
+    let exact = Server::start(Listen::new("exact", "127.0.0.1:80")?.group(1))?;
+    let trace = cx.trace(&[])?;
+    let mut attempts = connect("127.0.0.1:80", 2)?;
+    for words in COMMANDS {
+        let mut command = Command::new(&cx.sockpick);
+        command.args(words);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        // Not all is possible on every kernel, and the commands have tests of their own.
+        wait(&mut spawn(&mut command)?, Duration::from_mins(1))?;
+    }
+    attempts.extend(connect("127.0.0.1:80", 2)?);
+    let recorded = trace.finish()?;
+    all_answered(&attempts, &["exact"])?;
+    let mut wants = Wants::default();
+    let expect = Expect::default();
+    wants.add(&Truth::of(&[&exact]), &attempts, &expect)?;
+    compare(cx, &recorded, &wants)?;
+    let mut problems = Vec::new();
+    if recorded.health.len() != 1 {
+        problems.push(format!("one group, yet: {:?}", recorded.health));
+    }
+    let said = recorded.stderr.join("\n");
+    if !said.contains("= 4 shown + 0 filtered + ") || said.contains("the sum is wrong") {
+        problems.push("the account does not add up".to_owned());
+    }
+    if said.contains(" + 0 own + ") {
+        problems.push("the scenario itself went wrong: nobody tried anything".to_owned());
+    }
+    verdict(problems, &recorded, attempts.len())
 }

@@ -278,17 +278,15 @@ impl Sets {
         }
     }
 
-    /// The interface is left to sockpick now and then, where it cannot be another: an
-    /// address on `lo` does not tell where its clients are.
+    /// The interface is left to sockpick now and then: client and routes tell it.
     fn question(&mut self, syn: &Syn) -> String {
         let Syn {
             client,
             destination,
             device,
-            from_far,
+            ..
         } = syn;
-        let on_lo = ["10.9.9.9", "fd00::1"].contains(&destination.ip().to_string().as_str());
-        if !(on_lo && *from_far) && self.random.one_in(2) == 0 {
+        if self.random.one_in(2) == 0 {
             return format!("{destination} --from {client}");
         }
         format!("{destination} --from {client} --dev {device}")

@@ -5,6 +5,7 @@ mod basic;
 mod beside;
 mod explain_cases;
 mod explain_random;
+mod explain_routes;
 mod families;
 mod groups;
 mod handovers;
@@ -123,6 +124,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("accept_queue", listeners::accept_queue),
         case("accept_overflow", handovers::accept_overflow),
         case("interrupted_program", beside::interrupted_program),
+        case("own_commands", beside::own_commands).once(),
         case("listeners_before_and_after", listeners::before_and_after),
         case("member_closes", listeners::member_closes),
         case("accepted_by_another", listeners::accepted_by_another),
@@ -162,6 +164,9 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("not_root", surroundings::not_root).once(),
         case("explain_cases", explain_cases::explain_cases).once(),
         case("explain_vrf", explain_cases::explain_vrf).once(),
+        case("explain_routes", explain_routes::explain_routes).once(),
+        case("explain_redirect", explain_routes::explain_redirect).once(),
+        case("explain_link_local", explain_routes::explain_link_local).once(),
         within(300, "explain_random", explain_random::explain_random).once(),
     ]
 }

@@ -1,18 +1,37 @@
 //! What is told at the end: the sums, a line a listener, and what went wrong.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use sockpick_ebpf::abi::{Listener, Stats};
 
 use super::{Book, Tally};
 use crate::{
-    event::GroupHealth,
+    event::{GroupAddress, GroupHealth, ListenerId},
+    judge,
     sinks::{
         printable,
         summary::{ListenerLine, Summary, Totals},
     },
+    words::{count, namespace},
 };
+
+/// Where a listener is bound, as a group's health says it.
+fn place_of(tally: &Tally) -> (u32, IpAddr, u16, u32) {
+    let bound = judge::bound(&tally.listener);
+    let address = bound.shown_address();
+    (bound.netns, address, bound.port, bound.device)
+}
+
+/// How many times its fair share a listener was given, where that is not by chance.
+fn beyond_chance(health: &[GroupHealth]) -> FxHashMap<ListenerId, f64> {
+    let members = health.iter().flat_map(|group| &group.members);
+    #[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
+    members
+        .filter(|member| member.unbalanced)
+        .filter_map(|member| Some((member.id?, member.syns as f64 / member.fair)))
+        .collect()
+}
 
 impl Book<'_> {
     /// The account of the session; `listeners` as the kernel has them now.
@@ -29,15 +48,26 @@ impl Book<'_> {
             }
         }
         let by_event = self.asks_about_events();
+        // The kernel's counter knows nothing of what the filters left out.
+        let refused = if self.filtered > 0 {
+            self.refused
+        } else {
+            stats.refused.saturating_sub(self.own_refused)
+        };
+        let health = self.of_those_shown(health);
+        let over = beyond_chance(&health);
         let mut lines: Vec<ListenerLine> = self
             .tallies
             .iter()
             .map(|(stamp, tally)| ListenerLine {
+                id: *stamp,
                 netns: tally.listener.netns,
+                netns_name: namespace(&tally.netns).into_owned(),
                 endpoint: tally.endpoint.clone(),
                 group: tally.group.map(|group| group.group),
                 member: tally.group.and_then(|group| group.member),
                 syns: tally.syns(by_event),
+                over: over.get(&ListenerId(*stamp)).copied(),
                 queue: tally.queue,
                 owner: tally
                     .owner
@@ -53,8 +83,9 @@ impl Book<'_> {
                 syns: stats.syns,
                 shown: self.shown,
                 filtered: self.filtered,
+                own: self.own_syns,
                 not_shown: self.not_shown,
-                refused: stats.refused,
+                refused,
                 lost: self
                     .reported
                     .iter()
@@ -68,6 +99,23 @@ impl Book<'_> {
             listeners: lines,
             health,
         }
+    }
+
+    /// Where filters leave listeners out, the health of the others only.
+    fn of_those_shown(&self, mut health: Vec<GroupHealth>) -> Vec<GroupHealth> {
+        if self.filtered > 0 {
+            let shown: FxHashSet<_> = self.tallies.values().map(place_of).collect();
+            health.retain(|group| {
+                let GroupAddress {
+                    address,
+                    port,
+                    device,
+                    ..
+                } = group.listener;
+                shown.contains(&(group.netns, address, port, device))
+            });
+        }
+        health
     }
 
     fn notes(&self, stats: &Stats) -> Vec<String> {
@@ -90,9 +138,9 @@ impl Book<'_> {
             (
                 self.assessor.forgotten(),
                 format!(
-                    "{} closed listeners were forgotten before their time: too many closed within \
-                     the hold time, so some uncovered SYNs may have passed as ok.",
-                    self.assessor.forgotten()
+                    "{} forgotten before time: too many closed within the hold time, so some \
+                     uncovered SYNs may have passed as ok.",
+                    count(self.assessor.forgotten(), "closed listener")
                 ),
             ),
             (
@@ -112,23 +160,24 @@ impl Book<'_> {
             (
                 self.dropped.listeners,
                 format!(
-                    "{} listeners that closed long ago have no line above; they were given {} SYNs.",
-                    self.dropped.listeners, self.dropped.syns
+                    "No line above for {} that closed long ago, with {}.",
+                    count(self.dropped.listeners, "listener"),
+                    count(self.dropped.syns, "SYN")
                 ),
             ),
             (
                 stats.lost_handovers,
                 format!(
-                    "{} connections that may have come to another listener than their SYN were \
-                     not looked at: the ring buffer was full.",
-                    stats.lost_handovers
+                    "Not looked at, as the ring buffer was full: {} that may have come to another \
+                     listener than the SYN.",
+                    count(stats.lost_handovers, "connection")
                 ),
             ),
             (
                 self.malformed,
                 format!(
-                    "{} records could not be read; they are counted as lost in the queue.",
-                    self.malformed
+                    "{} could not be read, counted as lost in the queue.",
+                    count(self.malformed, "record")
                 ),
             ),
         ];
@@ -159,6 +208,7 @@ impl Book<'_> {
             let size = last.group.map_or(0, |group| group.size);
             let line = ListenerLine {
                 netns: last.listener.netns,
+                netns_name: namespace(&last.netns).into_owned(),
                 endpoint: last.endpoint.clone(),
                 group: Some(number),
                 ..ListenerLine::default()

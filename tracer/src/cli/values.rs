@@ -1,0 +1,146 @@
+//! Values of options that are not places: ports, numbers, times, sizes, prefixes, namespaces.
+//! Each says in one line what is wrong, which form the value has, and gives an example.
+
+use std::{collections::BTreeSet, net::IpAddr, str::FromStr, time::Duration};
+
+use ipnet::IpNet;
+
+use crate::namespaces;
+
+/// Most ports that a filter in the kernel takes: each is an entry of a hash table, which is
+/// filled one by one at the start.
+pub const MOST_PORTS: usize = 4096;
+
+/// Ports from one to another; the two may be the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    first: u16,
+    last: u16,
+}
+
+impl Ports {
+    /// Whether the port is one of them.
+    #[must_use]
+    pub fn contains(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+}
+
+/// Every single port, each once, in order.
+///
+/// # Errors
+/// If there are more than [`MOST_PORTS`], in words for the user.
+pub fn every_port(some: &[Ports]) -> Result<Vec<u16>, String> {
+    let ports: BTreeSet<u16> = some
+        .iter()
+        .flat_map(|ports| ports.first..=ports.last)
+        .collect();
+    if ports.len() > MOST_PORTS {
+        return Err(format!(
+            "--port names {} ports, and the kernel filter takes at most {MOST_PORTS}; name fewer, \
+             as in --port 80,443 or --port 8000-8010, or leave --port out",
+            ports.len()
+        ));
+    }
+    Ok(ports.into_iter().collect())
+}
+
+pub(super) fn ports(text: &str) -> Result<Ports, String> {
+    let port = |text: &str| text.parse::<u16>().ok().filter(|&port| port != 0);
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    port(first)
+        .zip(port(last))
+        .filter(|(first, last)| first <= last)
+        .map(|(first, last)| Ports { first, last })
+        .ok_or_else(|| {
+            format!("{text:?} is no port (1 to 65535); write it as 80, 80,443 or 8000-8010")
+        })
+}
+
+fn positive<T: FromStr + PartialEq + Default>(text: &str, what: &str) -> Result<T, String> {
+    text.parse()
+        .ok()
+        .filter(|number| *number != T::default())
+        .ok_or_else(|| format!("{text:?} is no {what}; write it as a whole number, such as 100"))
+}
+
+pub(super) fn count(text: &str) -> Result<u64, String> {
+    positive(text, "count")
+}
+
+pub(super) fn pid(text: &str) -> Result<u32, String> {
+    positive(text, "process id")
+}
+
+pub(super) fn name(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("the name is empty; write it as in /proc/PID/comm, such as nginx".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn prefix(text: &str) -> Result<IpNet, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.into());
+    }
+    text.parse().map_err(|_| {
+        format!("{text:?} is no address and no prefix; write it as 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32")
+    })
+}
+
+pub(super) fn netns(text: &str) -> Result<u32, String> {
+    namespaces::named(text).map_err(|error| {
+        format!(
+            "{error:#}; write it as a name of ip netns list, an inode number, a path, or pid:N, \
+             such as pid:1"
+        )
+    })
+}
+
+/// A time such as `500ms` or `10m`.
+///
+/// # Errors
+/// If it is none, in words for the user.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" => 60.0,
+        "h" => 3600.0,
+        "d" => 86400.0,
+        _ => f64::NAN,
+    };
+    let number: f64 = number.parse().unwrap_or(f64::NAN);
+    Duration::try_from_secs_f64(number * seconds)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| format!("{text:?} is no time; write it as 500ms, 30s, 10m or 1h"))
+}
+
+pub(super) fn buffer_size(text: &str) -> Result<u32, String> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor: u32 = match unit {
+        "" | "B" => 1,
+        "K" | "KiB" => 1 << 10,
+        "M" | "MiB" => 1 << 20,
+        _ => 0,
+    };
+    number
+        .parse::<u32>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor))
+        .filter(|size| size.is_power_of_two() && (4096..=1 << 30).contains(size))
+        .ok_or_else(|| {
+            format!(
+                "{text:?} is no buffer size, which is a power of two from 4096 to 1024MiB; write \
+                 it as 65536, 512KiB or 4MiB"
+            )
+        })
+}
