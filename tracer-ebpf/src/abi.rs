@@ -101,6 +101,8 @@ pub struct Args {
     pub steer6_skb: ArgLoc,
     /// `inet6_lookup_run_sk_lookup`: result
     pub steer6_ret: ArgLoc,
+    /// `bpf_run_sk_reuseport`: `sk`
+    pub reuseport_sk: ArgLoc,
     /// `bpf_run_sk_reuseport`: `skb`
     pub reuseport_skb: ArgLoc,
     /// `bpf_run_sk_reuseport`: result
@@ -127,8 +129,6 @@ pub struct Args {
     pub migrate_sk: ArgLoc,
     /// `reuseport_migrate_sock`: result
     pub migrate_ret: ArgLoc,
-    /// Keeps what follows aligned.
-    pub reserved: ArgLoc,
 }
 
 /// Byte offsets of the kernel fields the programs read, from the running
@@ -310,6 +310,8 @@ pub mod group_prog {
     pub const EBPF: u8 = 2;
     /// An `SK_REUSEPORT` program that named none: the kernel fell back to the hash.
     pub const FELL_BACK: u8 = 3;
+    /// An `SK_REUSEPORT` program that turned the packet away (`SK_DROP`).
+    pub const DROPPED: u8 = 4;
 }
 
 /// What stays the same of a listening socket from `listen()` to close, and what

@@ -54,13 +54,21 @@ pub(crate) fn finish<C: EbpfContext>(
     steered_by: u8,
 ) {
     slot.done(sk);
-    let mut group = NO_GROUP;
     let mut listener = None;
+    let mut of = sk;
     if sk.is_null() {
         stats.refused += 1;
+        of = slot.dropped_by();
     } else {
         listener = listeners::of(sk, listeners::SOFTIRQ, stats);
-        group = group_of(slot, sk, listener.as_deref_mut());
+    }
+    let mut group = NO_GROUP;
+    if !of.is_null() {
+        group = group_of(slot, of, listener.as_deref_mut());
+    }
+    if sk.is_null() {
+        // Of the group that was walked to, no member was chosen.
+        group.member = u16::MAX;
     }
     let listener = listener.map(count);
     // After the search for the member, so that the verifier walks that once for all

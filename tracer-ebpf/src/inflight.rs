@@ -5,6 +5,7 @@
 //! because a nested or preempted lookup must never lend its facts to another.
 
 use aya_ebpf::{macros::map, maps::PerCpuArray};
+use sockpick_ebpf::abi::group_prog;
 
 use crate::{fields::KernelPtr, filter::Flow};
 
@@ -35,6 +36,8 @@ pub(crate) struct Inflight {
     pub(crate) nf_sk: u64,
     /// Packet that the facts below belong to.
     pub(crate) facts_skb: u64,
+    /// Fact: a member of the group whose `SK_REUSEPORT` program ran last.
+    pub(crate) group_sk: u64,
     pub(crate) netns_cookie: u64,
     pub(crate) client: [u8; 16],
     pub(crate) destination: [u8; 16],
@@ -88,6 +91,16 @@ impl Inflight {
         self.steered = 0;
         self.group_prog = 0;
         self.walked = 0;
+    }
+
+    /// A member of the group whose program turned the packet away.
+    #[inline(always)]
+    pub(crate) fn dropped_by(&self) -> KernelPtr {
+        if self.facts_skb == self.skb && self.group_prog == group_prog::DROPPED {
+            KernelPtr(self.group_sk)
+        } else {
+            KernelPtr(0)
+        }
     }
 
     /// Makes the facts belong to `skb`, forgetting those of another packet.

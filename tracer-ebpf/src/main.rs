@@ -71,6 +71,7 @@ programs! {
     kretprobe steer4_r(RetProbeContext) => steer::exit_in_lookup::<V4, _>;
     kretprobe steer6_r(RetProbeContext) => steer::exit_in_lookup::<V6, _>;
     // bpf_run_sk_reuseport
+    kprobe group_prog_k(ProbeContext) => reuseport::entry_in_lookup;
     kretprobe group_prog_r(RetProbeContext) => reuseport::exit_in_lookup;
     // tcp_conn_request
     kprobe request_k(ProbeContext) => request::entry;

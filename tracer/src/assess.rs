@@ -15,6 +15,7 @@ use crate::{
         expectations::Expectations,
         picture::{Live, Picture},
         rules::{Algorithm, Packet},
+        steering::Steered,
         verdict::{Chosen, Judge, Judgement, Syn},
     },
     listeners::{self, Inventory, Listening},
@@ -60,6 +61,7 @@ impl Doubt {
 #[derive(Debug)]
 pub struct Assessor {
     picture: Picture,
+    steered: Steered,
     expectations: Expectations,
     algorithm: Algorithm,
     doubt: Doubt,
@@ -72,6 +74,7 @@ impl Assessor {
         let hold = expectations.hold.unwrap_or_default();
         Self {
             picture: Picture::new(u64::try_from(hold.as_nanos()).unwrap_or(u64::MAX)),
+            steered: Steered::default(),
             expectations,
             algorithm,
             doubt: Doubt::default(),
@@ -131,30 +134,83 @@ impl Assessor {
         );
     }
 
+    /// Steered SYNs of whose destinations nothing was remembered.
+    #[must_use]
+    pub fn untaught(&self) -> u64 {
+        self.steered.untaught()
+    }
+
+    /// Remembers where the SYN went, for later ones.
+    fn learn(&mut self, record: &SynRecord, via: Via, packet: &Packet) {
+        if self.expectations.hold.is_none() {
+            return;
+        }
+        let now_ns = record.ktime_ns;
+        match via {
+            // On purpose, to nobody.
+            Via::SkLookup | Via::SkAssign | Via::Tproxy if record.has_listener == 0 => {}
+            Via::SkLookup | Via::SkAssign | Via::Tproxy => {
+                let target = judge::bound(&record.listener);
+                self.steered.to(packet, target, now_ns, &self.picture);
+            }
+            _ => self.steered.past(packet, now_ns, &self.picture),
+        }
+    }
+
     /// Closings that were forgotten before their time.
     #[must_use]
     pub fn forgotten(&self) -> u64 {
         self.picture.forgotten()
     }
 
-    /// Gives the event its verdict.
+    /// Gives the event its verdict, and learns from it for those that follow.
     pub fn assess(&mut self, record: &SynRecord, event: &mut Event, enricher: &mut Enricher) {
+        let packet = packet(record, event, enricher);
+        self.decide(record, event, packet, enricher);
+        self.learn(record, event.via, &packet);
+    }
+
+    fn decide(
+        &mut self,
+        record: &SynRecord,
+        event: &mut Event,
+        packet: Packet,
+        enricher: &mut Enricher,
+    ) {
         if record.has_listener != 0 {
             let bound = judge::bound(&record.listener);
             self.picture
                 .met(bound, live(&record.listener, record.ktime_ns));
         }
-        let packet = packet(record, event, enricher);
-        let mut judge = with(&self.picture, &self.expectations, self.algorithm);
+        let mut judge = with(
+            &self.picture,
+            &self.steered,
+            &self.expectations,
+            self.algorithm,
+        );
         let mut judgement = judge.judge(&syn(record, event, packet));
         if self.doubt.about(&judgement) {
             // Not those that are new: they may have come after the SYN.
             self.bury(&listeners::inventory(), record.ktime_ns);
-            judge = with(&self.picture, &self.expectations, self.algorithm);
+            judge = with(
+                &self.picture,
+                &self.steered,
+                &self.expectations,
+                self.algorithm,
+            );
             judgement = judge.judge(&syn(record, event, packet));
         }
-        // A process may hold a socket that another opened: look closely before blaming.
-        if judgement.reason == Some(Reason::WrongOwner) && enricher.look_closely(record, event) {
+        // A process may hold a socket that another opened, and what a service closed it may have
+        // opened elsewhere: look closely before blaming.
+        let by_owner = matches!(
+            (judgement.verdict, judgement.reason),
+            (Verdict::Misdirected, Some(Reason::WrongOwner))
+                | (
+                    Verdict::Uncovered,
+                    Some(Reason::RestartGap | Reason::DualStack)
+                )
+        );
+        if by_owner && enricher.look_closely(record, event) {
             judgement = judge.judge(&syn(record, event, packet));
         }
         write(record, event, &judgement, enricher);
@@ -169,6 +225,7 @@ impl Assessor {
         let full = event.listener.as_ref().is_some_and(|l| l.queue.is_full());
         if event.verdict == Verdict::Ok && full {
             event.reason = Some(Reason::AcceptOverflow);
+            event.expected = None;
         }
     }
 
@@ -200,8 +257,10 @@ impl Assessor {
             ..*syn
         };
         let mut event = enricher.event(&record);
-        self.assess(&record, &mut event, enricher);
+        let packet = packet(&record, &event, enricher);
+        self.decide(&record, &mut event, packet, enricher);
         if event.verdict == Verdict::Ok {
+            event.expected = None;
             event.reason = Some(why.reason());
         }
         event
@@ -210,11 +269,13 @@ impl Assessor {
 
 fn with<'a>(
     picture: &'a Picture,
+    steered: &'a Steered,
     expectations: &'a Expectations,
     algorithm: Algorithm,
 ) -> Judge<'a> {
     Judge {
         picture,
+        steered,
         expectations,
         algorithm,
     }
@@ -285,6 +346,9 @@ fn chosen_at(record: &SynRecord, via: Via) -> Option<Attachment> {
         // Of a packet that came through a VRF, `sdif` is the interface.
         Via::SkAssign if record.sdif != 0 => Some(Attachment::Ingress(record.netns, record.sdif)),
         Via::SkAssign => Some(Attachment::Ingress(record.netns, record.ifindex)),
+        Via::ReuseportBpf if record.has_listener == 0 && record.prog_id != 0 => {
+            Some(Attachment::Group(record.prog_id))
+        }
         _ => None,
     }
 }

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use crate::{
-    event::{Match, Verdict},
+    event::{Match, Reason, Verdict},
     probes::plan::Choice,
 };
 
@@ -136,6 +136,15 @@ pub struct UserFilterArgs {
     /// Only what alerts: misdirected and uncovered
     #[arg(long, conflicts_with = "verdict")]
     pub only_alerts: bool,
+    /// With --only-alerts: SYNs with this reason as well, such as `accept_overflow`; docs/verdicts.md has them all (repeatable)
+    #[arg(
+        long,
+        value_enum,
+        value_name = "REASON",
+        requires = "only_alerts",
+        hide_possible_values = true
+    )]
+    pub alert_on: Vec<Reason>,
 }
 
 /// How to observe.

@@ -346,7 +346,14 @@ impl Enricher {
         if self.groups.len() >= MOST_KEPT {
             self.groups.clear();
         }
-        let key = (record.group, record.listener.netns, record.listener.port);
+        let has_listener = record.has_listener != 0;
+        let key = if has_listener {
+            (record.group, record.listener.netns, record.listener.port)
+        } else {
+            // Its program turned the packet away.
+            let port = u16::from_be(record.destination_port_be);
+            (record.group, record.netns, port)
+        };
         let next = &mut self.next_group;
         let group = self.groups.entry(key).or_insert_with(|| {
             let number = *next;
@@ -356,7 +363,7 @@ impl Enricher {
                 members: FxHashSet::default(),
             }
         });
-        if record.listener.closed == 0 {
+        if has_listener && record.listener.closed == 0 {
             group.members.insert(record.listener.stamp);
         }
         Some(Reuseport {

@@ -46,7 +46,7 @@ pub struct Event {
     pub via: Via,
     /// Whether that was right.
     pub verdict: Verdict,
-    /// Why it was not; with `ok` only for a SYN that a full accept queue dropped.
+    /// Why it was not; with `ok` what else is to be said of the SYN.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// The chosen listening socket; `null` when there was none.
@@ -54,7 +54,7 @@ pub struct Event {
     /// The reuseport group it belongs to, which it was chosen from unless it was steered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reuseport: Option<Reuseport>,
-    /// `sk_lookup` programs of the namespace, if one of them chose.
+    /// Programs that were attached where one chose, or turned the packet away.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steered_by: Option<Arc<[Program]>>,
     /// Who should have had it.
@@ -176,8 +176,9 @@ impl Verdict {
 }
 
 /// Why a verdict is not `ok`, or what else became of the SYN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
+#[clap(rename_all = "snake_case")]
 pub enum Reason {
     /// A more specific listener closed and is not yet back.
     RestartGap,
@@ -191,6 +192,8 @@ pub enum Reason {
     VrfScope,
     /// The IPv4 listener is gone, and an IPv6 socket took its packet.
     DualStack,
+    /// Nobody listens for the packet's family, but somebody does for the other.
+    OtherFamily,
     /// `SO_INCOMING_CPU` of the chosen socket outweighed what is more specific.
     CpuAffinity,
     /// The listener is held by a program that the service does not name.
@@ -207,6 +210,10 @@ pub enum Reason {
     SkAssign,
     /// A TPROXY rule chose.
     Tproxy,
+    /// The program of the reuseport group turned the packet away.
+    ReuseportBpf,
+    /// The service itself, which listens elsewhere than before.
+    Moved,
     /// The right listener, but its accept queue was full: the SYN was dropped.
     AcceptOverflow,
     /// Of a hand-over: the ACK of a SYN cookie went to another listener than the SYN.
@@ -352,6 +359,22 @@ pub struct Owner {
     /// Id of the container it runs in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
+}
+
+impl Owner {
+    /// Whether both run in one container, or in one service of systemd: a session, or all that
+    /// a user runs, is none.
+    #[must_use]
+    pub fn is_one_service(&self, other: &Self) -> bool {
+        let is_service = |unit: &String| unit.ends_with(".service") && !unit.starts_with("user@");
+        let served = self.unit.as_ref().is_some_and(is_service);
+        match (&self.container, &other.container) {
+            (None, None) => served && self.unit == other.unit,
+            // A container may have systemd, and services, of its own.
+            (Some(one), Some(two)) => one == two && (!served || self.unit == other.unit),
+            _ => false,
+        }
+    }
 }
 
 /// A process, briefly.

@@ -10,6 +10,7 @@ use sockpick::event::{Family, Owner, Reason, Verdict, Via};
 use sockpick::judge::expectations::{Address, Expectations, OwnerRule, Service};
 use sockpick::judge::picture::{Live, Picture};
 use sockpick::judge::rules::{Algorithm, Bound, Packet, mapped};
+use sockpick::judge::steering::Steered;
 use sockpick::judge::verdict::{Chosen, Judge, Syn};
 
 const SECOND: u64 = 1_000_000_000;
@@ -69,6 +70,7 @@ struct Scene {
     all: Vec<Bound>,
     expectations: Expectations,
     algorithm: Algorithm,
+    steered: Steered,
 }
 
 impl Scene {
@@ -78,6 +80,7 @@ impl Scene {
             all: Vec::new(),
             expectations: Expectations::default(),
             algorithm: Algorithm::AddressFirst,
+            steered: Steered::default(),
         }
     }
 
@@ -126,6 +129,7 @@ impl Scene {
         }];
         let judge = Judge {
             picture: &self.picture,
+            steered: &self.steered,
             expectations: &self.expectations,
             algorithm: self.algorithm,
         };
@@ -280,6 +284,197 @@ fn refusals_name_their_cause() {
     assert_eq!(refused(&named), "Refused NotListening service A");
     let dropped = named.says(&packet("6.6.6.6", 1), Via::SkLookup, None);
     assert_eq!(dropped, "Refused BpfSkLookup service A");
+    let groups = Scene::new().live("0.0.0.0:80").live("6.6.6.6:80");
+    let dropped = groups.says(&packet("6.6.6.6", 1), Via::ReuseportBpf, None);
+    assert_eq!(dropped, "Refused ReuseportBpf listener 2");
+}
+
+#[test]
+fn a_listener_of_the_other_family_is_named_where_nobody_else_is() {
+    let said = |scene: &Scene, to| scene.says(&packet(to, 1), Via::Lookup, None);
+    let four = || Scene::new().live("0.0.0.0:80");
+    assert_eq!(
+        said(&four(), "2001:db8::1"),
+        "Refused OtherFamily listener 1"
+    );
+    let service = four().service("[2001:db8::1]:80", OwnerRule::default());
+    assert_eq!(
+        said(&service, "2001:db8::1"),
+        "Refused OtherFamily service A listener 1"
+    );
+    let localhost = || Scene::new().live("127.0.0.1:80");
+    assert_eq!(said(&localhost(), "::1"), "Refused OtherFamily listener 1");
+    assert_eq!(said(&localhost(), "2001:db8::1"), "Refused NoListener");
+    let mut six = Scene::new();
+    let only = Bound {
+        v6only: true,
+        ..bound("[::]:80")
+    };
+    six.picture.opened(only, socket(1));
+    assert_eq!(said(&six, "6.6.6.6"), "Refused OtherFamily listener 1");
+    let away = Scene::new().live("0.0.0.0%5:80");
+    assert_eq!(said(&away, "2001:db8::1"), "Refused NoListener");
+    let before = Scene::new().live("[::1]:80").gone("[2001:db8::1]:80", 1);
+    assert_eq!(
+        said(&before, "2001:db8::1"),
+        "Refused RestartGap listener 2"
+    );
+}
+
+/// A listener, and one that closed a second ago and was held by `before`; the one that says
+/// which opened so many seconds ago.
+fn moved(to: &str, opened_ago: u64, before: Option<&str>) -> Scene {
+    let mut scene = Scene::new();
+    scene.all.push(bound(to));
+    let opened_ns = NOW - opened_ago * SECOND;
+    let new = Live {
+        opened_ns,
+        ..socket(1)
+    };
+    scene.picture.opened(bound("6.6.6.6:80"), socket(2));
+    let owner = Owner {
+        pid: 9,
+        comm: "nginx".into(),
+        exe: None,
+        unit: before.map(ToOwned::to_owned),
+        container: None,
+    };
+    let closed_ns = NOW - SECOND;
+    let closed = bound("6.6.6.6:80");
+    let owners = Arc::from([owner]);
+    scene.picture.closed(&closed, &socket(2), closed_ns, owners);
+    scene.picture.opened(bound(to), new);
+    scene
+}
+
+#[test]
+fn a_service_that_comes_back_bound_otherwise_has_moved() {
+    let own = Some("b.service");
+    for to in ["0.0.0.0:80", "[::]:80"] {
+        moved(to, 0, own).expect("6.6.6.6", 1, "Ok Moved listener 2");
+    }
+    // It was there before, it is another's, or nobody knows.
+    let uncovered = "Uncovered RestartGap listener 2";
+    moved("0.0.0.0:80", 2, own).expect("6.6.6.6", 1, uncovered);
+    moved("0.0.0.0:80", 0, Some("a.service")).expect("6.6.6.6", 1, uncovered);
+    moved("0.0.0.0:80", 0, None).expect("6.6.6.6", 1, uncovered);
+    // What is configured stays.
+    moved("0.0.0.0:80", 0, own)
+        .service("6.6.6.6:80", OwnerRule::default())
+        .expect("6.6.6.6", 1, "Uncovered RestartGap service A listener 2");
+}
+
+#[test]
+fn one_service_is_one_unit_or_one_container() {
+    let owner = |unit: &str, container: &str| Owner {
+        pid: 1,
+        comm: "nginx".into(),
+        exe: Some("/usr/sbin/nginx".into()),
+        unit: (!unit.is_empty()).then(|| unit.into()),
+        container: (!container.is_empty()).then(|| container.into()),
+    };
+    let cases = [
+        (("a.service", ""), ("a.service", ""), true),
+        (("a.service", ""), ("b.service", ""), false),
+        (("", ""), ("", ""), false),
+        (("session-1.scope", ""), ("session-1.scope", ""), false),
+        (("user@0.service", ""), ("user@0.service", ""), false),
+        (("", "c1"), ("", "c1"), true),
+        (("", "c1"), ("", "c2"), false),
+        (("a.service", "c1"), ("b.service", "c1"), false),
+        (("a.service", "c1"), ("a.service", ""), false),
+    ];
+    for (one, other, same) in cases {
+        let (one, other) = (owner(one.0, one.1), owner(other.0, other.1));
+        assert_eq!(one.is_one_service(&other), same, "{one:?} {other:?}");
+    }
+}
+
+/// A wildcard, and the target of something that steers 6.6.6.6:80, which closes at the time it
+/// is given.
+struct Fallen(Scene);
+
+impl Fallen {
+    const TARGET: &'static str = "127.0.0.1:15006";
+
+    fn new() -> Self {
+        let mut scene = Scene::new().live("0.0.0.0:80").live(Self::TARGET);
+        let target = bound(Self::TARGET);
+        let to = packet("6.6.6.6", 1);
+        scene
+            .steered
+            .to(&to, target, NOW - 9 * SECOND, &scene.picture);
+        Self(scene)
+    }
+
+    fn past(mut self) -> Self {
+        let to = packet("6.6.6.6", 1);
+        self.0.steered.past(&to, NOW - 8 * SECOND, &self.0.picture);
+        self
+    }
+
+    fn closed(mut self, ago: u64) -> Scene {
+        let closed_ns = NOW - ago * SECOND;
+        let target = bound(Self::TARGET);
+        let owners = Arc::from([]);
+        let picture = &mut self.0.picture;
+        picture.closed(&target, &socket(2), closed_ns, owners);
+        self.0
+    }
+}
+
+#[test]
+fn what_was_steered_and_falls_through_is_uncovered() {
+    let uncovered = "Uncovered RestartGap listener 2";
+    Fallen::new().closed(5).expect("6.6.6.6", 1, uncovered);
+    Fallen::new().closed(5).expect("7.7.7.7", 1, "Ok");
+    Fallen::new().0.expect("6.6.6.6", 1, "Ok");
+    Fallen::new().closed(601).expect("6.6.6.6", 1, "Ok");
+    let nobody = Fallen::new().closed(5);
+    let said = nobody.says(&packet("6.6.6.6", 1), Via::Lookup, None);
+    assert_eq!(said, "Refused RestartGap listener 2");
+    // Steered by source, mark or chance.
+    Fallen::new().past().closed(5).expect("6.6.6.6", 1, "Ok");
+    // Back, and gone again.
+    let mut back = Fallen::new().closed(5);
+    back.picture.opened(bound(Fallen::TARGET), socket(3));
+    back.expect("6.6.6.6", 1, "Ok");
+    // It only just opened: the rule may have run before.
+    let mut fresh = Fallen::new().closed(5);
+    let opened_ns = NOW - 1;
+    let new = Live {
+        opened_ns,
+        ..socket(3)
+    };
+    fresh.picture.opened(bound(Fallen::TARGET), new.clone());
+    let to = packet("6.6.6.6", 1);
+    fresh.steered.past(&to, NOW, &fresh.picture);
+    let owners = Arc::from([]);
+    let target = bound(Fallen::TARGET);
+    fresh.picture.closed(&target, &new, NOW, owners);
+    fresh.expect("6.6.6.6", 1, "Uncovered RestartGap listener 3");
+}
+
+#[test]
+fn two_targets_that_live_at_once_teach_nothing() {
+    let other = "127.0.0.1:15007";
+    let to = packet("6.6.6.6", 1);
+    let two = |first_closed: bool| {
+        let mut scene = if first_closed {
+            Fallen::new().closed(7)
+        } else {
+            Fallen::new().0
+        };
+        scene = scene.live(other);
+        let now_ns = NOW - 6 * SECOND;
+        scene.steered.to(&to, bound(other), now_ns, &scene.picture);
+        let owners = Arc::from([]);
+        let picture = &mut scene.picture;
+        picture.closed(&bound(other), &socket(3), NOW - SECOND, owners);
+        scene
+    };
+    two(true).expect("6.6.6.6", 1, "Uncovered RestartGap listener 3");
+    two(false).expect("6.6.6.6", 1, "Ok");
 }
 
 #[test]
@@ -432,6 +627,7 @@ fn judged(
     let chosen = picked.map(|number| order[number as usize - 1]);
     let judge = Judge {
         picture: &scene.picture,
+        steered: &scene.steered,
         expectations: &scene.expectations,
         algorithm,
     };
@@ -528,6 +724,7 @@ proptest! {
         let chosen = stays[picked as usize - 1];
         let judge = Judge {
             picture: &scene.picture,
+            steered: &scene.steered,
             expectations: &Expectations { services: Vec::new(), hold: Some(Duration::from_nanos(HOLD)) },
             algorithm: Algorithm::AddressFirst,
         };

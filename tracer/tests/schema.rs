@@ -27,13 +27,14 @@ const VIA: [Via; 7] = [
     Via::Tproxy,
 ];
 
-const REASONS: [Reason; 18] = [
+const REASONS: [Reason; 21] = [
     Reason::RestartGap,
     Reason::LegacyOrder,
     Reason::DevOrder,
     Reason::DevMismatch,
     Reason::VrfScope,
     Reason::DualStack,
+    Reason::OtherFamily,
     Reason::CpuAffinity,
     Reason::WrongOwner,
     Reason::OtherNetns,
@@ -42,6 +43,8 @@ const REASONS: [Reason; 18] = [
     Reason::BpfSkLookup,
     Reason::SkAssign,
     Reason::Tproxy,
+    Reason::ReuseportBpf,
+    Reason::Moved,
     Reason::AcceptOverflow,
     Reason::CookieAck,
     Reason::Migrated,

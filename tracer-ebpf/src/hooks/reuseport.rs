@@ -15,7 +15,19 @@ use crate::{
 pub(crate) fn exit<C: EbpfContext>(ctx: &C) {
     let skb = arg(ctx, config!(args.reuseport_skb));
     if let Some(slot) = inflight() {
-        note(ctx, slot, skb);
+        slot.facts_for(skb);
+        slot.group_sk = arg(ctx, config!(args.reuseport_sk));
+        note(ctx, slot);
+    }
+}
+
+/// kprobe: whose program is about to run.
+#[inline(always)]
+pub(crate) fn entry_in_lookup<C: EbpfContext>(ctx: &C) {
+    if let Some(slot) = inflight()
+        && slot.state != state::IDLE
+    {
+        slot.group_sk = arg(ctx, config!(args.reuseport_sk));
     }
 }
 
@@ -25,17 +37,18 @@ pub(crate) fn exit_in_lookup<C: EbpfContext>(ctx: &C) {
     if let Some(slot) = inflight()
         && slot.state != state::IDLE
     {
-        let skb = slot.skb;
-        note(ctx, slot, skb);
+        slot.facts_for(slot.skb);
+        note(ctx, slot);
     }
 }
 
 #[inline(always)]
-fn note<C: EbpfContext>(ctx: &C, slot: &mut Inflight, skb: u64) {
+fn note<C: EbpfContext>(ctx: &C, slot: &mut Inflight) {
     let chosen = KernelPtr(arg(ctx, config!(args.reuseport_ret)));
-    slot.facts_for(skb);
-    slot.group_prog = if chosen.is_err_or_null() {
+    slot.group_prog = if chosen.is_null() {
         group_prog::FELL_BACK
+    } else if chosen.is_err_or_null() {
+        group_prog::DROPPED
     } else {
         group_prog::EBPF
     };

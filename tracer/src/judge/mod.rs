@@ -6,6 +6,7 @@ pub mod explain;
 pub mod health;
 pub mod picture;
 pub mod rules;
+pub mod steering;
 pub mod verdict;
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -58,6 +59,9 @@ pub fn matched(record: &SynRecord) -> Match {
 /// What chose the socket.
 #[must_use]
 pub fn via(record: &SynRecord) -> Via {
+    if record.group_prog == group_prog::DROPPED {
+        return Via::ReuseportBpf;
+    }
     match record.steer {
         steer::SK_LOOKUP => return Via::SkLookup,
         steer::ASSIGN => return Via::SkAssign,
@@ -190,6 +194,15 @@ mod tests {
             (
                 with(steer::LOOKUP, 1, group_prog::FELL_BACK),
                 Via::ReuseportHash,
+            ),
+            // It turned the packet away, whoever had chosen the group.
+            (
+                with(steer::LOOKUP, 1, group_prog::DROPPED),
+                Via::ReuseportBpf,
+            ),
+            (
+                with(steer::SK_LOOKUP, 1, group_prog::DROPPED),
+                Via::ReuseportBpf,
             ),
             (with(steer::SK_LOOKUP, 1, group_prog::NONE), Via::SkLookup),
             (with(steer::ASSIGN, 0, group_prog::NONE), Via::SkAssign),

@@ -6,7 +6,11 @@
 //! entered. So what is here when a SYN is read is what was there when it was looked up,
 //! however late that is.
 
-use std::{collections::VecDeque, net::Ipv6Addr, sync::Arc};
+use std::{
+    collections::VecDeque,
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use rustc_hash::FxHashMap;
 
@@ -184,6 +188,33 @@ impl Picture {
             .filter_map(move |place| Some((place, place.bound.fit(packet).err()?)))
     }
 
+    /// Places where somebody listens on the packet's port for the other family only: on any
+    /// address, or on the other loopback for a packet to loopback.
+    pub fn other_family(&self, packet: &Packet) -> impl Iterator<Item = &Place> {
+        let (any, loopback) = if packet.destination.is_ipv4() {
+            (Ipv6Addr::UNSPECIFIED, Ipv6Addr::LOCALHOST)
+        } else {
+            (ANY_MAPPED, Ipv4Addr::LOCALHOST.to_ipv6_mapped())
+        };
+        let loopback = packet.destination.is_loopback().then_some(loopback);
+        let within = |place: &&Place| {
+            let device = place.bound.device;
+            !place.live.is_empty() && [0, packet.dif, packet.sdif].contains(&device)
+        };
+        loopback
+            .into_iter()
+            .chain([any])
+            .filter_map(|address| {
+                self.places.get(&Key {
+                    netns: packet.netns,
+                    port: packet.port,
+                    address,
+                })
+            })
+            .flatten()
+            .filter(within)
+    }
+
     /// Places in other namespaces where somebody listens on the packet's very address.
     pub fn elsewhere(&self, packet: &Packet) -> impl Iterator<Item = &Place> {
         let (netns, port) = (packet.netns, packet.port);
@@ -195,6 +226,19 @@ impl Picture {
             .filter(move |(key, _)| same(key))
             .flat_map(|(_, places)| places)
             .filter(|place| !place.live.is_empty())
+    }
+
+    /// Where sockets listen that are bound so, or did.
+    #[must_use]
+    pub fn at(&self, bound: &Bound) -> Option<&Place> {
+        let mut places = self.places.get(&key(bound))?.iter();
+        places.find(|place| place.bound == *bound)
+    }
+
+    /// How long a closing counts.
+    #[must_use]
+    pub fn hold_ns(&self) -> u64 {
+        self.hold_ns
     }
 
     /// Whether this closing counts for a SYN at `now_ns`.

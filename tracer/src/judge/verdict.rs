@@ -8,6 +8,7 @@ use super::{
     expectations::{Claim, Expectations},
     picture::{Gone, Live, Picture, Place},
     rules::{Algorithm, Bound, Fit, Packet, Unfit},
+    steering::Steered,
 };
 use crate::event::{Owner, Reason, Verdict, Via};
 
@@ -101,6 +102,8 @@ impl<'a> Judgement<'a> {
 pub struct Judge<'a> {
     /// The listeners at the time of the SYN.
     pub picture: &'a Picture,
+    /// What earlier SYNs showed of steering.
+    pub steered: &'a Steered,
     /// What should be where.
     pub expectations: &'a Expectations,
     /// How this kernel looks listeners up.
@@ -128,18 +131,29 @@ impl<'a> Judge<'a> {
         };
         self.passed_over(syn, chosen, fit)
             .or_else(|| self.claimed(syn, chosen, fit, claim))
-            .or_else(|| self.uncovered(syn, fit, claim))
+            .or_else(|| self.uncovered(syn, chosen, fit, claim))
             .unwrap_or(Judgement::OK)
     }
 
     /// No listener: was one expected?
     fn refused(&self, syn: &Syn<'_>, claim: Option<Claim<'a>>) -> Judgement<'a> {
+        if syn.via == Via::ReuseportBpf {
+            // The group that the walk came to first.
+            let group = self.most_specific(&syn.packet);
+            return Judgement::new(Verdict::Refused, Reason::ReuseportBpf)
+                .expecting(claim, group.and_then(|(place, _)| expected_live(place)));
+        }
         if let Some(reason) = steered(syn.via) {
             return Judgement::new(Verdict::Refused, reason).expecting(claim, None);
         }
         let (reason, listener) = self
             .was_there(syn, None)
+            .or_else(|| self.was_steered(syn))
             .or_else(|| self.out_of_reach(syn, true))
+            .or_else(|| {
+                let place = self.picture.other_family(&syn.packet).next()?;
+                Some((Reason::OtherFamily, expected_live(place)))
+            })
             .unwrap_or(match claim {
                 Some(_) => (Reason::NotListening, None),
                 None => (Reason::NoListener, None),
@@ -177,12 +191,7 @@ impl<'a> Judge<'a> {
         let better = self
             .live(packet)
             .filter(|(place, other)| other.beats(fit) && !self.is_race(place, *other, fit, syn));
-        let (place, other) = better.max_by_key(|(_, other)| {
-            (
-                other.address,
-                u8::from(other.device) + u8::from(other.native),
-            )
-        })?;
+        let (place, other) = better.max_by_key(|(_, other)| specific(*other))?;
         let incoming_cpu = self.picture.incoming_cpu(&chosen.bound, chosen.id);
         let reason = if other.address != fit.address {
             match self.algorithm {
@@ -260,6 +269,7 @@ impl<'a> Judge<'a> {
     fn uncovered(
         &self,
         syn: &Syn<'_>,
+        chosen: &Chosen<'_>,
         fit: Fit,
         claim: Option<Claim<'a>>,
     ) -> Option<Judgement<'a>> {
@@ -269,9 +279,34 @@ impl<'a> Judge<'a> {
             let foreign = fit.address || is_link_local(syn.packet.destination);
             self.out_of_reach(syn, false).filter(|_| !foreign)
         };
-        let (reason, listener) = self.was_there(syn, Some(fit)).or_else(out_of_reach)?;
+        let (reason, listener) = self
+            .was_there(syn, Some(fit))
+            .or_else(|| self.was_steered(syn))
+            .or_else(out_of_reach)?;
+        let gone = listener.and_then(|listener| listener.gone);
+        if gone.is_some_and(|gone| self.moved(gone, chosen)) {
+            return Some(Judgement::new(Verdict::Ok, Reason::Moved).expecting(None, listener));
+        }
         let claim = claim.filter(|claim| claim.exact);
         Some(Judgement::new(Verdict::Uncovered, reason).expecting(claim, listener))
+    }
+
+    /// All SYNs for the destination were steered to a listener that closed within hold.
+    fn was_steered(&self, syn: &Syn<'_>) -> Option<(Reason, Option<Expected<'a>>)> {
+        self.expectations.hold?;
+        let (place, gone) = self
+            .steered
+            .missing(&syn.packet, syn.ktime_ns, self.picture)?;
+        Some((Reason::RestartGap, Some(expected_gone(place, gone))))
+    }
+
+    /// Whether the chosen listener is that of the service that closed the other, and opened
+    /// since.
+    fn moved(&self, gone: &Gone, chosen: &Chosen<'_>) -> bool {
+        let opened_ns = self.picture.opened_ns(&chosen.bound, chosen.id);
+        let since = opened_ns.is_some_and(|opened_ns| opened_ns > gone.closed_ns);
+        let is_one = |one: &Owner| gone.owners.iter().any(|other| one.is_one_service(other));
+        since && chosen.owners.iter().any(is_one)
     }
 
     /// The most specific listener that fitted, beat the chosen one, and closed within hold.
@@ -287,10 +322,8 @@ impl<'a> Judge<'a> {
             .filter(|(_, fit)| chosen.is_none_or(|chosen| fit.beats(chosen)))
             .filter_map(|(place, fit)| Some((place, fit, place.gone.as_ref()?)))
             .filter(|(_, _, gone)| self.picture.holds(gone, syn.ktime_ns));
-        let (place, fit, gone) = closed.max_by_key(|(_, fit, gone)| {
-            let specific = u8::from(fit.device) + u8::from(fit.native);
-            (fit.address, specific, gone.closed_ns)
-        })?;
+        let (place, fit, gone) =
+            closed.max_by_key(|(_, fit, gone)| (specific(*fit), gone.closed_ns))?;
         let family_only = chosen
             .is_some_and(|chosen| (fit.address, fit.device) == (chosen.address, chosen.device));
         let reason = if family_only {
@@ -298,12 +331,7 @@ impl<'a> Judge<'a> {
         } else {
             Reason::RestartGap
         };
-        let expected = Expected {
-            bound: &place.bound,
-            socket: &gone.socket,
-            gone: Some(gone),
-        };
-        Some((reason, Some(expected)))
+        Some((reason, Some(expected_gone(place, gone))))
     }
 
     /// A live listener on the very address, or on any, that device or VRF keep from the
@@ -326,11 +354,20 @@ impl<'a> Judge<'a> {
         fitting.filter(|(place, _)| !place.live.is_empty())
     }
 
+    fn most_specific(&self, packet: &Packet) -> Option<(&'a Place, Fit)> {
+        self.live(packet).max_by_key(|(_, fit)| specific(*fit))
+    }
+
     fn with_candidates(&self, mut judgement: Judgement<'a>, packet: &Packet) -> Judgement<'a> {
         let fitting = self.live(packet).map(|(place, _)| place);
         judgement.candidates.extend(fitting);
         judgement
     }
+}
+
+/// Orders fits as [`Fit::beats`] does; of two that do not weigh against each other either.
+fn specific(fit: Fit) -> (bool, u8) {
+    (fit.address, u8::from(fit.device) + u8::from(fit.native))
 }
 
 fn steered(via: Via) -> Option<Reason> {
@@ -351,6 +388,14 @@ pub fn expected_live(place: &Place) -> Option<Expected<'_>> {
         socket,
         gone: None,
     })
+}
+
+fn expected_gone<'a>(place: &'a Place, gone: &'a Gone) -> Expected<'a> {
+    Expected {
+        bound: &place.bound,
+        socket: &gone.socket,
+        gone: Some(gone),
+    }
 }
 
 fn is_link_local(address: IpAddr) -> bool {

@@ -90,7 +90,8 @@ impl Hook {
                 "a socket chosen by an sk_lookup program is told as `lookup`"
             }
             Self::GroupProgram => {
-                "a group whose program names no member is told as `reuseport_bpf`"
+                "a group whose program names no member is told as `reuseport_bpf`, and a SYN that \
+                 one drops as if nobody listened"
             }
             Self::Request => "SYNs that bypass the lookup (bpf_sk_assign, TPROXY) are not seen",
             Self::Listen => "who called listen() is known only while /proc still shows it",
@@ -122,7 +123,7 @@ impl Hook {
             (Self::Steer6, Fentry) => &[("steer6_x", true)],
             (Self::Steer6, Kprobe) => &[("steer6_r", true)],
             (Self::GroupProgram, Fentry) => &[("group_prog_x", true)],
-            (Self::GroupProgram, Kprobe) => &[("group_prog_r", true)],
+            (Self::GroupProgram, Kprobe) => &[("group_prog_k", false), ("group_prog_r", true)],
             (Self::Request, Fentry) => &[("request_e", false)],
             (Self::Request, Kprobe) => &[("request_k", false)],
             (Self::Listen, Fentry) => &[("listen_x", true)],
@@ -144,8 +145,7 @@ impl Hook {
             Self::Lookup4 | Self::Lookup6 => &["net", "skb", "dif", "sdif"],
             Self::Walk4 | Self::Walk6 => &[],
             Self::Steer4 | Self::Steer6 => &["protocol", "skb"],
-            Self::GroupProgram => &["skb"],
-            Self::Request => &["sk", "skb"],
+            Self::GroupProgram | Self::Request => &["sk", "skb"],
             Self::Listen | Self::Unhash | Self::Accept => &["sk"],
             Self::Cookie => &["sk", "req"],
             Self::Migrate => &["migrating_sk"],
@@ -278,6 +278,7 @@ impl Plan {
             steer6_protocol: place(Hook::Steer6, "protocol"),
             steer6_skb: place(Hook::Steer6, "skb"),
             steer6_ret: place(Hook::Steer6, RESULT),
+            reuseport_sk: place(Hook::GroupProgram, "sk"),
             reuseport_skb: place(Hook::GroupProgram, "skb"),
             reuseport_ret: place(Hook::GroupProgram, RESULT),
             request_sk: place(Hook::Request, "sk"),
@@ -291,7 +292,6 @@ impl Plan {
             cookie_req: place(Hook::Cookie, "req"),
             migrate_sk: place(Hook::Migrate, "migrating_sk"),
             migrate_ret: place(Hook::Migrate, RESULT),
-            reserved: ArgLoc::NONE,
         }
     }
 

@@ -42,6 +42,8 @@ pub enum Attachment {
     SkLookup(u32),
     /// tc ingress of an interface (index) of a namespace.
     Ingress(u32, u32),
+    /// A reuseport group: the id of its program.
+    Group(u32),
 }
 
 /// The programs of the place that was asked for last.
@@ -73,6 +75,7 @@ fn ask(place: Attachment, namespaces: &Namespaces) -> Option<Vec<Program>> {
             let path = namespaces.path(netns)?;
             within(&path, netns, || ingress_programs(ifindex)).ok()
         }
+        Attachment::Group(program) => Some(named(&[program])),
     }
 }
 

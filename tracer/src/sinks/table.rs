@@ -15,8 +15,8 @@ use line::{COLUMNS, Cell, Line, MATCH, push_endpoint, push_number};
 
 use super::{Sink, bound, printable};
 use crate::event::{
-    Event, Handover, Item, Listener, ListenerId, Lost, Match, Netns, Owner, Reuseport, Time, Via,
-    Why,
+    Event, Handover, Item, Listener, ListenerId, Lost, Match, Netns, Owner, Reason, Reuseport,
+    Time, Verdict, Via, Why,
 };
 use crate::words::namespace;
 
@@ -34,6 +34,7 @@ struct Choice {
     member: Option<(u16, Option<u16>)>,
     acceptor: Option<u32>,
     netns: u32,
+    marked: Option<Reason>,
     /// Addresses of shared values, which [`Made`] keeps alive.
     shared: [usize; 4],
 }
@@ -108,7 +109,7 @@ impl<W: Write> Table<W> {
 
     fn syn(&mut self, event: &Event) -> io::Result<()> {
         self.line(event)?;
-        if event.verdict.is_alert() {
+        if alert::is_due(event) {
             self.alert(event, None)?;
         }
         Ok(())
@@ -144,12 +145,12 @@ impl<W: Write> Table<W> {
         self.end_line()
     }
 
-    /// A second line below an alert's own.
+    /// A second line below a SYN's own.
     fn alert(&mut self, event: &Event, handed_over: Option<Why>) -> io::Result<()> {
-        let style = if self.color {
-            AnsiColor::Red.on_default().bold()
-        } else {
-            Style::new()
+        let style = match (self.color, event.verdict.is_alert()) {
+            (false, _) => Style::new(),
+            (true, true) => AnsiColor::Red.on_default().bold(),
+            (true, false) => AnsiColor::Yellow.on_default(),
         };
         let text = alert::text(event, handed_over, &self.zone);
         writeln!(self.out, "{style}{text}{style:#}")
@@ -180,7 +181,7 @@ impl<W: Write> Table<W> {
             cells: [
                 listener.map_or_else(dash, bound).into(),
                 chosen.into(),
-                event.reuseport.as_ref().map_or_else(dash, member).into(),
+                member(event).into(),
                 self.owner(event).into(),
             ],
             style,
@@ -240,6 +241,10 @@ impl<W: Write> Table<W> {
             text += " netns=";
             text += &namespace(&event.netns);
         }
+        if let Some(mark) = mark(event) {
+            text += " ";
+            text += mark.word();
+        }
         text
     }
 }
@@ -275,6 +280,7 @@ fn choice(event: &Event) -> Choice {
         member: event.reuseport.map(|group| (group.size, group.member)),
         acceptor: acceptor.map(|process| process.pid),
         netns: event.netns.inode,
+        marked: mark(event),
         shared: [
             listener.map_or(0, |listener| Arc::as_ptr(&listener.owners).addr()),
             text(listener.and_then(|listener| listener.device.as_ref())),
@@ -282,6 +288,11 @@ fn choice(event: &Event) -> Choice {
             Arc::as_ptr(&event.netns).addr(),
         ],
     }
+}
+
+/// What is to be said of a SYN that got the right listener.
+fn mark(event: &Event) -> Option<Reason> {
+    event.reason.filter(|_| event.verdict == Verdict::Ok)
 }
 
 fn dash() -> String {
@@ -305,11 +316,15 @@ fn chosen(event: &Event) -> (String, Style) {
     (format!("{fit} {via}"), style)
 }
 
-fn member(reuseport: &Reuseport) -> String {
-    let size = reuseport.size;
-    match reuseport.member {
-        Some(member) => format!("[{member}]/{size}"),
-        None => format!("[?]/{size}"),
+fn member(event: &Event) -> String {
+    let Some(Reuseport { size, member, .. }) = event.reuseport else {
+        return dash();
+    };
+    match (member, &event.listener) {
+        (Some(member), _) => format!("[{member}]/{size}"),
+        (None, Some(_)) => format!("[?]/{size}"),
+        // The group's program dropped the packet.
+        (None, None) => format!("-/{size}"),
     }
 }
 

@@ -3,14 +3,12 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::Hash;
-use std::path::Path;
 
 use anyhow::Result;
 
 use crate::alerts;
-use crate::context::{Context, Failure, LEGACY};
+use crate::context::{Context, Failure};
 use crate::event::{Event, Handover, Listener};
-use crate::kernel::BTF;
 use crate::ledger::{WantVerdict, is_alert};
 use crate::trace::Recorded;
 use crate::want::{AcceptedBy, Want, WantGroup, WantHandover, WantListener, Wants};
@@ -156,7 +154,7 @@ fn differences(cx: &Context, want: &Want, event: &Event) -> Vec<String> {
             listener(&mut all, want, said);
             let mut wanted = want.group.clone();
             if let Some(group) = &mut wanted
-                && (cx.backend == LEGACY || !Path::new(BTF).exists())
+                && !cx.knows_programs()
             {
                 // Measured structures do not include the program's.
                 group.program_id = None;
@@ -190,16 +188,19 @@ fn verdict_of(all: &mut Differences, want: &WantVerdict, event: &Event) {
             want.any_of
         ));
     }
-    // Of what is ok, only a SYN that a full accept queue dropped has a reason.
+    // Of what is ok, only a SYN that a full accept queue dropped has a reason, or one that a
+    // service took elsewhere than before.
     let full = |listener: &Listener| listener.queue.length > listener.queue.limit;
+    let moved = want.any_of.contains(&("ok", Some("moved"))) && reason == Some("moved");
     let dropped = event.verdict == "ok" && event.listener.as_ref().is_some_and(full);
     if dropped {
         all.check("reason", Some("accept_overflow"), reason);
-    } else if (event.verdict == "ok") != reason.is_none() {
+    } else if !moved && (event.verdict == "ok") != reason.is_none() {
         all.0
             .push(format!("{} has the reason {reason:?}", event.verdict));
     }
-    if !is_alert(&event.verdict) {
+    let refused = !want.expected.is_empty() && event.verdict == "refused";
+    if !is_alert(&event.verdict) && !refused && !moved {
         return;
     }
     let service = event.expected.as_ref().and_then(|e| e.service.as_deref());

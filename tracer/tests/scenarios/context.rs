@@ -1,7 +1,9 @@
 //! What every scenario is given.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::kernel::BTF;
 
 /// Sockpick's own choice for each hook, where that is neither all fentry nor all kprobe.
 pub(crate) const AUTO: &str = "auto";
@@ -61,6 +63,12 @@ impl Context {
         } else {
             &self.backend
         }
+    }
+
+    /// Whether sockpick knows the ids of the programs of groups: measured structures do not
+    /// include the program's.
+    pub(crate) fn knows_programs(&self) -> bool {
+        self.backend != LEGACY && Path::new(BTF).exists()
     }
 
     /// Skips a scenario that is about sockpick alone when sockpick is not run.

@@ -222,7 +222,7 @@ impl<'a> Book<'a> {
         let mut event = self.enricher.event(record);
         self.assessor.assess(record, &mut event, &mut self.enricher);
         self.flows.syn(record);
-        if let Some(group) = event.reuseport {
+        if let Some(group) = event.reuseport.filter(|_| event.listener.is_some()) {
             let by_hash = event.via == Via::ReuseportHash;
             self.health
                 .syn(&socket(&record.listener), group.size, by_hash);

@@ -15,7 +15,8 @@ pub(super) fn passes(filter: &UserFilterArgs, event: &Event) -> bool {
             .is_some_and(|found| listener(filter, found))
     };
     let verdict = if filter.only_alerts {
-        event.verdict.is_alert()
+        let asked = |reason| filter.alert_on.contains(&reason);
+        event.verdict.is_alert() || event.reason.is_some_and(asked)
     } else {
         filter.verdict.is_empty() || filter.verdict.contains(&event.verdict)
     };

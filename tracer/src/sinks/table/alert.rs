@@ -1,4 +1,5 @@
-//! The second line of an alert: expected whom, got whom, why, since when.
+//! The second line of an alert, or of a refusal that is not for want of a listener: expected
+//! whom, got whom, why, since when.
 
 use std::fmt::Write as _;
 
@@ -10,13 +11,21 @@ use crate::{
     sinks::{place, printable},
 };
 
-/// What is said of a misdirected or uncovered SYN.
+/// Whether the SYN has a second line.
+pub(super) fn is_due(event: &Event) -> bool {
+    let caused = event
+        .reason
+        .is_some_and(|cause| cause != Reason::NoListener);
+    event.verdict.is_alert() || event.verdict == Verdict::Refused && caused
+}
+
+/// What is said of a misdirected, uncovered or refused SYN.
 pub(super) fn text(event: &Event, handed_over: Option<Why>, zone: &TimeZone) -> String {
-    let verdict = match event.verdict {
-        Verdict::Uncovered => "UNCOVERED",
-        _ => "MISDIRECTED",
+    let mut text = match event.verdict {
+        Verdict::Uncovered => format!("    ^ UNCOVERED: expected {}", expected(event)),
+        Verdict::Refused => refused(event),
+        _ => format!("    ^ MISDIRECTED: expected {}", expected(event)),
     };
-    let mut text = format!("    ^ {verdict}: expected {}", expected(event));
     if let Some(listener) = &event.listener {
         let place = place(listener.address, listener.port, listener.device.as_deref());
         let _ = write!(text, ", got {place} {}", holder(listener));
@@ -25,7 +34,11 @@ pub(super) fn text(event: &Event, handed_over: Option<Why>, zone: &TimeZone) -> 
         let _ = write!(text, " after the SYN, by {}", why.word());
     }
     if let Some(reason) = event.reason {
-        let _ = write!(text, ": {} ({})", reason.word(), sentence(reason));
+        let sentence = match (reason, &event.listener) {
+            (Reason::BpfSkLookup, None) => "an sk_lookup program dropped it",
+            _ => sentence(reason),
+        };
+        let _ = write!(text, ": {} ({sentence})", reason.word());
     }
     let programs = event.steered_by.as_deref().unwrap_or_default();
     for (nth, program) in programs.iter().enumerate() {
@@ -41,6 +54,20 @@ pub(super) fn text(event: &Event, handed_over: Option<Why>, zone: &TimeZone) -> 
         let _ = write!(text, " since {}", clock(closed, zone));
     }
     text
+}
+
+/// Nobody got it: who would have, or is there all the same.
+fn refused(event: &Event) -> String {
+    let Some(near) = &event.expected else {
+        return "    ^ REFUSED".to_owned();
+    };
+    let there = near.listener.as_ref().is_some_and(|l| l.closed.is_none());
+    let how = if there {
+        ", though there is"
+    } else {
+        ": expected"
+    };
+    format!("    ^ REFUSED{how} {}", expected(event))
 }
 
 /// The service, its listener and who holds it.
@@ -86,6 +113,7 @@ fn sentence(reason: Reason) -> &'static str {
         Reason::DevMismatch => "bound to another device",
         Reason::VrfScope => "not bound to the packet's VRF",
         Reason::DualStack => "IPv4 listener gone",
+        Reason::OtherFamily => "it takes the other family only",
         Reason::CpuAffinity => "outweighed by SO_INCOMING_CPU",
         Reason::WrongOwner => "held by another program",
         Reason::OtherNetns => "listens in another namespace",
@@ -93,6 +121,8 @@ fn sentence(reason: Reason) -> &'static str {
         Reason::BpfSkLookup => "an sk_lookup program chose",
         Reason::SkAssign => "bpf_sk_assign chose",
         Reason::Tproxy => "a TPROXY rule chose",
+        Reason::ReuseportBpf => "the program of its group dropped it",
+        Reason::Moved => "the same service, bound otherwise",
         Reason::AcceptOverflow => "accept queue full",
         Reason::CookieAck => "taken at the cookie's ACK",
         Reason::Migrated => "taken over from one that closed",

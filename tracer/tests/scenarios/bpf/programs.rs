@@ -60,6 +60,25 @@ pub(crate) fn choose_nobody() -> Result<Program> {
     Program::load(Kind::SkReuseport, &Asm::default().exit_with(PASS).finish()?)
 }
 
+/// `SK_REUSEPORT`: turns away clients whose port is odd, and names nobody for the others.
+pub(crate) fn drop_odd() -> Result<Program> {
+    let mut code = Asm::default();
+    // struct sk_reuseport_md: data, data_end; data is the TCP header.
+    code.load(Dw, R2, R1, 0)
+        .load(Dw, R3, R1, 8)
+        .mov(R4, R2)
+        .add(R4, 2)
+        .jump_gt(R4, R3, "out")
+        .load(H, R2, R2, 0)
+        .be16(R2)
+        .and(R2, 1)
+        .jump_eq(R2, 0, "out")
+        .exit_with(DROP)
+        .place("out")
+        .exit_with(PASS);
+    Program::load(Kind::SkReuseport, &code.finish()?)
+}
+
 /// Classic: the member named by the client's port, in the kernel's order. For IPv4 only.
 pub(crate) fn classic_by_port(members: usize) -> Result<Vec<libc::sock_filter>> {
     let statement = |code: u32, k: u32| -> Result<libc::sock_filter> {

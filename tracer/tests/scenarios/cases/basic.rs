@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use anyhow::Result;
 
 use super::check;
-use crate::attempt::{all_answered, all_refused};
+use crate::attempt::{Attempt, all_answered, all_refused};
 use crate::client::{Client, connect};
 use crate::compare::compare;
 use crate::context::Context;
 use crate::kernel::{command, need_module};
+use crate::ledger::WantVerdict;
 use crate::listen::Listen;
 use crate::netns::Netns;
 use crate::server::Server;
@@ -157,14 +158,34 @@ pub(super) fn up(device: &str, address: &str) -> Result<()> {
     command(&["ip", "link", "set", device, "up"]).map(drop)
 }
 
-/// Nobody listens.
+/// Nobody listens, or only for the other family.
 pub(crate) fn refused(cx: &Context) -> Result<()> {
     let _netns = Netns::fresh()?;
     let server = Server::start(Listen::new("elsewhere", "127.0.0.1:80")?)?;
+    let any = Server::start(Listen::new("any", "0.0.0.0:81")?)?;
     let trace = cx.trace(&[])?;
     let mut attempts = connect("127.0.0.1:99", 5)?;
     attempts.extend(connect("127.0.0.2:80", 5)?);
-    attempts.extend(connect("[::1]:80", 5)?);
+    let mut six = connect("[::1]:80", 5)?;
+    six.extend(connect("[::1]:81", 2)?);
     all_refused(&attempts)?;
-    check(cx, trace, &[&server], &attempts, &Expect::default())
+    all_refused(&six)?;
+    let mut wants = Wants::default();
+    let truth = Truth::of(&[&server, &any]);
+    let refused = |reason| WantVerdict::is("refused", Some(reason));
+    let mut add = |attempts: &[Attempt], verdict| {
+        let expect = Expect {
+            verdict: Some(verdict),
+            ..Expect::default()
+        };
+        wants.add(&truth, attempts, &expect)
+    };
+    add(&attempts, refused("no_listener"))?;
+    let inodes = [&server, &any].map(|server| server.hello.listeners[0].inode);
+    let other_family = WantVerdict {
+        expected: inodes.to_vec(),
+        ..refused("other_family")
+    };
+    add(&six, other_family)?;
+    compare(cx, &trace.finish()?, &wants)
 }

@@ -5,17 +5,22 @@ use std::os::fd::AsFd;
 use anyhow::{Result, bail};
 
 use super::check;
-use crate::attempt::{Attempt, all_answered};
-use crate::bpf::programs::{choose_by_port, choose_nobody, classic_by_port, member_by_port};
+use crate::attempt::{Attempt, all_answered, all_refused};
+use crate::bpf::programs::{
+    choose_by_port, choose_nobody, classic_by_port, drop_odd, member_by_port,
+};
 use crate::bpf::{REUSEPORT_SOCKARRAY, SocketMap, attach_classic};
 use crate::client::{Client, connect};
+use crate::compare::compare;
 use crate::context::Context;
 use crate::kernel::need_version;
+use crate::ledger::WantVerdict;
 use crate::listen::Listen;
 use crate::netns::Netns;
 use crate::serve::set_comm;
 use crate::server::{Server, descriptors};
-use crate::want::Expect;
+use crate::truth::Truth;
+use crate::want::{Expect, Wants};
 
 /// Members in the groups that something else than the hash steers.
 const MEMBERS: usize = 4;
@@ -128,4 +133,39 @@ pub(crate) fn group_sk_reuseport_falls_back(cx: &Context) -> Result<()> {
         ..Expect::default()
     };
     check(cx, trace, &[&server], &attempts, &expect)
+}
+
+/// An `SK_REUSEPORT` program turns clients away, though listeners are there.
+pub(crate) fn group_sk_reuseport_drops(cx: &Context) -> Result<()> {
+    need_version("SK_REUSEPORT", 4, 19)?;
+    let _netns = Netns::fresh()?;
+    let server = group_inside()?;
+    let program = drop_odd()?;
+    program.attach_group(&server.sockets()?[0])?;
+    let trace = cx.trace(&[])?;
+    let attempts = Client::to("127.0.0.1:80")?.port(3000).times(24)?;
+    let (dropped, answered): (Vec<Attempt>, Vec<Attempt>) = attempts
+        .into_iter()
+        .partition(|attempt| attempt.client.port() % 2 == 1);
+    all_answered(&answered, &["steered"])?;
+    all_refused(&dropped)?;
+    let truth = Truth::of(&[&server]);
+    let mut wants = Wants::default();
+    let expect = Expect {
+        via: Some("reuseport_hash"),
+        program_id: Some(program.id()?),
+        ..Expect::default()
+    };
+    wants.add(&truth, &answered, &expect)?;
+    let expect = Expect {
+        via: Some("reuseport_bpf"),
+        steered_by: cx.knows_programs().then(|| program.id()).transpose()?,
+        verdict: Some(WantVerdict {
+            expected: server.hello.listeners.iter().map(|one| one.inode).collect(),
+            ..WantVerdict::is("refused", Some("reuseport_bpf"))
+        }),
+        ..Expect::default()
+    };
+    wants.add(&truth, &dropped, &expect)?;
+    compare(cx, &trace.finish()?, &wants)
 }

@@ -108,6 +108,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             "group_sk_reuseport_falls_back",
             groups::group_sk_reuseport_falls_back,
         ),
+        case("group_sk_reuseport_drops", groups::group_sk_reuseport_drops),
         case("sk_lookup", steering::sk_lookup),
         case("sk_lookup_drop", steering::sk_lookup_drop),
         case("sk_assign", steering::sk_assign),

@@ -336,6 +336,7 @@ pub(crate) fn only_alerts(cx: &Context) -> Result<()> {
     let first_a = ledger.start(a(1)?)?;
     let alerts = cx.trace(&["--only-alerts"])?;
     let refusals = cx.trace(&["--verdict", "refused"])?;
+    let more = cx.trace(&["--only-alerts", "--alert-on", "no_listener"])?;
     connect("6.6.6.6:80", 4)?;
     ledger.stop(first_a)?;
     let uncovered: Vec<Attempt> = connect("6.6.6.6:80", 5)?;
@@ -347,6 +348,8 @@ pub(crate) fn only_alerts(cx: &Context) -> Result<()> {
     };
     wants.add_judged(&ledger, &uncovered, &shown)?;
     compare(cx, &alerts.finish()?, &wants)?;
+    wants.add_judged(&ledger, &refused, &shown)?;
+    compare(cx, &more.finish()?, &wants)?;
     let mut wants = Wants::default();
     wants.add_judged(&ledger, &refused, &shown)?;
     compare(cx, &refusals.finish()?, &wants)

@@ -127,7 +127,7 @@ impl Book<'_> {
             (
                 programs.len() as u64,
                 format!(
-                    "Programs that were attached where SYNs were steered: {}.",
+                    "Programs that were attached where SYNs were steered or dropped: {}.",
                     programs.join(", ")
                 ),
             ),
@@ -141,6 +141,14 @@ impl Book<'_> {
                     "{} forgotten before time: too many closed within the hold time, so some \
                      uncovered SYNs may have passed as ok.",
                     count(self.assessor.forgotten(), "closed listener")
+                ),
+            ),
+            (
+                self.assessor.untaught(),
+                format!(
+                    "{} steered SYNs went to more destinations than sockpick remembers: should \
+                     their target close, those that fall through pass as ok.",
+                    self.assessor.untaught()
                 ),
             ),
             (
