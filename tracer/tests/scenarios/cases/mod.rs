@@ -10,7 +10,6 @@ mod families;
 mod groups;
 mod handovers;
 mod listeners;
-mod moved;
 mod netfilter;
 mod nginx;
 mod nginx_quiet;
@@ -115,7 +114,6 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("sk_lookup_drop", steering::sk_lookup_drop),
         case("sk_assign", steering::sk_assign),
         case("tproxy", netfilter::tproxy),
-        case("tproxy_target_gone", netfilter::tproxy_target_gone),
         case("nft_socket", netfilter::nft_socket),
         case("time_wait_reuse", packets::time_wait_reuse),
         case("syn_cookies", packets::syn_cookies),
@@ -125,7 +123,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("accept_queue", listeners::accept_queue),
         case("accept_overflow", handovers::accept_overflow),
         case("interrupted_program", beside::interrupted_program),
-        case("own_commands", beside::own_commands).once(),
+        within(180, "own_commands", beside::own_commands).once(),
         case("listeners_before_and_after", listeners::before_and_after),
         case("member_closes", listeners::member_closes),
         case("accepted_by_another", listeners::accepted_by_another),
@@ -153,7 +151,6 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("overlap_on_purpose", verdicts::overlap_on_purpose),
         case("sk_lookup_steals", verdicts::sk_lookup_steals),
         case("wrong_owner", verdicts::wrong_owner),
-        case("moved", moved::moved),
         case("owners_churn", owners::owners_churn),
         case("only_alerts", verdicts::only_alerts),
         case("late_reader", restarts::late_reader),
