@@ -305,6 +305,8 @@ fn reach(sent: &Sent<'_>, arrival: &Arrival) -> Reach {
     };
     match route {
         Some(Route::Local(_)) => Reach::Local,
+        // A VRF has tables of its own.
+        Some(_) if arrival.vrf != 0 => Reach::Unknown,
         Some(_) if routes::by_mark(destination).unwrap_or(true) => Reach::ByMark,
         Some(route) if fate != Fate::Unknown || sent.device.is_none() => Reach::Elsewhere(route),
         _ => Reach::Unknown,
