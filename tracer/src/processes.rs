@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::event::Owner;
+use crate::{enrich::monotonic_ns, event::Owner};
 use budget::Budget;
 use proc::{Sight, Stat};
 
@@ -26,6 +26,10 @@ pub const CHECK: Duration = Duration::from_millis(200);
 /// A socket that nobody was found to hold is looked for again after this time, then after twice
 /// as long, and so on: it may have been on its way between two processes.
 const NOBODY: Duration = Duration::from_secs(1);
+/// Those who ended are remembered so long, which is longer than a record is under way,
+const LEFT_NS: u64 = 10_000_000_000;
+/// and no more than so many of a socket.
+const MOST_LEFT: usize = 64;
 /// Most ancestors that are looked at.
 const MOST_ANCESTORS: usize = 64;
 
@@ -66,6 +70,8 @@ struct Held {
     scanned: bool,
     /// Scans in a row that found nobody.
     nobody: u32,
+    /// Those who do not hold it any more, and when (`CLOCK_MONOTONIC` ns) that was found out.
+    left: Vec<(Owner, u64)>,
 }
 
 /// What became of a process that the kernel told of.
@@ -153,6 +159,18 @@ impl Processes {
     pub fn known(&self, inode: u64) -> Arc<[Owner]> {
         let held = self.held.get(&inode);
         held.map_or_else(|| Arc::from([]), |held| held.owners.clone())
+    }
+
+    /// Processes that held the socket until they ended, and when (`CLOCK_MONOTONIC` ns) that was
+    /// found out: when a SYN came before that, they may have held it still.
+    pub fn left(&mut self, inode: u64) -> Vec<(Owner, u64)> {
+        let left = self.held.get(&inode).map(|held| held.left.clone());
+        let mut left = left.unwrap_or_default();
+        left.retain(|(owner, _)| !self.lives(owner));
+        for (owner, _) in &mut left {
+            owner.ended = true;
+        }
+        left
     }
 
     /// Holders that do not have the socket any more leave.
@@ -352,14 +370,25 @@ impl Held {
             confirmed: None,
             scanned,
             nobody: 0,
+            left: Vec::new(),
         }
     }
 
     /// Equal owners stay the same value: what was written of them is kept elsewhere.
     fn replace(&mut self, owners: Vec<Owner>) {
-        if *self.owners != *owners {
-            self.owners = owners.into();
+        if *self.owners == *owners {
+            return;
         }
+        let now_ns = monotonic_ns();
+        self.left.retain(|(_, left_ns)| left_ns + LEFT_NS > now_ns);
+        let gone = self.owners.iter().filter(|&owner| {
+            let is_it = |now: &Owner| (now.pid, now.starttime) == (owner.pid, owner.starttime);
+            !owners.iter().any(is_it)
+        });
+        let room = MOST_LEFT.saturating_sub(self.left.len());
+        let gone: Vec<(Owner, u64)> = gone.take(room).map(|one| (one.clone(), now_ns)).collect();
+        self.left.extend(gone);
+        self.owners = owners.into();
     }
 }
 

@@ -17,10 +17,6 @@ use crate::{
 const MOST_KEPT: usize = 16_384;
 /// How long owners are believed before /proc is asked again.
 pub(super) const OWNERS_AGE: Duration = Duration::from_secs(30);
-/// Those who ended are remembered so long, which is longer than a record is under way,
-const LEFT_NS: u64 = 10_000_000_000;
-/// and no more than so many of a listener.
-const MOST_LEFT: usize = 64;
 /// Nanoseconds of a clock tick in /proc: `USER_HZ` is 100 on every architecture that Linux has
 /// BPF trampolines or kprobes for.
 const TICK_NS: u64 = 10_000_000;
@@ -54,8 +50,7 @@ struct Known {
     /// Those who hold it, as of `checked_ns`.
     owners: Arc<[Owner]>,
     checked_ns: u64,
-    /// Those who ended, and when that was found out: when a SYN came before that, they may have
-    /// held it still.
+    /// Those who ended, and when that was found out.
     left: Vec<(Owner, u64)>,
     /// Since when nobody is known to hold it; 0: somebody is.
     nobody_ns: u64,
@@ -69,24 +64,13 @@ struct Known {
 impl Known {
     /// Takes in who holds it now.
     fn take(&mut self, processes: &mut Processes, checked_ns: u64) {
-        let owners = processes.known(self.inode);
-        let now_ns = monotonic_ns();
-        self.left.retain(|(_, left_ns)| left_ns + LEFT_NS > now_ns);
-        let changed = !Arc::ptr_eq(&owners, &self.owners);
-        for owner in self.owners.iter().filter(|_| changed) {
-            let stays = owners.iter().any(|now| is_same(now, owner));
-            if !stays && self.left.len() < MOST_LEFT && !processes.lives(owner) {
-                let ended = true;
-                let owner = owner.clone();
-                self.left.push((Owner { ended, ..owner }, now_ns));
-            }
-        }
-        self.owners = owners;
+        self.owners = processes.known(self.inode);
+        self.left = processes.left(self.inode);
         self.checked_ns = checked_ns;
         if !self.owners.is_empty() {
             self.nobody_ns = 0;
         } else if self.nobody_ns == 0 {
-            self.nobody_ns = now_ns;
+            self.nobody_ns = monotonic_ns();
         }
     }
 
@@ -107,10 +91,6 @@ impl Known {
         }
         self.owners.clone()
     }
-}
-
-fn is_same(one: &Owner, other: &Owner) -> bool {
-    (one.pid, one.starttime) == (other.pid, other.starttime)
 }
 
 impl Whose {

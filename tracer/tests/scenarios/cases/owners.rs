@@ -22,8 +22,9 @@ use crate::netns::Netns;
 use crate::server::Server;
 use crate::trace::Recorded;
 
-/// Longer than sockpick believes that a process it saw is alive.
-const SETTLE: Duration = Duration::from_millis(300);
+/// Longer than an event is under way, than sockpick believes that a process it saw is alive, and
+/// than it rests after a look at all processes.
+const SETTLE: Duration = Duration::from_secs(1);
 /// Servers that change hands.
 const SERVERS: usize = 6;
 /// The number of a process that ended is asked for so often: others start meanwhile.
@@ -53,6 +54,8 @@ pub(crate) fn owners_churn(cx: &Context) -> Result<()> {
         ];
         phases.push((connect(&address(nth), 2)?, held));
     }
+    // What a process was called is seen only while it is.
+    sleep(SETTLE);
     let heirs: Vec<u32> = servers.iter().map(heir).collect::<Result<_>>()?;
     let mut impostors = Vec::new();
     for server in servers {
@@ -69,6 +72,7 @@ pub(crate) fn owners_churn(cx: &Context) -> Result<()> {
     let held = |name: &str| vec![(renamed.pid(), name.to_owned())];
     let (old, new) = (held("before"), held("after"));
     phases.push((connect("127.0.0.1:99", 2)?, old));
+    sleep(SETTLE);
     renamed.name("after")?;
     sleep(SETTLE);
     phases.push((connect("127.0.0.1:99", 2)?, new));
