@@ -173,6 +173,21 @@ impl Processes {
         left
     }
 
+    /// A process took a connection from the socket, and ended before anybody looked at it.
+    pub fn held_and_ended(&mut self, inode: u64, pid: u32, comm: &str) {
+        let Some(held) = self.held.get_mut(&inode) else {
+            return;
+        };
+        if held.left.len() < MOST_LEFT && held.left.iter().all(|(owner, _)| owner.pid != pid) {
+            let owner = Owner {
+                pid,
+                comm: comm.to_owned(),
+                ..Owner::default()
+            };
+            held.left.push((owner, monotonic_ns()));
+        }
+    }
+
     /// Holders that do not have the socket any more leave.
     pub fn let_go(&mut self, inode: u64) {
         if !self.budget.allows() {

@@ -58,6 +58,8 @@ struct Known {
     told: Told,
     acceptor: Option<Process>,
     acceptors: FxHashMap<Told, Option<Process>>,
+    /// The last that was found to have ended.
+    dead: Told,
     opener: Option<Process>,
 }
 
@@ -251,6 +253,12 @@ impl Known {
             return;
         }
         let acceptor = self.process(processes, told, by);
+        // Once: SYNs that come after it was found out are no business of its.
+        if acceptor.as_ref().is_some_and(|process| process.ended) && self.dead != told {
+            self.dead = told;
+            processes.held_and_ended(self.inode, told.0, &comm(&told.1));
+            self.left = processes.left(self.inode);
+        }
         // Equal ones stay the same value: what was written of them is kept elsewhere.
         if self.acceptor != acceptor {
             self.acceptor = acceptor;

@@ -116,10 +116,14 @@ pub(crate) fn explain_redirect(cx: &Context) -> Result<()> {
     for module in ["nf_tables", "nft_chain_nat", "nft_redir"] {
         need_module(module)?;
     }
-    let _netns = Netns::fresh()?;
+    let netns = Netns::fresh()?;
     command(&["nft", "add table ip scenario"])?;
-    let chain = "{ type nat hook output priority -100; }";
-    command(&["nft", &format!("add chain ip scenario out {chain}")])?;
+    // Before 4.18 answers are translated back only where the other hooks have a chain, too.
+    for (name, hook) in [("in", "input"), ("after", "postrouting"), ("out", "output")] {
+        let chain =
+            format!("add chain ip scenario {name} {{ type nat hook {hook} priority -100; }}");
+        command(&["nft", &chain])?;
+    }
     for rule in [
         "tcp dport 80 redirect to :81",
         "tcp dport 90 redirect to :91",
@@ -147,7 +151,9 @@ pub(crate) fn explain_redirect(cx: &Context) -> Result<()> {
         answer.translations.is_empty() && answer.inode() == Some(target.hello.listeners[0].inode),
         "{answer:?}"
     );
-    let ended = run(&mut cx.trace_command(&["--port", "80", "--duration", "300ms"]))?;
+    let inside = netns.inode.to_string();
+    let options = ["--netns", &inside, "--port", "80", "--duration", "300ms"];
+    let ended = run(&mut cx.trace_command(&options))?;
     let said = ["no SYN reached a listener lookup", "redirect to :81"];
     ensure!(
         ended.code == Some(0) && said.iter().all(|words| ended.stderr.contains(words)),
