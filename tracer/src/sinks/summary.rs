@@ -166,7 +166,7 @@ impl Summary {
         for &(stage, lost) in totals.lost.iter().filter(|(_, lost)| *lost > 0) {
             let why = match stage {
                 Stage::Kernel => "a probe was missed",
-                Stage::Queue => "the ring buffer was full",
+                Stage::Queue => "the buffer between kernel and sockpick was full",
                 Stage::Sink => "the output did not take it all",
             };
             let stage = stage.word();

@@ -66,7 +66,7 @@ fn healthy(group: &GroupHealth, at: &str) -> Vec<String> {
     if group.destroyed > 0 {
         said.push(format!(
             "{at}: {} in the accept queue of a listener when it closed; the kernel resets what waits \
-             there, unless net.ipv4.tcp_migrate_req is set.",
+             there, unless net.ipv4.tcp_migrate_req is set (Linux 5.14).",
             count(group.destroyed, "connection")
         ));
     }

@@ -168,7 +168,7 @@ impl Book<'_> {
             (
                 stats.lost_handovers,
                 format!(
-                    "Not looked at, as the ring buffer was full: {} that may have come to another \
+                    "Not looked at, as the buffer between kernel and sockpick was full: {} that may have come to another \
                      listener than the SYN.",
                     count(stats.lost_handovers, "connection")
                 ),
