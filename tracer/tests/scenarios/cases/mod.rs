@@ -151,7 +151,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("overlap_on_purpose", verdicts::overlap_on_purpose),
         case("sk_lookup_steals", verdicts::sk_lookup_steals),
         case("wrong_owner", verdicts::wrong_owner),
-        case("owners_churn", owners::owners_churn).once(),
+        case("owners_churn", owners::owners_churn).only_asked(),
         case("only_alerts", verdicts::only_alerts),
         case("late_reader", restarts::late_reader),
         case("died_in_the_queue", restarts::died_in_the_queue),
