@@ -312,6 +312,11 @@ pub(crate) fn monotonic_ns() -> u64 {
     nanoseconds(nix::time::ClockId::CLOCK_MONOTONIC).unsigned_abs()
 }
 
+/// Time since boot in clock ticks, as `starttime` in `/proc/PID/stat` is.
+pub(crate) fn boot_ticks() -> u64 {
+    nanoseconds(nix::time::ClockId::CLOCK_BOOTTIME).unsigned_abs() / whose::TICK_NS
+}
+
 fn wall_offset() -> i64 {
     nanoseconds(nix::time::ClockId::CLOCK_REALTIME)
         .saturating_sub(nanoseconds(nix::time::ClockId::CLOCK_MONOTONIC))

@@ -3,6 +3,7 @@
 
 mod budget;
 mod cgroup;
+mod children;
 mod proc;
 mod sight;
 
@@ -12,8 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{enrich::monotonic_ns, event::Owner};
+use crate::{
+    enrich::{boot_ticks, monotonic_ns},
+    event::Owner,
+};
 use budget::Budget;
+use children::Children;
 use proc::{Sight, Stat};
 
 pub use sight::{blindness, in_initial_namespace, more_rights};
@@ -91,9 +96,13 @@ pub struct Processes {
     held: HashMap<u64, Held>,
     /// Sockets that the next scan is to look for.
     expected: HashSet<u64>,
-    /// When the last scan ended.
+    /// When the last scan began, in clock ticks since boot, and when it ended.
+    began: u64,
     scanned: Option<Instant>,
-    budget: Budget,
+    /// For looking at all processes; for looking at one. What scans cost must not blind the looks.
+    scans: Budget,
+    looks: Budget,
+    children: Children,
     /// Processes whose descriptors the last scan was not allowed to see.
     hidden: usize,
     /// `/proc` is of the initial pid namespace.
@@ -107,8 +116,11 @@ impl Default for Processes {
         Self {
             held: HashMap::new(),
             expected: HashSet::new(),
+            began: 0,
             scanned: None,
-            budget: Budget::default(),
+            scans: Budget::default(),
+            looks: Budget::default(),
+            children: Children::default(),
             hidden: 0,
             initial: in_initial_namespace(),
             round: (Instant::now(), HashMap::new()),
@@ -121,7 +133,7 @@ impl Processes {
     /// known is older than `oldest`, unless that took too long of late.
     /// Empty when nobody was found.
     pub fn owners(&mut self, inode: u64, oldest: Duration) -> Arc<[Owner]> {
-        if self.is_due(inode, oldest) && self.budget.allows() {
+        if self.is_due(inode, oldest) && self.scans.allows() {
             self.scan(&[inode]);
         }
         self.known(inode)
@@ -130,12 +142,12 @@ impl Processes {
     /// As [`Processes::owners`], without those that have ended since.
     pub fn living(&mut self, inode: u64, oldest: Duration) -> Arc<[Owner]> {
         let before = self.owners(inode, oldest);
-        if !self.budget.allows() {
+        if !self.looks.allows() {
             return before;
         }
         let living = self.check(inode);
         // Another holds it, or it is gone.
-        if living.is_empty() && !before.is_empty() {
+        if living.is_empty() && !before.is_empty() && self.scans.allows() {
             self.scan(&[inode]);
         }
         self.known(inode)
@@ -144,7 +156,7 @@ impl Processes {
     /// Looks anew who holds the socket, unless that was done just now.
     pub fn look_again(&mut self, inode: u64) {
         let fresh = |ended: Instant| ended.elapsed() < CHECK;
-        if inode != 0 && !self.scanned.is_some_and(fresh) && self.budget.allows() {
+        if inode != 0 && !self.scanned.is_some_and(fresh) && self.scans.allows() {
             self.scan(&[inode]);
         }
     }
@@ -162,14 +174,18 @@ impl Processes {
     }
 
     /// Processes that held the socket until they ended, and when (`CLOCK_MONOTONIC` ns) that was
-    /// found out: when a SYN came before that, they may have held it still.
+    /// found out: when a SYN came before that, they may have held it still. Who closed it and
+    /// lives on counts only where nobody else was found: it may be ending just now.
     pub fn left(&mut self, inode: u64) -> Vec<(Owner, u64)> {
-        let left = self.held.get(&inode).map(|held| held.left.clone());
-        let mut left = left.unwrap_or_default();
-        left.retain(|(owner, _)| !self.lives(owner));
+        let Some(held) = self.held.get(&inode) else {
+            return Vec::new();
+        };
+        let is_last = held.owners.is_empty();
+        let mut left = held.left.clone();
         for (owner, _) in &mut left {
-            owner.ended = true;
+            owner.ended = !self.lives(owner);
         }
+        left.retain(|(owner, _)| owner.ended || is_last);
         left
     }
 
@@ -190,7 +206,7 @@ impl Processes {
 
     /// Holders that do not have the socket any more leave.
     pub fn let_go(&mut self, inode: u64) {
-        if !self.budget.allows() {
+        if !self.looks.allows() {
             return;
         }
         let started = Instant::now();
@@ -205,14 +221,14 @@ impl Processes {
                 .collect();
             held.replace(owners);
         }
-        self.budget.charge(started.elapsed());
+        self.looks.charge(started.elapsed());
     }
 
     /// What became of a process that took a connection from the socket, or opened it, at a time
     /// when it had started: a process that started later has only its number. `comm` is its or
     /// one of its threads' as the kernel told; `None` if there is no time to look.
     pub fn fate(&mut self, inode: u64, pid: u32, comm: &str, started_by: u64) -> Option<Fate> {
-        if !self.budget.allows() {
+        if !self.looks.allows() {
             return None;
         }
         let started = Instant::now();
@@ -220,7 +236,7 @@ impl Processes {
         if let Fate::Holds(owner) = &fate {
             self.join(inode, owner);
         }
-        self.budget.charge(started.elapsed());
+        self.looks.charge(started.elapsed());
         Some(fate)
     }
 
@@ -286,7 +302,8 @@ impl Processes {
         ended.elapsed() > oldest
     }
 
-    /// Those who have ended leave, and who runs another program is described anew.
+    /// Those who have ended leave, who runs another program is described anew, and children that
+    /// inherited the socket join.
     fn check(&mut self, inode: u64) -> Arc<[Owner]> {
         let started = Instant::now();
         let Some(held) = self.held.get(&inode) else {
@@ -301,16 +318,38 @@ impl Processes {
             let stat = self.stat(owner.pid);
             match stat.filter(|stat| Some(stat.starttime) == owner.starttime) {
                 None => {}
+                // Who was forked to serve one connection closes the listener a little later.
+                Some(stat) if stat.starttime >= self.began && !holds(owner.pid, inode) => {}
                 Some(stat) if stat.comm == owner.comm => now.push(owner.clone()),
                 Some(stat) => now.extend(proc::describe(owner.pid, &stat)),
             }
         }
+        let parents: Vec<u32> = now.iter().map(|owner| owner.pid).collect();
         if let Some(held) = self.held.get_mut(&inode) {
             held.seen = started;
             held.replace(now);
         }
-        self.budget.charge(started.elapsed());
+        for parent in parents {
+            self.meet_children(parent);
+        }
+        self.looks.charge(started.elapsed());
         self.known(inode)
+    }
+
+    /// Children that were born since the last scan, with what they inherited.
+    fn meet_children(&mut self, parent: u32) {
+        for child in self.children.born(parent) {
+            let stat = self.stat(child);
+            if stat.is_none_or(|stat| stat.starttime < self.began) {
+                continue;
+            }
+            let seen = look_into(child, |inode| self.held.contains_key(&inode));
+            if let Ok(Some((owner, sockets))) = seen {
+                for inode in sockets {
+                    self.join(inode, &owner);
+                }
+            }
+        }
     }
 
     /// A process as it was within the last [`CHECK`]; `None` if it has ended.
@@ -337,6 +376,7 @@ impl Processes {
     /// One pass over all processes, for the sockets known and the new ones.
     fn scan(&mut self, new: &[u64]) {
         let started = Instant::now();
+        self.began = boot_ticks();
         if self.held.len() >= MOST_KEPT {
             self.held.clear();
         }
@@ -372,8 +412,9 @@ impl Processes {
             held.confirmed = Some(started);
             held.replace(owners);
         }
-        self.budget.charge(started.elapsed());
+        self.scans.charge(started.elapsed());
         self.scanned = Some(Instant::now());
+        self.children.clear();
     }
 }
 

@@ -19,7 +19,7 @@ const MOST_KEPT: usize = 16_384;
 pub(super) const OWNERS_AGE: Duration = Duration::from_secs(30);
 /// Nanoseconds of a clock tick in /proc: `USER_HZ` is 100 on every architecture that Linux has
 /// BPF trampolines or kprobes for.
-const TICK_NS: u64 = 10_000_000;
+pub(super) const TICK_NS: u64 = 10_000_000;
 
 /// All listeners.
 #[derive(Default)]

@@ -10,6 +10,7 @@ mod families;
 mod groups;
 mod handovers;
 mod listeners;
+mod moved;
 mod netfilter;
 mod nginx;
 mod nginx_quiet;
@@ -114,6 +115,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("sk_lookup_drop", steering::sk_lookup_drop),
         case("sk_assign", steering::sk_assign),
         case("tproxy", netfilter::tproxy),
+        case("tproxy_target_gone", netfilter::tproxy_target_gone),
         case("nft_socket", netfilter::nft_socket),
         case("time_wait_reuse", packets::time_wait_reuse),
         case("syn_cookies", packets::syn_cookies),
@@ -151,7 +153,8 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("overlap_on_purpose", verdicts::overlap_on_purpose),
         case("sk_lookup_steals", verdicts::sk_lookup_steals),
         case("wrong_owner", verdicts::wrong_owner),
-        case("owners_churn", owners::owners_churn).only_asked(),
+        case("owners_churn", owners::owners_churn),
+        case("moved", moved::moved),
         case("only_alerts", verdicts::only_alerts),
         case("late_reader", restarts::late_reader),
         case("died_in_the_queue", restarts::died_in_the_queue),

@@ -8,6 +8,7 @@ use crate::client::{Client, connect};
 use crate::compare::compare;
 use crate::context::Context;
 use crate::kernel::{command, need_module, tried};
+use crate::ledger::WantVerdict;
 use crate::listen::Listen;
 use crate::netns::Netns;
 use crate::server::Server;
@@ -52,6 +53,68 @@ pub(crate) fn tproxy(cx: &Context) -> Result<()> {
     let attempts = connect("127.0.0.1:80", 5)?;
     all_answered(&attempts, &["proxy"])?;
     wants.add(&truth, &attempts, &Expect::default())?;
+    compare(cx, &trace.finish()?, &wants)
+}
+
+/// The proxy restarts, and connections meant for it fall through to whoever listens there: an
+/// alert, unless only some of them were ever steered.
+pub(crate) fn tproxy_target_gone(cx: &Context) -> Result<()> {
+    need(cx, &["nf_tables", "nft_tproxy"])?;
+    let _netns = Netns::fresh()?;
+    let proxy = || Server::start(Listen::new("proxy", "127.0.0.1:80")?.transparent());
+    let apache = Server::start(Listen::new("apache", "0.0.0.0:7777")?)?;
+    let steer = "tproxy to 127.0.0.1:80 meta mark set 1 accept";
+    rules(&[
+        &format!("ip daddr 127.0.0.1 tcp dport 7777 {steer}"),
+        &format!("ip saddr 127.0.0.5 ip daddr 127.0.0.2 tcp dport 7777 {steer}"),
+    ])?;
+    let trace = cx.trace(&[])?;
+    let mut wants = Wants::default();
+    let by_rule = Expect {
+        via: Some("tproxy"),
+        ..Expect::default()
+    };
+    let some = |from: [u8; 4], port| {
+        Client::to("127.0.0.2:7777")?
+            .from(from.into())
+            .port(port)
+            .times(3)
+    };
+    let mut step = |proxy: &Server, nth: u16| -> Result<()> {
+        let truth = Truth::of(&[proxy, &apache]);
+        let port = 4000 + 100 * nth;
+        let attempts = Client::to("127.0.0.1:7777")?.port(port).times(3)?;
+        all_answered(&attempts, &["proxy"])?;
+        wants.add(&truth, &attempts, &by_rule)?;
+        let attempts = some([127, 0, 0, 5], port + 10)?;
+        all_answered(&attempts, &["proxy"])?;
+        wants.add(&truth, &attempts, &by_rule)?;
+        let attempts = some([127, 0, 0, 6], port + 20)?;
+        all_answered(&attempts, &["apache"])?;
+        wants.add(&truth, &attempts, &Expect::default())
+    };
+    let first = proxy()?;
+    let inode = first.hello.listeners[0].inode;
+    // A target that only just opened teaches nothing of what passes it by.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    step(&first, 0)?;
+    drop(first);
+    let attempts = Client::to("127.0.0.1:7777")?.port(4300).times(4)?;
+    let partly = some([127, 0, 0, 5], 4310)?;
+    all_answered(&attempts, &["apache"])?;
+    all_answered(&partly, &["apache"])?;
+    let second = proxy()?;
+    step(&second, 1)?;
+    let fell = Expect {
+        verdict: Some(WantVerdict {
+            expected: vec![inode],
+            ..WantVerdict::is("uncovered", Some("restart_gap"))
+        }),
+        ..Expect::default()
+    };
+    let truth = Truth::of(&[&apache]);
+    wants.add(&truth, &attempts, &fell)?;
+    wants.add(&truth, &partly, &Expect::default())?;
     compare(cx, &trace.finish()?, &wants)
 }
 
