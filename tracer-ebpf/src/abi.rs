@@ -32,6 +32,8 @@ pub mod maps {
     pub const PEEK: &str = "PEEK";
     /// [`super::Ask`], one entry.
     pub const ASK: &str = "ASK";
+    /// Hash by [`super::Dropped`]: SYNs that were dropped after their lookup.
+    pub const DROPPED: &str = "DROPPED";
 }
 
 /// The offset of a field that this kernel does not have.
@@ -42,6 +44,9 @@ pub const MAX_LISTENERS: u32 = 8192;
 
 /// Room for the longest record in bytes, where a record is put together outside of a ring buffer.
 pub const MAX_RECORD: usize = 256;
+
+/// Most SYNs dropped after their lookup that wait for user space; more are counted.
+pub const MAX_DROPPED: u32 = 4096;
 
 /// How many members of a reuseport group are searched for the chosen socket.
 pub const MAX_MEMBERS_SEARCHED: usize = if cfg!(feature = "legacy") { 64 } else { 128 };
@@ -410,10 +415,25 @@ pub struct SynRecord {
     pub queue_limit: u32,
     /// 1: a listener was chosen and `listener` is filled in.
     pub has_listener: u32,
-    /// Keeps `listener` eight-byte aligned.
-    pub reserved: u32,
+    /// 1: the kernel dropped the SYN before it came to `tcp_conn_request`. Filled in by user
+    /// space, as the record is written before.
+    pub dropped: u32,
     /// The chosen listener.
     pub listener: Listener,
+}
+
+/// Names a SYN that the kernel dropped between its lookup and `tcp_conn_request`, by what its
+/// [`SynRecord`] says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Dropped {
+    /// [`SynRecord::ktime_ns`]
+    pub ktime_ns: u64,
+    /// [`SynRecord::cpu`]
+    pub cpu: u32,
+    /// Leaves no byte of the key to chance.
+    pub reserved: u32,
 }
 
 /// A listener appeared or went.
@@ -510,8 +530,10 @@ pub struct Stats {
     pub filtered: u64,
     /// Hand-over records that found the ring buffer full.
     pub lost_handovers: u64,
+    /// SYNs dropped after their lookup that found `DROPPED` full: their records do not say so.
+    pub dropped_full: u64,
     /// Gives each CPU cache lines of its own where the rows lie side by side.
-    pub reserved: [u64; 2],
+    pub reserved: u64,
 }
 
 const _: () = {

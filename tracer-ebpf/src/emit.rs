@@ -230,7 +230,8 @@ fn fill(
 ) {
     record.kind = kind::SYN;
     record.cpu = cpu();
-    record.ktime_ns = now();
+    slot.done_ns = now();
+    record.ktime_ns = slot.done_ns;
     record.group = group.key;
     record.netns_cookie = slot.netns_cookie;
     record.netns = slot.netns;
@@ -246,7 +247,7 @@ fn fill(
     record.family = slot.family;
     record.steer = steered_by;
     record.group_prog = group.prog;
-    record.reserved = 0;
+    record.dropped = 0;
     // Also without a listener: reads of a null pointer give zeros.
     record.bound_dev_if = field!(sk, sk_bound_dev_if => u32);
     record.queue_len = sk.read_if_there(config!(off.sk_ack_backlog));

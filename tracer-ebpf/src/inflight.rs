@@ -31,6 +31,8 @@ pub(crate) struct Inflight {
     pub(crate) done_skb: u64,
     /// The socket that event named.
     pub(crate) done_sk: u64,
+    /// The time that its record has; 0: it has none.
+    pub(crate) done_ns: u64,
     /// Last packet looked up by netfilter, and the socket it got.
     pub(crate) nf_skb: u64,
     pub(crate) nf_sk: u64,
@@ -70,6 +72,7 @@ impl Inflight {
         self.done_skb = self.skb;
         self.done_sk = sk.0;
         self.done_seq = self.seq;
+        self.done_ns = 0;
     }
 
     /// The SYN, as the filters want it.

@@ -34,6 +34,8 @@ mod listeners;
 mod modern;
 mod record;
 
+#[cfg(feature = "legacy")]
+use aya_ebpf::{EbpfContext as _, macros::tracepoint, programs::TracePointContext};
 use aya_ebpf::{
     macros::{kprobe, kretprobe},
     programs::{ProbeContext, RetProbeContext},
@@ -93,6 +95,16 @@ programs! {
 #[cfg(feature = "legacy")]
 programs! {
     kprobe peek_k(ProbeContext) => hooks::peek::entry;
+}
+
+/// skb:kfree_skb; after eight bytes that all events have, its first field is the packet.
+#[cfg(feature = "legacy")]
+#[tracepoint]
+pub fn drops_t(ctx: TracePointContext) -> u32 {
+    // SAFETY: the context is as long as the event, of which this is the first field.
+    let skb = unsafe { *ctx.as_ptr().cast::<u64>().add(1) };
+    hooks::drops::dropped(fields::KernelPtr(skb));
+    0
 }
 
 /// The kernel offers its tracing helpers to GPL-compatible programs only.

@@ -1,13 +1,15 @@
 //! Entries that kernels before 5.5 do not know.
 
 use aya_ebpf::{
-    macros::{classifier, fentry, fexit},
-    programs::{FEntryContext, FExitContext, TcContext},
+    EbpfContext as _,
+    macros::{classifier, fentry, fexit, raw_tracepoint},
+    programs::{FEntryContext, FExitContext, RawTracePointContext, TcContext},
 };
 
 use crate::{
+    fields::KernelPtr,
     hooks::{
-        accept, ask, handover, listen,
+        accept, ask, drops, handover, listen,
         lookup::{self, V4, V6},
         request, reuseport, steer,
     },
@@ -26,6 +28,14 @@ programs! {
     fexit accept_x(FExitContext) => accept::accepted;
     fentry cookie_e(FEntryContext) => handover::cookie;
     fexit migrate_x(FExitContext) => handover::migrated;
+}
+
+/// skb:kfree_skb; its first argument is the packet.
+#[raw_tracepoint(tracepoint = "kfree_skb")]
+pub fn drops_t(ctx: RawTracePointContext) -> i32 {
+    // SAFETY: the context begins with the arguments, each of eight bytes.
+    drops::dropped(KernelPtr(unsafe { *ctx.as_ptr().cast::<u64>() }));
+    0
 }
 
 /// Never attached: run by user space, on no packet of anybody's.

@@ -242,8 +242,13 @@ impl Assessor {
             listener.opened = opened.map(|opened_ns| enricher.time(opened_ns));
         }
         let full = event.listener.as_ref().is_some_and(|l| l.queue.is_full());
-        if event.verdict == Verdict::Ok && full {
-            event.reason = Some(Reason::AcceptOverflow);
+        let fate = match (full, record.dropped != 0) {
+            (true, _) => Some(Reason::AcceptOverflow),
+            (false, true) => Some(Reason::NotTaken),
+            (false, false) => None,
+        };
+        if event.verdict == Verdict::Ok && fate.is_some() {
+            event.reason = fate;
             event.expected = None;
         }
     }

@@ -216,6 +216,8 @@ pub enum Reason {
     Moved,
     /// The right listener, but its accept queue was full: the SYN was dropped.
     AcceptOverflow,
+    /// The right listener, but the kernel dropped the SYN before it was taken for processing.
+    NotTaken,
     /// Of a hand-over: the ACK of a SYN cookie went to another listener than the SYN.
     CookieAck,
     /// Of a hand-over: the listener closed, and another of its group took the connection.
@@ -375,12 +377,17 @@ pub struct Owner {
     /// It has ended since.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
+    /// It lives, and has closed the socket since.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub released: bool,
 }
 
-/// Those of a listener's owners that count: who lives, or where nobody does, who held it last.
+/// Those of a listener's owners that count: who holds it still, or where nobody does, who held
+/// it last.
 pub fn counting(owners: &[Owner]) -> impl Iterator<Item = &Owner> {
-    let all_ended = owners.iter().all(|owner| owner.ended);
-    owners.iter().filter(move |owner| all_ended || !owner.ended)
+    let is_past = |owner: &Owner| owner.ended || owner.released;
+    let all_past = owners.iter().all(is_past);
+    owners.iter().filter(move |owner| all_past || !is_past(owner))
 }
 
 impl Owner {

@@ -14,6 +14,7 @@ use std::{
 };
 
 use crate::{
+    audit::kin::Kin,
     enrich::{boot_ticks, monotonic_ns},
     event::Owner,
 };
@@ -61,6 +62,32 @@ pub fn relation(pid: u32) -> Option<Relation> {
         ancestors,
         started: own.starttime,
     })
+}
+
+/// Whether a process was left behind: its parent has ended, and so has the leader of its
+/// session, which a daemon is itself.
+fn is_orphan(pid: u32) -> bool {
+    let Some(own) = Stat::of(pid) else {
+        return false;
+    };
+    own.parent == 1
+        && own.session != pid
+        && own.session != 0
+        && Stat::of(own.session).is_none()
+}
+
+/// What is known of processes beside what they hold.
+#[must_use]
+pub fn kin(pids: impl IntoIterator<Item = u32>) -> Kin {
+    let known = pids
+        .into_iter()
+        .filter_map(|pid| Some((pid, relation(pid)?)));
+    let relations: HashMap<u32, Relation> = known.collect();
+    let orphans = relations.keys().copied().filter(|&pid| is_orphan(pid));
+    Kin {
+        orphans: orphans.collect(),
+        relations,
+    }
 }
 
 /// What is known of who holds a socket.
@@ -173,19 +200,15 @@ impl Processes {
         held.map_or_else(|| Arc::from([]), |held| held.owners.clone())
     }
 
-    /// Processes that held the socket until they ended, and when (`CLOCK_MONOTONIC` ns) that was
-    /// found out: when a SYN came before that, they may have held it still. Who closed it and
-    /// lives on counts only where nobody else was found: it may be ending just now.
+    /// Processes that held the socket until they ended or closed it, and when (`CLOCK_MONOTONIC`
+    /// ns) that was found out: when a SYN came before that, they may have held it still.
     pub fn left(&mut self, inode: u64) -> Vec<(Owner, u64)> {
-        let Some(held) = self.held.get(&inode) else {
-            return Vec::new();
-        };
-        let is_last = held.owners.is_empty();
-        let mut left = held.left.clone();
+        let left = self.held.get(&inode).map(|held| held.left.clone());
+        let mut left = left.unwrap_or_default();
         for (owner, _) in &mut left {
-            owner.ended = !self.lives(owner);
+            owner.released = self.lives(owner);
+            owner.ended = !owner.released;
         }
-        left.retain(|(owner, _)| owner.ended || is_last);
         left
     }
 
@@ -228,11 +251,16 @@ impl Processes {
     /// when it had started: a process that started later has only its number. `comm` is its or
     /// one of its threads' as the kernel told; `None` if there is no time to look.
     pub fn fate(&mut self, inode: u64, pid: u32, comm: &str, started_by: u64) -> Option<Fate> {
+        let started = Instant::now();
+        let is_it = |stat: &Stat| !stat.ended() && stat.starttime <= started_by;
+        // Asked always: one read.
+        let Some(stat) = Stat::of(pid).filter(is_it) else {
+            return Some(Fate::Ended);
+        };
         if !self.looks.allows() {
             return None;
         }
-        let started = Instant::now();
-        let fate = fate(inode, pid, comm, started_by);
+        let fate = fate(inode, pid, comm, &stat);
         if let Fate::Holds(owner) = &fate {
             self.join(inode, owner);
         }
@@ -488,17 +516,13 @@ fn holds(pid: u32, inode: u64) -> bool {
     found
 }
 
-fn fate(inode: u64, pid: u32, comm: &str, started_by: u64) -> Fate {
-    let is_it = |stat: &Stat| !stat.ended() && stat.starttime <= started_by;
-    let Some(stat) = Stat::of(pid).filter(is_it) else {
-        return Fate::Ended;
-    };
+fn fate(inode: u64, pid: u32, comm: &str, stat: &Stat) -> Fate {
     if holds(pid, inode) {
-        return proc::describe(pid, &stat).map_or(Fate::Ended, Fate::Holds);
+        return proc::describe(pid, stat).map_or(Fate::Ended, Fate::Holds);
     }
     // It may have the number of one that ended before anybody looked.
     if stat.comm != comm && !proc::has_thread(pid, comm) {
         return Fate::Ended;
     }
-    Fate::Lives(stat.comm)
+    Fate::Lives(stat.comm.clone())
 }

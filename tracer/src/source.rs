@@ -15,13 +15,17 @@ use crate::{
     decode::{self, Malformed, Record},
     enrich::monotonic_ns,
     listeners,
-    probes::channel::{Channel, Missing},
+    probes::{
+        channel::{Channel, Missing},
+        drops::Drops,
+    },
     stock::{Stock, TakeStock},
 };
 
 /// The reading end of the buffer.
 pub struct Source {
     channel: Channel,
+    drops: Drops,
     watched: Vec<AsyncFd<OwnedFd>>,
     interval: Duration,
     /// Read before their turn, to see what was to come.
@@ -37,7 +41,7 @@ impl Source {
     ///
     /// # Errors
     /// If the buffer cannot be polled.
-    pub fn new(channel: Channel, interval: Duration) -> Result<Self> {
+    pub fn new(channel: Channel, drops: Drops, interval: Duration) -> Result<Self> {
         let descriptors = channel.descriptors()?.into_iter();
         let watch = |fd| {
             // SAFETY: an owned descriptor, which stays the same while it is registered.
@@ -46,6 +50,7 @@ impl Source {
         Ok(Self {
             watched: descriptors.map(watch).collect::<Result<_, _>>()?,
             channel,
+            drops,
             interval,
             ahead: VecDeque::new(),
         })
@@ -98,7 +103,11 @@ impl Source {
     /// The next record of the batch.
     pub fn take(&mut self) -> Option<Result<Record, Malformed>> {
         let ahead = self.ahead.pop_front();
-        ahead.or_else(|| self.channel.take(decode::record))
+        let mut next = ahead.or_else(|| self.channel.take(decode::record));
+        if let Some(Ok(Record::Syn(record))) = &mut next {
+            self.drops.mark(record);
+        }
+        next
     }
 
     /// Records that the counters, read before the last drain, know of and that did not arrive.

@@ -336,6 +336,7 @@ fn summary_of_a_session() {
             ((Verdict::Refused, Some(Reason::NoListener)), 7),
         ],
         overflowed: 4,
+        not_taken: 1,
         handovers: vec![(Why::CookieAck, 3)],
         listeners: vec![
             line("6.6.6.6:80", None, None, 216),

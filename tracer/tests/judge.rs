@@ -340,6 +340,7 @@ fn moved(to: &str, opened_ago: u64, before: Option<&str>) -> Scene {
         container_unit: None,
         starttime: None,
         ended: false,
+        released: false,
     };
     let closed_ns = NOW - SECOND;
     let closed = bound("6.6.6.6:80");
@@ -377,6 +378,7 @@ fn one_service_is_one_unit_or_one_container() {
         container_unit: (!container.is_empty() && !unit.is_empty()).then(|| unit.into()),
         starttime: None,
         ended: false,
+        released: false,
     };
     let cases = [
         (("a.service", ""), ("a.service", ""), true),

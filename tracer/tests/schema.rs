@@ -27,7 +27,7 @@ const VIA: [Via; 7] = [
     Via::Tproxy,
 ];
 
-const REASONS: [Reason; 21] = [
+const REASONS: [Reason; 22] = [
     Reason::RestartGap,
     Reason::LegacyOrder,
     Reason::DevOrder,
@@ -46,6 +46,7 @@ const REASONS: [Reason; 21] = [
     Reason::ReuseportBpf,
     Reason::Moved,
     Reason::AcceptOverflow,
+    Reason::NotTaken,
     Reason::CookieAck,
     Reason::Migrated,
     Reason::Unknown,
@@ -398,6 +399,7 @@ fn owners(count: u64, text: &str) -> Arc<[Owner]> {
         container_unit: (pid > 3).then(|| text.to_owned()),
         starttime: (pid > 0).then_some(u64::from(pid)),
         ended: pid == 2,
+        released: pid == 3,
     };
     (0..count as u32).map(owner).collect()
 }

@@ -6,6 +6,7 @@ pub(crate) mod accept;
 #[cfg(not(feature = "legacy"))]
 pub(crate) mod ask;
 pub(crate) mod calls;
+pub(crate) mod drops;
 pub(crate) mod handover;
 pub(crate) mod listen;
 pub(crate) mod lookup;

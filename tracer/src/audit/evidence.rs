@@ -92,7 +92,7 @@ fn robbed<'a>(view: &View<'_>, held: &'a Held) -> Option<Case<'a>> {
         return None;
     }
     let contest = contest(&view.scene.groups, &view.index, held)?;
-    let holds = |&index: &usize| related(&held.holders, view.owners(index), &view.scene.relations);
+    let holds = |&index: &usize| related(&held.holders, view.owners(index), &view.scene.kin.relations);
     // Nothing can be said against owners who cannot be seen.
     let known = contest
         .best
@@ -227,7 +227,7 @@ fn cause(view: &View<'_>, cases: &[&Case<'_>], now: bool) -> String {
 fn started(view: &View<'_>, owners: &[Owner]) -> u64 {
     owners
         .iter()
-        .filter_map(|owner| view.scene.relations.get(&owner.pid))
+        .filter_map(|owner| view.scene.kin.relations.get(&owner.pid))
         .map(|relation| relation.started)
         .min()
         .unwrap_or(u64::MAX)

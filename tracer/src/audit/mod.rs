@@ -4,7 +4,7 @@
 
 mod evidence;
 mod finding;
-mod kin;
+pub mod kin;
 mod mixed;
 mod overlap;
 mod pairs;
@@ -21,11 +21,12 @@ use std::{
     time::Duration,
 };
 
+use kin::Kin;
+
 use crate::{
     event::{Netns, Owner, Queue},
     judge::rules::{Algorithm, Bound},
     listeners::connections::Connection,
-    processes::Relation,
     sinks,
 };
 
@@ -43,10 +44,8 @@ pub struct Scene {
     pub groups: Vec<Group>,
     /// Connections on the ports of interest, at the second look.
     pub connections: Vec<Held>,
-    /// Parents and starts of the processes concerned.
-    pub relations: HashMap<u32, Relation>,
-    /// Those of them whose parent and whose session's leader have ended.
-    pub orphans: HashSet<u32>,
+    /// Of the processes concerned.
+    pub kin: Kin,
     /// Whether every process could be looked into, so that no owner is no owner.
     pub owners_complete: bool,
     /// How long the accept queues were watched.

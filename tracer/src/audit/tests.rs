@@ -3,7 +3,7 @@ mod mixed;
 mod order;
 
 use super::*;
-use crate::{event::Family, judge::rules::mapped};
+use crate::{event::Family, judge::rules::mapped, processes::Relation};
 use std::net::{IpAddr, SocketAddr};
 
 const A: u32 = 100;
@@ -74,8 +74,7 @@ fn scene(algorithm: Algorithm, groups: Vec<Group>) -> Scene {
         algorithm,
         groups,
         connections: Vec::new(),
-        relations: HashMap::new(),
-        orphans: HashSet::new(),
+        kin: Kin::default(),
         owners_complete: true,
         watched: Duration::from_millis(200),
     }
@@ -346,9 +345,9 @@ fn processes_of_one_service_are_no_evidence() {
         ancestors: vec![50, A],
         started: 1,
     };
-    scene.relations.insert(B, child);
+    scene.kin.relations.insert(B, child);
     assert!(!evidence(&scene), "a parent and its child");
-    scene.relations.clear();
+    scene.kin.relations.clear();
     // Under one .service the executable tells; a session's scope tells nothing.
     for (unit, expected) in [("web.service", false), ("session-1.scope", true)] {
         for group in &mut scene.groups {

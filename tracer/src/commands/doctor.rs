@@ -97,7 +97,7 @@ fn examine(args: &DoctorArgs) -> Report {
             }
         }
         match attach(&mut kernel, args, args.backend) {
-            Ok(finding) => report.findings.push(finding),
+            Ok(findings) => report.findings.extend(findings),
             Err(error) => {
                 let why = without_reference(&error);
                 report.findings.push(Finding {
@@ -142,7 +142,7 @@ fn owners() -> Finding {
 }
 
 /// Attaches, runs the self-check and detaches again.
-fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Result<Finding> {
+fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Result<Vec<Finding>> {
     let wishes = Wishes {
         backend,
         btf: args.btf.clone(),
@@ -163,10 +163,18 @@ fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Re
     let mut programs = Programs::attach(kernel, &wishes)?;
     let mut channel = programs.take_events()?;
     selfcheck::run(&mut programs, &mut channel)?;
-    Ok(Finding::ok(
+    let drops = match &programs.drops_unseen {
+        None => Finding::ok("drops", "SYNs dropped after their lookup are seen (not_taken)"),
+        Some(why) => Finding::absent(
+            "drops",
+            format!("SYNs dropped after their lookup are told as taken (skb:kfree_skb: {why})"),
+        ),
+    };
+    let checked = Finding::ok(
         "self-check",
         "passed: the programs read this kernel's structures rightly",
-    ))
+    );
+    Ok(vec![checked, drops])
 }
 
 /// The error, without its advice to run this command.

@@ -34,7 +34,7 @@ use crate::{
     probes::{
         loader::{self, Kernel, Programs, Wishes},
         maps::Filters,
-        plan::{Decision, Mechanism, Plan},
+        plan::{Decision, Mechanism},
         selfcheck,
     },
     sinks::{Sink, json::Json, table::Table},
@@ -135,10 +135,10 @@ async fn trace(
     if let Some(why) = enricher.blindness() {
         eprintln!("sockpick: owners may be missing (?): {why}");
     }
-    let source = Source::new(channel, args.probes.flush_interval)?;
+    let source = Source::new(channel, programs.take_drops()?, args.probes.flush_interval)?;
     let book = Book::new(enricher, assessor, own, &inventory, sink(args), args);
     let mut session = Session::begin(programs, source, book, args)?;
-    announce(&session.programs().plan, &inventory, backend);
+    announce(session.programs(), &inventory, backend);
     let gone = reader_gone();
     tokio::pin!(gone);
     let deadline = deadline(args.duration);
@@ -167,11 +167,17 @@ async fn trace(
 }
 
 /// Says once what is watched, and what cannot be seen on this kernel.
-fn announce(plan: &Plan, inventory: &listeners::Inventory, backend: Backend) {
-    for (hook, decision) in &plan.hooks {
+fn announce(programs: &Programs, inventory: &listeners::Inventory, backend: Backend) {
+    for (hook, decision) in &programs.plan.hooks {
         if let (Decision::Missing(why), Some(loss)) = (decision, hook.loss()) {
             eprintln!("sockpick: {hook} cannot be hooked ({why}): {loss}");
         }
+    }
+    if let Some(why) = &programs.drops_unseen {
+        eprintln!(
+            "sockpick: skb:kfree_skb cannot be hooked ({why}): a SYN that is dropped after its \
+             lookup is told as if it was taken"
+        );
     }
     for problem in &inventory.problems {
         eprintln!(

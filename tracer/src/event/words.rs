@@ -68,6 +68,7 @@ impl Reason {
             Self::ReuseportBpf => "reuseport_bpf",
             Self::Moved => "moved",
             Self::AcceptOverflow => "accept_overflow",
+            Self::NotTaken => "not_taken",
             Self::CookieAck => "cookie_ack",
             Self::Migrated => "migrated",
             Self::Unknown => "unknown",

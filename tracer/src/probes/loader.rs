@@ -63,6 +63,8 @@ pub struct Programs {
     /// Whether they are the programs for old kernels.
     pub legacy: bool,
     pub(super) buffer_bytes: u32,
+    /// Why SYNs that are dropped after their lookup are not seen, if so.
+    pub drops_unseen: Option<String>,
     /// Whether to show all that a verifier says against a program.
     verbose: bool,
     /// Probes that were made through tracefs.
@@ -222,6 +224,7 @@ impl Programs {
             let mut programs = Self::load(kernel, wishes, plan)?;
             match programs.attach_all()? {
                 None => {
+                    programs.drops_unseen = programs.attach_drops().err();
                     programs.links = programs.counted_links();
                     return Ok(programs);
                 }
@@ -277,6 +280,7 @@ impl Programs {
             legacy,
             buffer_bytes: wishes.buffer_bytes,
             verbose: wishes.debug_programs,
+            drops_unseen: None,
             events: Vec::new(),
             links: Links::default(),
             missed_until_detached: None,
@@ -404,6 +408,7 @@ impl Programs {
     pub fn detach(&mut self) {
         self.missed_until_detached = Some(self.missed());
         self.links.clear();
+        self.detach_drops();
         for wanted in [false, true] {
             for (hook, decision) in self.plan.hooks.clone() {
                 let Decision::Attach { mechanism, .. } = decision else {
@@ -425,11 +430,13 @@ impl Programs {
     }
 }
 
-fn unload(program: &mut Program) -> Result<(), ProgramError> {
+pub(super) fn unload(program: &mut Program) -> Result<(), ProgramError> {
     match program {
         Program::FEntry(program) => program.unload(),
         Program::FExit(program) => program.unload(),
         Program::KProbe(program) => program.unload(),
+        Program::RawTracePoint(program) => program.unload(),
+        Program::TracePoint(program) => program.unload(),
         _ => Ok(()),
     }
 }

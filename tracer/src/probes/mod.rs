@@ -3,6 +3,7 @@
 pub mod ask;
 pub mod channel;
 mod counters;
+pub mod drops;
 pub mod loader;
 pub mod maps;
 pub mod measure;

@@ -14,6 +14,8 @@ pub(super) struct Stat {
     /// Of the first thread: the process's name.
     pub(super) comm: String,
     pub(super) parent: u32,
+    /// Process id of the leader of its session.
+    pub(super) session: u32,
     /// Clock ticks since boot.
     pub(super) starttime: u64,
     state: u8,
@@ -40,6 +42,7 @@ impl Stat {
             comm,
             state: *fields.first()?.as_bytes().first()?,
             parent: number(4)? as u32,
+            session: number(6)? as u32,
             flags: number(9)?,
             threads: number(20)?,
             starttime: number(22)?,
@@ -171,6 +174,7 @@ pub(super) fn describe(pid: u32, stat: &Stat) -> Option<Owner> {
         container_unit,
         starttime: Some(now.starttime),
         ended: false,
+        released: false,
     })
 }
 

@@ -19,6 +19,8 @@ pub struct Summary {
     pub verdicts: Vec<((Verdict, Option<Reason>), u64)>,
     /// SYNs dropped because the accept queue was full; they are among the others too.
     pub overflowed: u64,
+    /// SYNs shown that were dropped between their lookup and the listener.
+    pub not_taken: u64,
     /// Connections that came to another listener than their SYN, by how.
     pub handovers: Vec<(Why, u64)>,
     /// The listeners, in any order.
@@ -153,6 +155,13 @@ impl Summary {
             writeln!(
                 f,
                 "{dropped} dropped: the accept queue of the listener was full"
+            )?;
+        }
+        if self.not_taken > 0 {
+            let dropped = syns(self.not_taken.into());
+            writeln!(
+                f,
+                "{dropped} dropped after the lookup: TCP-MD5 or -AO, a socket filter or a policy"
             )?;
         }
         self.verdicts(f)?;

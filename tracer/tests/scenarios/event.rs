@@ -167,6 +167,8 @@ pub(crate) struct Owner {
     pub(crate) exe: Option<String>,
     #[serde(default)]
     pub(crate) ended: bool,
+    #[serde(default)]
+    pub(crate) released: bool,
 }
 
 /// A process that accepted from it.

@@ -41,7 +41,7 @@ fn an_old_release_beside_the_new_one_is_found_with_both_named() {
     ];
     let mut scene = scene(Algorithm::AddressFirst, vec![shared(&owners)]);
     for (pid, parents) in [(21, vec![20, 7]), (22, vec![20, 7])] {
-        scene.relations.insert(pid, child_of(&parents));
+        scene.kin.relations.insert(pid, child_of(&parents));
     }
     let found = findings(&scene);
     assert_eq!(found.len(), 1, "{found:?}");
@@ -61,11 +61,11 @@ fn one_service_is_not_mixed() {
     assert_eq!(brief(&scene(&[called(1, "w"), called(2, "w")])), []);
     let mut siblings = scene(&[called(11, "one"), called(12, "two")]);
     for pid in [11, 12] {
-        siblings.relations.insert(pid, child_of(&[10]));
+        siblings.kin.relations.insert(pid, child_of(&[10]));
     }
     assert_eq!(brief(&siblings), []);
     let mut family = scene(&[called(11, "one"), called(12, "two")]);
-    family.relations.insert(12, child_of(&[11]));
+    family.kin.relations.insert(12, child_of(&[11]));
     assert_eq!(brief(&family), []);
 }
 
@@ -75,12 +75,12 @@ fn what_a_dead_parent_left_is_not_one_with_the_next_of_its_name() {
         Algorithm::AddressFirst,
         vec![shared(&[called(11, "w"), called(12, "w")])],
     );
-    scene.orphans.insert(11);
+    scene.kin.orphans.insert(11);
     let found = findings(&scene);
     assert_eq!(found[0].kind, Kind::MixedGroup);
     let said = "w(11) (1 socket, left by a parent that ended)";
     assert!(found[0].cause.contains(said), "{}", found[0].cause);
-    scene.orphans.insert(12);
+    scene.kin.orphans.insert(12);
     assert_eq!(brief(&scene), []);
 }
 

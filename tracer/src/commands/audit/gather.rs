@@ -6,10 +6,9 @@ use std::{
     thread,
 };
 
-use procfs::process::Process;
 
 use crate::{
-    audit::{self, Group, Held, Member, Scene},
+    audit::{self, Group, Held, Member, Scene, kin::Kin},
     cli::AuditArgs,
     commands::survey::Survey,
     judge::rules::Algorithm,
@@ -61,17 +60,12 @@ pub(super) fn scene(survey: &mut Survey, args: &AuditArgs, algorithm: Algorithm)
     let found = dump(survey, &ports, &mut problems);
     survey.remarks.extend(problems);
     let connections = held(survey, &groups, found, &before);
-    let relations = relations(&groups, &connections);
+    let kin = kin(&groups, &connections);
     Scene {
         algorithm,
         groups,
         connections,
-        orphans: relations
-            .keys()
-            .copied()
-            .filter(|&pid| is_orphan(pid))
-            .collect(),
-        relations,
+        kin,
         owners_complete: survey.sees_all_owners(),
         watched: args.watch,
     }
@@ -188,21 +182,9 @@ fn held(
     connections
 }
 
-fn relations(groups: &[Group], connections: &[Held]) -> HashMap<u32, processes::Relation> {
+fn kin(groups: &[Group], connections: &[Held]) -> Kin {
     let owners = groups.iter().flat_map(Group::owners);
     let holders = connections.iter().flat_map(|held| held.holders.to_vec());
     let pids: BTreeSet<u32> = owners.chain(holders).map(|owner| owner.pid).collect();
-    pids.into_iter()
-        .filter_map(|pid| Some((pid, processes::relation(pid)?)))
-        .collect()
-}
-
-/// Whether a process was left behind: its parent has ended, and so has the leader of its
-/// session, which a daemon is itself.
-fn is_orphan(pid: u32) -> bool {
-    let stat = |pid: i32| Process::new(pid).and_then(|process| process.stat());
-    let Some(own) = pid.try_into().ok().and_then(|pid| stat(pid).ok()) else {
-        return false;
-    };
-    own.ppid == 1 && own.session != own.pid && own.session != 0 && stat(own.session).is_err()
+    processes::kin(pids)
 }

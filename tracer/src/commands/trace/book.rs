@@ -70,6 +70,8 @@ pub(super) struct Book<'a> {
     refused: u64,
     /// SYNs shown that a full accept queue dropped.
     overflowed: u64,
+    /// SYNs shown that were dropped between their lookup and the listener.
+    not_taken: u64,
     /// For hand-overs: what the SYN of a connection got.
     flows: Flows,
     handovers: BTreeMap<Why, u64>,
@@ -152,6 +154,7 @@ impl<'a> Book<'a> {
             verdicts: BTreeMap::new(),
             refused: 0,
             overflowed: 0,
+            not_taken: 0,
             flows: Flows::default(),
             handovers: BTreeMap::new(),
             programs: BTreeMap::new(),
@@ -234,6 +237,7 @@ impl<'a> Book<'a> {
             return Ok(());
         }
         self.sum_up(&event);
+        self.not_taken += u64::from(record.dropped);
         if let Some(listener) = &event.listener {
             let tally = self
                 .tallies

@@ -156,6 +156,7 @@ impl<'a> Session<'a> {
             lost_ring: now.lost_ring.saturating_sub(base.lost_ring),
             lost_return: now.lost_return.saturating_sub(base.lost_return),
             refused: now.refused.saturating_sub(base.refused),
+            dropped_full: now.dropped_full.saturating_sub(base.dropped_full),
             lost_handovers: now.lost_handovers.saturating_sub(base.lost_handovers),
             ..*now
         }

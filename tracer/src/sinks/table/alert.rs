@@ -124,6 +124,7 @@ fn sentence(reason: Reason) -> &'static str {
         Reason::ReuseportBpf => "the program of its group dropped it",
         Reason::Moved => "the same service, bound otherwise",
         Reason::AcceptOverflow => "accept queue full",
+        Reason::NotTaken => "dropped after the lookup: TCP-MD5 or -AO, a socket filter, a policy",
         Reason::CookieAck => "taken at the cookie's ACK",
         Reason::Migrated => "taken over from one that closed",
         Reason::Unknown => "candidates in the JSON output",

@@ -3,6 +3,7 @@
 
 mod basic;
 mod beside;
+mod dropped;
 mod explain_cases;
 mod explain_random;
 mod explain_routes;
@@ -124,6 +125,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("stray_segments", packets::stray_segments),
         case("accept_queue", listeners::accept_queue),
         case("accept_overflow", handovers::accept_overflow),
+        case("not_taken", dropped::not_taken),
         case("interrupted_program", beside::interrupted_program),
         within(180, "own_commands", beside::own_commands).once(),
         case("listeners_before_and_after", listeners::before_and_after),

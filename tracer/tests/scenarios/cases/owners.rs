@@ -16,7 +16,7 @@ use crate::attempt::Attempt;
 use crate::cases::verdicts::Configuration;
 use crate::client::connect;
 use crate::context::Context;
-use crate::event::Event;
+use crate::event::{Event, Owner};
 use crate::listen::Listen;
 use crate::netns::Netns;
 use crate::server::Server;
@@ -156,7 +156,8 @@ fn differences(event: &Event, attempt: &Attempt, held: &[(u32, String)]) -> Vec<
         return vec![format!("no listener: {event:?}")];
     };
     let mut wrong = Vec::new();
-    for owner in listener.owners.iter().filter(|owner| !owner.ended) {
+    let holds = |owner: &&Owner| !owner.ended && !owner.released;
+    for owner in listener.owners.iter().filter(holds) {
         let is_it = |(pid, name): &(u32, String)| (*pid, name) == (owner.pid, &owner.comm);
         if !held.iter().any(is_it) {
             wrong.push(format!("{owner:?} does not hold it, but {held:?}"));

@@ -1,14 +1,18 @@
 //! What is told at the end: the sums, a line a listener, and what went wrong.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use sockpick_ebpf::abi::{Listener, Stats};
 
 use super::{Book, Tally};
 use crate::{
-    event::{GroupAddress, GroupHealth, ListenerId},
-    judge,
+    audit::kin,
+    event::{GroupAddress, GroupHealth, ListenerId, Owner},
+    judge, processes,
     sinks::{
         printable,
         summary::{ListenerLine, Summary, Totals},
@@ -54,6 +58,7 @@ impl Book<'_> {
         } else {
             stats.refused.saturating_sub(self.own_refused)
         };
+        let mixed = self.mixed();
         let health = self.of_those_shown(health);
         let over = beyond_chance(&health);
         let mut lines: Vec<ListenerLine> = self
@@ -92,9 +97,10 @@ impl Book<'_> {
                     .map(|(&stage, &lost)| (stage, lost))
                     .collect(),
             },
-            notes: self.notes(stats),
+            notes: self.notes(stats).into_iter().chain(mixed).collect(),
             verdicts: self.verdicts.into_iter().collect(),
             overflowed: self.overflowed,
+            not_taken: self.not_taken,
             handovers: self.handovers.into_iter().collect(),
             listeners: lines,
             health,
@@ -116,6 +122,38 @@ impl Book<'_> {
             });
         }
         health
+    }
+
+    /// Groups whose members belong to processes that have nothing in common.
+    fn mixed(&self) -> Vec<String> {
+        let mut groups: BTreeMap<u32, Vec<&Tally>> = BTreeMap::new();
+        for tally in self.tallies.values() {
+            if let Some(group) = tally.group
+                && tally.listener.closed == 0
+            {
+                groups.entry(group.group).or_default().push(tally);
+            }
+        }
+        groups.retain(|_, members| members.len() > 1);
+        let mut said = Vec::new();
+        for members in groups.values() {
+            let owners = members.iter();
+            let owners: Vec<_> = owners
+                .map(|tally| self.enricher.last_owners(&tally.listener))
+                .collect();
+            let owners: Vec<&[Owner]> = owners.iter().map(|owners| &**owners).collect();
+            let kin = processes::kin(owners.iter().copied().flatten().map(|owner| owner.pid));
+            let sets = kin::sets(&owners, &kin);
+            if sets.len() > 1 {
+                said.push(format!(
+                    "{}: the group's sockets belong to processes that have nothing in common: \
+                     {}. A client reaches either; sockpick audit says more (mixed_group).",
+                    members[0].endpoint,
+                    kin::named(&sets, &kin)
+                ));
+            }
+        }
+        said
     }
 
     fn notes(&self, stats: &Stats) -> Vec<String> {
@@ -171,6 +209,14 @@ impl Book<'_> {
                     "Not looked at, as the buffer between kernel and sockpick was full: {} that may have come to another \
                      listener than the SYN.",
                     count(stats.lost_handovers, "connection")
+                ),
+            ),
+            (
+                stats.dropped_full,
+                format!(
+                    "Told as ok without not_taken, as too many came at once: {} dropped after the \
+                     lookup.",
+                    count(stats.dropped_full, "SYN")
                 ),
             ),
             (

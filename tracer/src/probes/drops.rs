@@ -1,0 +1,105 @@
+//! SYNs that the kernel dropped after their lookup, before `tcp_conn_request`: a hook at the
+//! tracepoint `skb:kfree_skb` tells, and each is told with its own record.
+
+use anyhow::{Context as _, Result};
+use aya::{
+    maps::{HashMap, MapData},
+    programs::{Program, ProgramError},
+};
+use rustc_hash::FxHashSet;
+use sockpick_ebpf::abi::{Dropped, SynRecord, maps};
+
+use super::{
+    loader::{Programs, brief, unload},
+    maps::Shared,
+};
+use crate::enrich::monotonic_ns;
+
+/// The program, in either object.
+const PROGRAM: &str = "drops_t";
+/// What has no record by then (it was lost) is forgotten.
+const KEPT_NS: u64 = 10_000_000_000;
+
+/// What was dropped, and was not yet told.
+pub struct Drops {
+    /// `None` where the kernel does not tell.
+    map: Option<HashMap<MapData, Shared<Dropped>, u32>>,
+    known: FxHashSet<Dropped>,
+    /// `CLOCK_MONOTONIC` ns: everything dropped before is known.
+    read_ns: u64,
+}
+
+impl Programs {
+    /// Attaches to the tracepoint.
+    ///
+    /// # Errors
+    /// The cause in words, if the kernel refuses: then such SYNs are told as any other.
+    pub(super) fn attach_drops(&mut self) -> Result<(), String> {
+        let attached = match self.ebpf.program_mut(PROGRAM) {
+            Some(Program::RawTracePoint(program)) => program
+                .load()
+                .and_then(|()| program.attach("kfree_skb").map(drop)),
+            Some(Program::TracePoint(program)) => program
+                .load()
+                .and_then(|()| program.attach("skb", "kfree_skb").map(drop)),
+            _ => Err(ProgramError::NotLoaded),
+        };
+        attached.map_err(|error| brief(&error))
+    }
+
+    /// Detaches from it.
+    pub(super) fn detach_drops(&mut self) {
+        if let Some(program) = self.ebpf.program_mut(PROGRAM)
+            && let Err(error) = unload(program)
+        {
+            log::debug!("{PROGRAM} did not unload: {error}");
+        }
+    }
+
+    /// What was dropped after its lookup. Can be taken once.
+    ///
+    /// # Errors
+    /// If it was taken before.
+    pub fn take_drops(&mut self) -> Result<Drops> {
+        let map = self.ebpf.take_map(maps::DROPPED);
+        let map = map.context("what was dropped was taken before")?;
+        let seen = self.drops_unseen.is_none();
+        Ok(Drops {
+            map: seen.then(|| HashMap::try_from(map)).transpose()?,
+            known: FxHashSet::default(),
+            read_ns: 0,
+        })
+    }
+}
+
+impl Drops {
+    /// Says in the record whether its SYN was dropped. The kernel drops it some microseconds
+    /// after it wrote the record: who reads it sooner than that does not see it.
+    pub fn mark(&mut self, record: &mut SynRecord) {
+        if record.has_listener == 0 || self.map.is_none() {
+            return;
+        }
+        if record.ktime_ns >= self.read_ns {
+            self.read();
+        }
+        let key = Dropped {
+            ktime_ns: record.ktime_ns,
+            cpu: record.cpu,
+            reserved: 0,
+        };
+        record.dropped = u32::from(self.known.remove(&key));
+    }
+
+    fn read(&mut self) {
+        let Some(map) = &mut self.map else { return };
+        self.read_ns = monotonic_ns();
+        let found: Vec<Dropped> = map.keys().flatten().map(|Shared(key)| key).collect();
+        for key in &found {
+            // Nobody else removes any.
+            let _ = map.remove(&Shared(*key));
+        }
+        let oldest = self.read_ns.saturating_sub(KEPT_NS);
+        self.known.retain(|key| key.ktime_ns >= oldest);
+        self.known.extend(found);
+    }
+}

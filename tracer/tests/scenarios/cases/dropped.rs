@@ -1,0 +1,74 @@
+//! SYNs that the kernel drops after it picked their listener.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use nix::libc;
+use socket2::SockFilter;
+
+use crate::attempt::all_answered;
+use crate::client::{Client, connect};
+use crate::context::Context;
+use crate::kernel::monotonic_ns;
+use crate::listen::Listen;
+use crate::netns::Netns;
+use crate::server::Server;
+
+/// A socket filter on one of two listeners lets nothing in; then it is taken off, and the
+/// retransmission is taken.
+pub(crate) fn not_taken(cx: &Context) -> Result<()> {
+    let _netns = Netns::fresh()?;
+    let deaf = Server::inside(Listen::new("deaf", "127.0.0.1:80")?)?;
+    let open = Server::start(Listen::new("open", "127.0.0.1:81")?)?;
+    let trace = cx.trace(&[])?;
+    let socket = deaf.sockets()?.first().context("no socket")?;
+    // BPF_RET of 0: no byte of the packet is kept.
+    let nothing = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
+    socket
+        .attach_filter(&[nothing])
+        .context("cannot attach a socket filter")?;
+    let late = Client::to("127.0.0.1:80")?;
+    let late = std::thread::spawn(move || late.times(1));
+    // Others are taken meanwhile, on whichever CPU. Less than the second after which the client
+    // tries again.
+    let others = connect("127.0.0.1:81", 8)?;
+    all_answered(&others, &["open"])?;
+    std::thread::sleep(Duration::from_millis(300));
+    let lifted = monotonic_ns()?;
+    socket.detach_filter()?;
+    let late = late
+        .join()
+        .map_err(|_| anyhow::anyhow!("the client panicked"))??;
+    all_answered(&late, &["deaf"])?;
+    let recorded = trace.finish()?;
+    drop(open);
+    if cx.ground_truth {
+        return Ok(());
+    }
+    let late = late.first().context("no attempt")?;
+    let mut problems = Vec::new();
+    let mut dropped = 0;
+    for event in &recorded.events {
+        let wanted = (event.key() == late.key() && event.ktime_ns < lifted).then_some("not_taken");
+        let said = (event.verdict.as_str(), event.reason.as_deref());
+        if said != ("ok", wanted) {
+            problems.push(format!("{said:?} and not {wanted:?} of {event:?}"));
+        }
+        dropped += u64::from(wanted.is_some());
+    }
+    let syns = recorded.events.len() as u64 - dropped;
+    if dropped == 0 || syns != 9 {
+        problems.push(format!("{dropped} SYNs dropped, {syns} taken"));
+    }
+    let noun = if dropped == 1 { "SYN" } else { "SYNs" };
+    let line = format!(
+        "{dropped} {noun} dropped after the lookup: TCP-MD5 or -AO, a socket filter or a policy"
+    );
+    if !recorded.stderr.contains(&line) {
+        problems.push(format!("the summary does not say `{line}`"));
+    }
+    if !problems.is_empty() {
+        bail!("{}", problems.join("\n"));
+    }
+    Ok(())
+}
