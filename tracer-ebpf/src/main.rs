@@ -97,12 +97,12 @@ programs! {
     kprobe peek_k(ProbeContext) => hooks::peek::entry;
 }
 
-/// skb:kfree_skb; after eight bytes that all events have, its first field is the packet.
+/// `skb:kfree_skb`; after eight bytes that all events have, its first field is the packet.
 #[cfg(feature = "legacy")]
 #[tracepoint]
 pub fn drops_t(ctx: TracePointContext) -> u32 {
     // SAFETY: the context is as long as the event, of which this is the first field.
-    let skb = unsafe { *ctx.as_ptr().cast::<u64>().add(1) };
+    let skb = unsafe { *ctx.as_ptr().cast::<u64>().wrapping_add(1) };
     hooks::drops::dropped(fields::KernelPtr(skb));
     0
 }

@@ -30,7 +30,7 @@ programs! {
     fexit migrate_x(FExitContext) => handover::migrated;
 }
 
-/// skb:kfree_skb; its first argument is the packet.
+/// `skb:kfree_skb`; its first argument is the packet.
 #[raw_tracepoint(tracepoint = "kfree_skb")]
 pub fn drops_t(ctx: RawTracePointContext) -> i32 {
     // SAFETY: the context begins with the arguments, each of eight bytes.

@@ -387,7 +387,9 @@ pub struct Owner {
 pub fn counting(owners: &[Owner]) -> impl Iterator<Item = &Owner> {
     let is_past = |owner: &Owner| owner.ended || owner.released;
     let all_past = owners.iter().all(is_past);
-    owners.iter().filter(move |owner| all_past || !is_past(owner))
+    owners
+        .iter()
+        .filter(move |owner| all_past || !is_past(owner))
 }
 
 impl Owner {

@@ -70,10 +70,7 @@ fn is_orphan(pid: u32) -> bool {
     let Some(own) = Stat::of(pid) else {
         return false;
     };
-    own.parent == 1
-        && own.session != pid
-        && own.session != 0
-        && Stat::of(own.session).is_none()
+    own.parent == 1 && own.session != pid && own.session != 0 && Stat::of(own.session).is_none()
 }
 
 /// What is known of processes beside what they hold.

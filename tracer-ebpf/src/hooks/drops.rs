@@ -43,7 +43,7 @@ pub(crate) fn dropped(skb: KernelPtr) {
         reserved: 0,
     };
     // The value says nothing; before 5.2 it has to lie on the stack.
-    if DROPPED.insert(&key, &seq_be, 0).is_err()
+    if DROPPED.insert(key, seq_be, 0).is_err()
         && let Some(stats) = stats()
     {
         stats.dropped_full += 1;

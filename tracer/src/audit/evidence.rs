@@ -92,7 +92,8 @@ fn robbed<'a>(view: &View<'_>, held: &'a Held) -> Option<Case<'a>> {
         return None;
     }
     let contest = contest(&view.scene.groups, &view.index, held)?;
-    let holds = |&index: &usize| related(&held.holders, view.owners(index), &view.scene.kin.relations);
+    let holds =
+        |&index: &usize| related(&held.holders, view.owners(index), &view.scene.kin.relations);
     // Nothing can be said against owners who cannot be seen.
     let known = contest
         .best

@@ -158,7 +158,11 @@ impl<'a> View<'a> {
         let key = (self.who(one), self.who(other));
         let mut related = self.related.borrow_mut();
         *related.entry(key).or_insert_with(|| {
-            kin::related(self.owners(one), self.owners(other), &self.scene.kin.relations)
+            kin::related(
+                self.owners(one),
+                self.owners(other),
+                &self.scene.kin.relations,
+            )
         })
     }
 

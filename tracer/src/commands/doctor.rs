@@ -164,7 +164,10 @@ fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Re
     let mut channel = programs.take_events()?;
     selfcheck::run(&mut programs, &mut channel)?;
     let drops = match &programs.drops_unseen {
-        None => Finding::ok("drops", "SYNs dropped after their lookup are seen (not_taken)"),
+        None => Finding::ok(
+            "drops",
+            "SYNs dropped after their lookup are seen (not_taken)",
+        ),
         Some(why) => Finding::absent(
             "drops",
             format!("SYNs dropped after their lookup are told as taken (skb:kfree_skb: {why})"),

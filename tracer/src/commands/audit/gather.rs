@@ -6,7 +6,6 @@ use std::{
     thread,
 };
 
-
 use crate::{
     audit::{self, Group, Held, Member, Scene, kin::Kin},
     cli::AuditArgs,
