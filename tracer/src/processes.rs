@@ -209,18 +209,23 @@ impl Processes {
         left
     }
 
-    /// A process took a connection from the socket, and ended before anybody looked at it.
-    pub fn held_and_ended(&mut self, inode: u64, pid: u32, comm: &str) {
+    /// A process took a connection from the socket, and ended or closed it before anybody looked
+    /// at it.
+    pub fn held_and_left(&mut self, inode: u64, pid: u32, comm: &str, lives: bool) {
         let Some(held) = self.held.get_mut(&inode) else {
             return;
         };
         if held.left.len() < MOST_LEFT && held.left.iter().all(|(owner, _)| owner.pid != pid) {
-            let owner = Owner {
+            let living = lives
+                .then(|| proc::describe(pid, &Stat::of(pid)?))
+                .flatten();
+            let ended = || Owner {
                 pid,
                 comm: comm.to_owned(),
                 ..Owner::default()
             };
-            held.left.push((owner, monotonic_ns()));
+            held.left
+                .push((living.unwrap_or_else(ended), monotonic_ns()));
         }
     }
 

@@ -58,8 +58,8 @@ struct Known {
     told: Told,
     acceptor: Option<Process>,
     acceptors: FxHashMap<Told, Option<Process>>,
-    /// The last that was found to have ended.
-    dead: Told,
+    /// The last that was found to hold it no more.
+    past: Told,
     opener: Option<Process>,
 }
 
@@ -252,13 +252,16 @@ impl Known {
             self.acceptor.clone_from(acceptor);
             return;
         }
-        let acceptor = self.process(processes, told, by);
+        let looked = self.process(processes, told, by);
         // Once: SYNs that come after it was found out are no business of its.
-        if acceptor.as_ref().is_some_and(|process| process.ended) && self.dead != told {
-            self.dead = told;
-            processes.held_and_ended(self.inode, told.0, &comm(&told.1));
+        if let Some((process, true)) = &looked
+            && self.past != told
+        {
+            self.past = told;
+            processes.held_and_left(self.inode, told.0, &comm(&told.1), !process.ended);
             self.left = processes.left(self.inode);
         }
+        let acceptor = looked.map(|(process, _)| process);
         // Equal ones stay the same value: what was written of them is kept elsewhere.
         if self.acceptor != acceptor {
             self.acceptor = acceptor;
@@ -273,13 +276,20 @@ impl Known {
             return;
         }
         let opener = self.process(processes, (raw.listen_pid, raw.listen_comm), by);
+        let opener = opener.map(|(process, _)| process);
         if self.opener != opener {
             self.opener = opener;
         }
     }
 
-    /// A process that the kernel told of; it becomes an owner if it holds the socket.
-    fn process(&mut self, processes: &mut Processes, told: Told, by: u64) -> Option<Process> {
+    /// A process that the kernel told of, and whether it was seen not to hold the socket any
+    /// more; it becomes an owner if it does.
+    fn process(
+        &mut self,
+        processes: &mut Processes,
+        told: Told,
+        by: u64,
+    ) -> Option<(Process, bool)> {
         let (pid, name) = told;
         if pid == 0 {
             return None;
@@ -292,21 +302,21 @@ impl Known {
         };
         let name = comm(&name);
         if !processes.is_initial() {
-            return Some(process(0, &name, Some(pid), false));
+            return Some((process(0, &name, Some(pid), false), false));
         }
         if let Some(owner) = self.owners.iter().find(|owner| owner.pid == pid) {
-            return Some(process(pid, &owner.comm, None, false));
+            return Some((process(pid, &owner.comm, None, false), false));
         }
         let fate = processes.fate(self.inode, pid, &name, by);
         Some(match fate {
             Some(Fate::Holds(owner)) => {
                 self.owners = processes.known(self.inode);
                 self.nobody_ns = 0;
-                process(pid, &owner.comm, None, false)
+                (process(pid, &owner.comm, None, false), false)
             }
-            Some(Fate::Lives(name)) => process(pid, &name, None, false),
-            Some(Fate::Ended) => process(pid, &name, None, true),
-            None => process(pid, &name, None, false),
+            Some(Fate::Lives(name)) => (process(pid, &name, None, false), true),
+            Some(Fate::Ended) => (process(pid, &name, None, true), true),
+            None => (process(pid, &name, None, false), false),
         })
     }
 }
