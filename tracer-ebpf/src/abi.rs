@@ -536,6 +536,20 @@ pub struct Stats {
     pub reserved: u64,
 }
 
+#[cfg(feature = "user")]
+impl Stats {
+    /// What was counted since then.
+    #[must_use]
+    pub fn since(&self, then: &Self) -> Self {
+        const FIELDS: usize = size_of::<Stats>() / size_of::<u64>();
+        let (now, then): ([u64; FIELDS], [u64; FIELDS]) =
+            (bytemuck::cast(*self), bytemuck::cast(*then));
+        bytemuck::cast(core::array::from_fn::<u64, FIELDS, _>(|field| {
+            now[field].saturating_sub(then[field])
+        }))
+    }
+}
+
 const _: () = {
     assert!(size_of::<Listener>() == 120);
     assert!(size_of::<SynRecord>() == 232);

@@ -12,11 +12,12 @@ use ipnet::IpNet;
 
 use crate::{
     event::{Match, Reason, Verdict},
+    pipeline::selection::{ListenerPattern, Selection},
     probes::plan::Choice,
 };
 
 pub use explain::{Circumstances, Client, Destination, ExplainArgs, Question, Target};
-pub use place::{AddressPattern, Expect, ListenerPattern, expected_address};
+pub use place::{Expect, expected_address};
 pub use survey::{AuditArgs, ListenersArgs, ScopeArgs};
 pub use values::{MOST_PORTS, Ports, duration, every_port};
 
@@ -145,6 +146,23 @@ pub struct UserFilterArgs {
         hide_possible_values = true
     )]
     pub alert_on: Vec<Reason>,
+}
+
+impl UserFilterArgs {
+    /// What is shown, `count` of it at most.
+    #[must_use]
+    pub fn selection(&self, count: Option<u64>) -> Selection {
+        Selection {
+            listeners: self.listener.clone(),
+            pids: self.pid.clone(),
+            comms: self.comm.clone(),
+            matched: self.matched.clone(),
+            verdicts: self.verdict.clone(),
+            only_alerts: self.only_alerts,
+            alert_on: self.alert_on.clone(),
+            count,
+        }
+    }
 }
 
 /// How to observe.

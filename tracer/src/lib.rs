@@ -1,17 +1,16 @@
 //! sockpick: which listening socket did the kernel pick for this SYN, and how.
 //!
-//! Data flows one way: kernel → [`source`] → [`decode`] → [`enrich`] and [`judge`] →
+//! Data flows one way: kernel → [`source`] → [`decode`] → [`pipeline`] →
 //! [`sinks`]. `ARCHITECTURE.md` tells the rest.
 
-pub mod assess;
 pub mod audit;
 pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod decode;
-pub mod enrich;
 pub mod event;
 pub mod failure;
+pub mod host;
 pub mod interfaces;
 pub mod judge;
 pub mod kernel;
@@ -19,6 +18,7 @@ pub mod listeners;
 pub mod namespaces;
 pub mod netfilter;
 pub mod own;
+pub mod pipeline;
 pub mod probes;
 pub mod processes;
 pub mod routes;

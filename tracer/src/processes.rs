@@ -15,8 +15,8 @@ use std::{
 
 use crate::{
     audit::kin::Kin,
-    enrich::{boot_ticks, monotonic_ns},
     event::Owner,
+    host::clock::{boot_ticks, monotonic_ns},
 };
 use budget::Budget;
 use children::Children;

@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     decode::{self, Malformed, Record},
-    enrich::monotonic_ns,
+    host::clock::monotonic_ns,
     listeners,
     probes::{
         channel::{Channel, Missing},

@@ -98,6 +98,16 @@ pub fn wrap(out: &mut impl Write, label: &str, text: &str) -> fmt::Result {
     writeln!(out, "{line}")
 }
 
+/// A `comm` as text, up to its first zero.
+#[must_use]
+pub fn comm(bytes: &[u8; 16]) -> String {
+    let end = bytes
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

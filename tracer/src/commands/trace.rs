@@ -1,8 +1,5 @@
 //! `sockpick trace`: sets the session up, runs it, and sums it up.
 
-mod book;
-mod filter;
-mod flows;
 mod session;
 mod unseen;
 
@@ -22,15 +19,15 @@ use tokio::{
 };
 
 use crate::{
-    assess::Assessor,
     cli::{Color, FamilyArg, Output, TraceArgs, every_port},
     config,
-    enrich::Enricher,
     event::Backend,
     failure::Failure,
+    host::live::Live,
     kernel::{algorithm, preflight},
     listeners, namespaces,
     own::{Board, Own},
+    pipeline::{Pipeline, assess::Assessor, enrich::Enricher},
     probes::{
         loader::{self, Kernel, Programs, Wishes},
         maps::Filters,
@@ -42,7 +39,6 @@ use crate::{
     words::count,
 };
 
-use book::Book;
 use session::Session;
 
 /// How often the log of the programs is looked at with `--debug-programs`.
@@ -109,7 +105,7 @@ async fn trace(
     args: &TraceArgs,
     kernel: &mut Kernel,
     wishes: &Wishes,
-    mut assessor: Assessor,
+    assessor: Assessor,
     own: Own,
 ) -> Result<()> {
     // Before anything is attached, so that a signal from here on ends it cleanly.
@@ -128,16 +124,17 @@ async fn trace(
         Mechanism::Fentry => Backend::Fentry,
         Mechanism::Kprobe => Backend::Kprobe,
     };
-    let mut enricher = Enricher::new(backend);
+    let mut host = Live::new(own);
     let inventory = listeners::inventory();
-    enricher.prepare(inventory.listeners.iter().map(|listener| listener.inode));
-    assessor.present(&inventory);
-    if let Some(why) = enricher.blindness() {
+    host.prepare(inventory.listeners.iter().map(|listener| listener.inode));
+    if let Some(why) = host.blindness() {
         eprintln!("sockpick: owners may be missing (?): {why}");
     }
     let source = Source::new(channel, programs.take_drops()?, args.probes.flush_interval)?;
-    let book = Book::new(enricher, assessor, own, &inventory, sink(args), args);
-    let mut session = Session::begin(programs, source, book, args)?;
+    let enricher = Enricher::new(backend, Box::new(host));
+    let selection = args.user_filter.selection(args.count);
+    let pipeline = Pipeline::new(enricher, assessor, &inventory, sink(args), selection);
+    let mut session = Session::begin(programs, source, pipeline, args)?;
     announce(session.programs(), &inventory, backend);
     let gone = reader_gone();
     tokio::pin!(gone);

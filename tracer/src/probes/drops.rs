@@ -13,7 +13,7 @@ use super::{
     loader::{Programs, brief, unload},
     maps::Shared,
 };
-use crate::enrich::monotonic_ns;
+use crate::host::clock::monotonic_ns;
 
 /// The program, in either object.
 const PROGRAM: &str = "drops_t";

@@ -2,12 +2,10 @@
 //! every event leaves with its verdict. The rules are in [`crate::judge`].
 #![forbid(unsafe_code)]
 
-use std::time::{Duration, Instant};
-
 use sockpick_ebpf::abi::{HandoverRecord, ListenerRecord, SynRecord};
 
+use super::enrich::Enricher;
 use crate::{
-    enrich::Enricher,
     event::{Event, Expected, Reason, Verdict, Via, Why},
     judge::{
         self,
@@ -23,37 +21,39 @@ use crate::{
 };
 
 /// How soon the picture is looked after again when it was found to be right.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+const LOOK_AGAIN_NS: u64 = 2_000_000_000;
 
 /// A program that should have seen a listener close may have been skipped: then the picture has
 /// one that is none, and it seems to be passed over.
 #[derive(Debug, Default)]
 struct Doubt {
-    /// When the picture was held against what the kernel lists, and was right.
-    right: Option<Instant>,
+    /// When the picture was held against what the kernel lists, and was right: kernel time of
+    /// the record at hand.
+    right_ns: Option<u64>,
     /// It is to be, once all is read that was written.
     pending: bool,
 }
 
 impl Doubt {
     /// Whether the judgement is one that no kernel gives cause for.
-    fn about(&mut self, judgement: &Judgement<'_>) -> bool {
+    fn about(&mut self, judgement: &Judgement<'_>, now_ns: u64) -> bool {
         if judgement.verdict != Verdict::Misdirected {
             return false;
         }
         match judgement.reason {
-            Some(Reason::Unknown) => self.is_due(),
+            Some(Reason::Unknown) => self.is_due(now_ns),
             // A kernel does that.
             Some(Reason::DevOrder | Reason::LegacyOrder) => {
-                self.pending |= self.is_due();
+                self.pending |= self.is_due(now_ns);
                 false
             }
             _ => false,
         }
     }
 
-    fn is_due(&self) -> bool {
-        self.right.is_none_or(|at| at.elapsed() >= LOOK_AGAIN)
+    fn is_due(&self, now_ns: u64) -> bool {
+        self.right_ns
+            .is_none_or(|at| now_ns.saturating_sub(at) >= LOOK_AGAIN_NS)
     }
 }
 
@@ -109,7 +109,7 @@ impl Assessor {
     fn bury(&mut self, stock: &Stock, closed_ns: u64) {
         let keep = |bound: &Bound, inode| stock.may_be_there(bound, inode);
         let buried = self.picture.retain(closed_ns, keep);
-        self.doubt.right = (buried == 0).then(Instant::now);
+        self.doubt.right_ns = (buried == 0).then_some(self.seen_ns);
     }
 
     /// To be called after a batch: looks whether the listeners that alerts named are there, if
@@ -129,7 +129,7 @@ impl Assessor {
     }
 
     /// A listener went.
-    pub fn closed(&mut self, record: &ListenerRecord, enricher: &Enricher) {
+    pub fn closed(&mut self, record: &ListenerRecord, enricher: &mut Enricher) {
         self.seen_ns = record.ktime_ns;
         let listener = &record.listener;
         self.picture.closed(
@@ -207,7 +207,7 @@ impl Assessor {
             self.algorithm,
         );
         let mut judgement = judge.judge(&syn(record, event, packet));
-        if self.doubt.about(&judgement) {
+        if self.doubt.about(&judgement, record.ktime_ns) {
             // Not those that are new: they may have come after the SYN.
             self.bury(&present.take_stock(), record.ktime_ns);
             judge = with(
@@ -508,16 +508,19 @@ mod tests {
             reason: Some(reason),
             ..Judgement::OK
         };
-        assert!(!assessor.doubt.about(&said(Reason::WrongOwner)));
-        assert!(assessor.doubt.about(&said(Reason::Unknown)));
+        assert!(!assessor.doubt.about(&said(Reason::WrongOwner), 9));
+        assert!(assessor.doubt.about(&said(Reason::Unknown), 9));
         assessor.bury(&stock(&[1], &[]), 5);
-        assert!(assessor.doubt.about(&said(Reason::Unknown)), "it was wrong");
-        assert!(!assessor.doubt.about(&said(Reason::LegacyOrder)));
+        assert!(
+            assessor.doubt.about(&said(Reason::Unknown), 9),
+            "it was wrong"
+        );
+        assert!(!assessor.doubt.about(&said(Reason::LegacyOrder), 9));
         assert!(assessor.doubt.pending);
         assessor.doubt.pending = false;
         assessor.bury(&stock(&[1], &[]), 6);
-        assert!(!assessor.doubt.about(&said(Reason::Unknown)));
-        assert!(!assessor.doubt.about(&said(Reason::LegacyOrder)));
+        assert!(!assessor.doubt.about(&said(Reason::Unknown), 9));
+        assert!(!assessor.doubt.about(&said(Reason::LegacyOrder), 9));
         assert!(!assessor.doubt.pending);
     }
 }

@@ -1,5 +1,13 @@
-//! What happens to records, apart from the probes: each gets its event, its verdict and
-//! its place in the account.
+//! What happens to records, wherever they come from: each gets its event, its verdict and its
+//! place in the account. No command line, clock or question to the machine is in here: what is
+//! asked goes to the [`crate::host::Host`].
+#![forbid(unsafe_code)]
+
+mod account;
+pub mod assess;
+pub mod enrich;
+mod flows;
+pub mod selection;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -8,17 +16,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rustc_hash::FxHashMap;
-use sockpick_ebpf::abi::{HandoverRecord, Listener, ListenerRecord, SynRecord, handover};
+use sockpick_ebpf::abi::{HandoverRecord, Listener, ListenerRecord, Stats, SynRecord, handover};
 
-use super::{
-    filter,
-    flows::{Flow, Flows},
-};
 use crate::{
-    assess::Assessor,
-    cli::{TraceArgs, UserFilterArgs},
     decode::Record,
-    enrich::Enricher,
     event::{
         Event, GroupHealth, Handover, Item, ListenerId, Lost, Netns, Queue, Reason, Reuseport,
         SCHEMA, Stage, Verdict, Via, Why,
@@ -28,12 +29,13 @@ use crate::{
         health::{self, Health},
     },
     listeners::Inventory,
-    own::Own,
-    sinks::{Sink, bound},
+    sinks::{Sink, bound, summary::Summary},
     stock::TakeStock,
 };
-
-mod account;
+use assess::Assessor;
+use enrich::Enricher;
+use flows::{Flow, Flows};
+use selection::{Selection, passes};
 
 /// Most closed listeners that have a line in the summary; past that the one that closed first
 /// is in a sum only.
@@ -42,15 +44,49 @@ const MOST_CLOSED: usize = 4096;
 /// Most programs that the summary names.
 const MOST_PROGRAMS: usize = 16;
 
-/// What happens to records, apart from the probes.
-pub(super) struct Book<'a> {
-    pub(super) enricher: Enricher,
-    pub(super) assessor: Assessor,
-    /// Tells what this sockpick does, and others beside it.
-    own: Own,
-    pub(super) sink: Box<dyn Sink>,
-    filter: &'a UserFilterArgs,
-    limit: Option<u64>,
+/// What the pipeline takes, in this order: batches of a beginning, what happened and an account.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A batch begins; the wall clock minus `CLOCK_MONOTONIC`, in nanoseconds.
+    Begin(i64),
+    /// What the kernel wrote.
+    Record(Record),
+    /// Bytes that are no record: lost on the way.
+    Malformed,
+    /// A listener closed a while ago, and no SYN can reach it any more: its last account.
+    Gone(Listener),
+    /// What was counted since the session began, as of a batch's end.
+    Counted(Counted),
+}
+
+/// What was counted since the session began.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counted {
+    /// By the programs.
+    pub stats: Stats,
+    /// Records that were written and did not arrive: of SYNs, of listeners.
+    pub missing: (u64, u64),
+}
+
+/// How a session ended.
+#[derive(Clone, Debug, Default)]
+pub struct End {
+    /// What was counted, all told.
+    pub stats: Stats,
+    /// Listeners as the kernel has them.
+    pub listeners: Vec<Listener>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// Records in, items to the sink, an account at the end.
+pub struct Pipeline {
+    enricher: Enricher,
+    assessor: Assessor,
+    sink: Box<dyn Sink>,
+    selection: Selection,
+    /// Listener records lost when the listeners were last taken stock of.
+    resynced: u64,
     shown: u64,
     filtered: u64,
     /// SYNs of a sockpick's own, and those of them without a listener.
@@ -58,7 +94,7 @@ pub(super) struct Book<'a> {
     own_refused: u64,
     not_shown: u64,
     /// Records that could not be read: lost on the way.
-    pub(super) malformed: u64,
+    malformed: u64,
     reported: FxHashMap<Stage, u64>,
     tallies: FxHashMap<u64, Tally>,
     /// Of the tallies, those of closed listeners, in that order.
@@ -77,8 +113,7 @@ pub(super) struct Book<'a> {
     handovers: BTreeMap<Why, u64>,
     /// Programs that were attached where SYNs were steered: id and name.
     programs: BTreeMap<u32, String>,
-    pub(super) health: Health,
-    pub(super) closing: Vec<ListenerRecord>,
+    health: Health,
 }
 
 /// Listeners that closed too long ago for a line of their own.
@@ -115,15 +150,17 @@ impl Tally {
     }
 }
 
-impl<'a> Book<'a> {
-    pub(super) fn new(
+impl Pipeline {
+    /// Begins with the listeners that are there.
+    #[must_use]
+    pub fn new(
         enricher: Enricher,
-        assessor: Assessor,
-        own: Own,
+        mut assessor: Assessor,
         inventory: &Inventory,
         sink: Box<dyn Sink>,
-        args: &'a TraceArgs,
+        selection: Selection,
     ) -> Self {
+        assessor.present(inventory);
         let mut health = Health::default();
         for listening in &inventory.listeners {
             let socket = health::Socket {
@@ -137,10 +174,9 @@ impl<'a> Book<'a> {
         Self {
             enricher,
             assessor,
-            own,
             sink,
-            filter: &args.user_filter,
-            limit: args.count,
+            selection,
+            resynced: 0,
             shown: 0,
             filtered: 0,
             own_syns: 0,
@@ -159,62 +195,104 @@ impl<'a> Book<'a> {
             handovers: BTreeMap::new(),
             programs: BTreeMap::new(),
             health,
-            closing: Vec::new(),
         }
     }
 
     /// Whether `--count` is reached.
-    pub(super) fn is_complete(&self) -> bool {
-        self.limit.is_some_and(|limit| self.shown >= limit)
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.selection
+            .count
+            .is_some_and(|limit| self.shown >= limit)
     }
 
-    pub(super) fn take(&mut self, record: &Record, present: &mut dyn TakeStock) -> Result<()> {
-        match record {
-            Record::Syn(record) => self.syn(record, present),
-            Record::Handover(record) => self.handover(record, present),
-            Record::Listen(_) | Record::Close(_) => {
-                self.listener(record);
-                Ok(())
-            }
+    /// Takes what comes next. `present` is asked where the listeners are in doubt.
+    ///
+    /// # Errors
+    /// If the sink takes no more.
+    pub fn take(&mut self, input: &Input, present: &mut dyn TakeStock) -> Result<()> {
+        match input {
+            Input::Begin(wall_offset_ns) => self.enricher.begin_batch(*wall_offset_ns),
+            Input::Record(Record::Syn(record)) => self.syn(record, present)?,
+            Input::Record(Record::Handover(record)) => self.handover(record, present)?,
+            Input::Record(Record::Listen(record)) => self.opened(record),
+            Input::Record(Record::Close(record)) => self.closed(record),
+            Input::Malformed => self.malformed += 1,
+            Input::Gone(last) => self.gone(last),
+            Input::Counted(counted) => self.counted(counted, present)?,
+        }
+        Ok(())
+    }
+
+    fn opened(&mut self, record: &ListenerRecord) {
+        if !self.is_own(record) {
+            self.enricher.opened(&record.listener, record.ktime_ns);
+            self.assessor.opened(record);
+            let socket = socket(&record.listener);
+            self.health.opened(&socket, Some(record.ktime_ns));
         }
     }
 
-    /// A listener came or went.
-    pub(super) fn listener(&mut self, record: &Record) {
-        match record {
-            Record::Syn(_) | Record::Handover(_) => {}
-            Record::Listen(record) if self.is_own(record) => {}
-            Record::Close(record) if self.is_own(record) => self.closing.push(*record),
-            Record::Listen(record) => {
-                self.enricher.opened(&record.listener, record.ktime_ns);
-                self.assessor.opened(record);
-                self.health
-                    .opened(&socket(&record.listener), Some(record.ktime_ns));
-            }
-            Record::Close(record) => {
-                self.assessor.closed(record, &self.enricher);
-                self.enricher.closed(&record.listener);
-                let socket = socket(&record.listener);
-                self.health
-                    .closed(&socket, record.ktime_ns, record.queue_len);
-                self.closing.push(*record);
-            }
+    fn closed(&mut self, record: &ListenerRecord) {
+        if !self.is_own(record) {
+            self.assessor.closed(record, &mut self.enricher);
+            self.enricher.closed(&record.listener);
+            let socket = socket(&record.listener);
+            self.health
+                .closed(&socket, record.ktime_ns, record.queue_len);
         }
+    }
+
+    /// A batch ended.
+    fn counted(&mut self, counted: &Counted, present: &mut dyn TakeStock) -> Result<()> {
+        let Counted {
+            stats,
+            missing: (syns, listeners),
+        } = counted;
+        self.assessor.settle(present);
+        let lost = stats.lost_listener_records + listeners;
+        if lost != self.resynced {
+            self.resynced = lost;
+            self.assessor.resync(&present.take_stock());
+        }
+        self.report(Stage::Queue, stats.lost_ring + self.malformed + syns)?;
+        self.report(Stage::Kernel, stats.lost_return)?;
+        self.sink.flush().context("cannot write the output")
+    }
+
+    /// The session ended: how the groups fared goes to the sink, the account is returned.
+    ///
+    /// # Errors
+    /// If the sink takes no more.
+    pub fn end(mut self, end: &End) -> Result<Summary> {
+        let End {
+            stats,
+            listeners,
+            seconds,
+        } = end;
+        // Nothing is under way any more: what was counted and has no event is lost.
+        let missed = stats.syns.saturating_sub(stats.emitted + stats.lost_ring);
+        self.report(Stage::Kernel, missed)?;
+        let health = self.health_report();
+        for group in &health {
+            let item = Item::Health(Box::new(group.clone()));
+            self.sink.write(&item).context("cannot write the output")?;
+        }
+        self.sink.flush().context("cannot write the output")?;
+        self.enricher.settle();
+        Ok(self.summary(stats, listeners, health, *seconds))
     }
 
     /// Whether it is the listener of a sockpick's own namespace.
     fn is_own(&mut self, record: &ListenerRecord) -> bool {
         let listener = &record.listener;
         let cookie = listener.netns_cookie;
-        self.own.did(listener.netns, cookie, record.ktime_ns)
+        self.enricher
+            .is_own(listener.netns, cookie, record.ktime_ns)
     }
 
     fn syn(&mut self, record: &SynRecord, present: &mut dyn TakeStock) -> Result<()> {
-        let (netns, cookie) = (record.netns, record.netns_cookie);
-        let own = self
-            .own
-            .sent(netns, cookie, record.ifindex, record.ktime_ns);
-        if own {
+        if self.enricher.is_own_syn(record) {
             self.own_syns += 1;
             self.own_refused += u64::from(record.has_listener == 0);
             return Ok(());
@@ -232,7 +310,7 @@ impl<'a> Book<'a> {
             self.health
                 .syn(&socket(&record.listener), group.size, by_hash);
         }
-        if !filter::passes(self.filter, &event) {
+        if !passes(&self.selection, &event) {
             self.filtered += 1;
             return Ok(());
         }
@@ -284,7 +362,7 @@ impl<'a> Book<'a> {
     /// A connection came to a listener after its SYN: told if that is another than the SYN's.
     fn handover(&mut self, record: &HandoverRecord, present: &mut dyn TakeStock) -> Result<()> {
         let (netns, cookie) = (record.netns, record.netns_cookie);
-        if self.own.did(netns, cookie, record.ktime_ns) {
+        if self.enricher.is_own(netns, cookie, record.ktime_ns) {
             return Ok(());
         }
         let syn = self.flows.of(record);
@@ -302,7 +380,7 @@ impl<'a> Book<'a> {
         if syn.is_none() && event.verdict == Verdict::Ok {
             return Ok(());
         }
-        if !filter::passes(self.filter, &event) {
+        if !passes(&self.selection, &event) {
             return Ok(());
         }
         *self.handovers.entry(why).or_default() += 1;
@@ -324,7 +402,7 @@ impl<'a> Book<'a> {
     }
 
     /// Tells the sink of losses since the last time.
-    pub(super) fn report(&mut self, stage: Stage, total: u64) -> Result<()> {
+    fn report(&mut self, stage: Stage, total: u64) -> Result<()> {
         let reported = self.reported.entry(stage).or_default();
         let lost = total.saturating_sub(*reported);
         if lost > 0 {
@@ -342,7 +420,7 @@ impl<'a> Book<'a> {
     }
 
     /// A listener closed, and no SYN can reach it any more.
-    pub(super) fn gone(&mut self, last: &Listener) {
+    fn gone(&mut self, last: &Listener) {
         let owner = self.enricher.told(last);
         self.enricher.forget(last);
         if let Some(tally) = self.tallies.get_mut(&last.stamp) {
@@ -356,12 +434,12 @@ impl<'a> Book<'a> {
             && let Some(tally) = self.tallies.remove(&first)
         {
             self.dropped.listeners += 1;
-            self.dropped.syns += tally.syns(self.asks_about_events());
+            self.dropped.syns += tally.syns(self.selection.asks_about_events());
         }
     }
 
     /// How the groups fared, with the names of their interfaces.
-    pub(super) fn health_report(&mut self) -> Vec<GroupHealth> {
+    fn health_report(&mut self) -> Vec<GroupHealth> {
         let mut groups = self.health.report();
         for GroupHealth {
             netns, listener, ..
@@ -370,14 +448,6 @@ impl<'a> Book<'a> {
             listener.device_name = self.enricher.device(*netns, listener.device);
         }
         groups
-    }
-
-    /// The kernel's counters are exact whatever was lost, but know nothing of a filter that
-    /// asks about events.
-    fn asks_about_events(&self) -> bool {
-        !self.filter.matched.is_empty()
-            || !self.filter.verdict.is_empty()
-            || self.filter.only_alerts
     }
 }
 
@@ -394,16 +464,14 @@ fn socket(listener: &Listener) -> health::Socket {
 mod tests {
     use std::io;
 
-    use clap::Parser as _;
-
     use super::*;
     use crate::{
-        cli::{Cli, Command},
         event::Backend,
+        host::unknown::Nobody,
         judge::{expectations::Expectations, rules::Algorithm},
         stock::Stock,
     };
-    use sockpick_ebpf::abi::{Stats, kind};
+    use sockpick_ebpf::abi::kind;
 
     struct Nowhere;
 
@@ -428,19 +496,15 @@ mod tests {
     #[test]
     fn listeners_that_come_and_go_all_day_end_in_a_sum() -> Result<()> {
         let all = MOST_CLOSED + 3;
-        let Command::Trace(args) = Cli::try_parse_from(["sockpick", "trace"])?.command else {
-            panic!("trace is trace");
-        };
         let expectations = Expectations::default();
         let assessor = Assessor::new(expectations, Algorithm::AddressFirst);
-        let enricher = Enricher::new(Backend::Fentry);
-        let mut book = Book::new(
+        let enricher = Enricher::new(Backend::Fentry, Box::new(Nobody));
+        let mut pipeline = Pipeline::new(
             enricher,
             assessor,
-            Own::default(),
             &Inventory::default(),
             Box::new(Nowhere),
-            &args,
+            Selection::default(),
         );
         for stamp in 1..=all as u64 {
             let listener = Listener {
@@ -455,10 +519,10 @@ mod tests {
                 listener,
                 ..SynRecord::default()
             };
-            book.take(&Record::Syn(record), &mut Nothing)?;
-            book.gone(&listener);
+            pipeline.take(&Input::Record(Record::Syn(record)), &mut Nothing)?;
+            pipeline.take(&Input::Gone(listener), &mut Nothing)?;
         }
-        let summary = book.summary(&Stats::default(), &[], Vec::new(), 1.0);
+        let summary = pipeline.end(&End::default())?;
         assert_eq!(summary.listeners.len(), MOST_CLOSED);
         let note = "No line above for 3 listeners that closed long ago, with 6 SYNs.";
         assert_eq!(summary.notes, [note]);

@@ -6,21 +6,20 @@ use std::{sync::Arc, time::Duration};
 use rustc_hash::FxHashMap;
 use sockpick_ebpf::abi;
 
-use super::{comm, monotonic_ns};
+use super::{
+    Then,
+    clock::{TICK_NS, monotonic_ns},
+};
 use crate::{
     event::{Owner, Process},
     processes::{CHECK, Fate, Processes},
-    words,
+    words::{self, comm},
 };
 
 /// Most listeners remembered; past that memory starts afresh, which costs look-ups.
 const MOST_KEPT: usize = 16_384;
 /// How long owners are believed before /proc is asked again.
 pub(super) const OWNERS_AGE: Duration = Duration::from_secs(30);
-/// Nanoseconds of a clock tick in /proc: `USER_HZ` is 100 on every architecture that Linux has
-/// BPF trampolines or kprobes for.
-pub(super) const TICK_NS: u64 = 10_000_000;
-
 /// All listeners.
 #[derive(Default)]
 pub(super) struct Whose {
@@ -29,15 +28,6 @@ pub(super) struct Whose {
     /// `CLOCK_MONOTONIC` when the batch began; what sleep lies between it and the boot.
     now_ns: u64,
     asleep_ns: u64,
-}
-
-/// Whose a listener was when a SYN came.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Then {
-    pub(super) owners: Arc<[Owner]>,
-    pub(super) in_kernel: bool,
-    pub(super) accepted_by: Option<Process>,
-    pub(super) opened_by: Option<Process>,
 }
 
 /// Process id and name, as the kernel told.

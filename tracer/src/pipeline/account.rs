@@ -8,11 +8,11 @@ use std::{
 use rustc_hash::{FxHashMap, FxHashSet};
 use sockpick_ebpf::abi::{Listener, Stats};
 
-use super::{Book, Tally};
+use super::{Pipeline, Tally};
 use crate::{
     audit::kin,
     event::{GroupAddress, GroupHealth, ListenerId, Owner},
-    judge, processes,
+    judge,
     sinks::{
         printable,
         summary::{ListenerLine, Summary, Totals},
@@ -37,21 +37,21 @@ fn beyond_chance(health: &[GroupHealth]) -> FxHashMap<ListenerId, f64> {
         .collect()
 }
 
-impl Book<'_> {
+impl Pipeline {
     /// The account of the session; `listeners` as the kernel has them now.
-    pub(in crate::commands::trace) fn summary(
+    pub(super) fn summary(
         mut self,
         stats: &Stats,
-        listeners: &[(u64, Listener)],
+        listeners: &[Listener],
         health: Vec<GroupHealth>,
         seconds: f64,
     ) -> Summary {
-        for (_, listener) in listeners {
+        for listener in listeners {
             if let Some(tally) = self.tallies.get_mut(&listener.stamp) {
                 tally.listener = *listener;
             }
         }
-        let by_event = self.asks_about_events();
+        let by_event = self.selection.asks_about_events();
         // The kernel's counter knows nothing of what the filters left out.
         let refused = if self.filtered > 0 {
             self.refused
@@ -125,7 +125,7 @@ impl Book<'_> {
     }
 
     /// Groups whose members belong to processes that have nothing in common.
-    fn mixed(&self) -> Vec<String> {
+    fn mixed(&mut self) -> Vec<String> {
         let mut groups: BTreeMap<u32, Vec<&Tally>> = BTreeMap::new();
         for tally in self.tallies.values() {
             if let Some(group) = tally.group
@@ -142,7 +142,13 @@ impl Book<'_> {
                 .map(|tally| self.enricher.last_owners(&tally.listener))
                 .collect();
             let owners: Vec<&[Owner]> = owners.iter().map(|owners| &**owners).collect();
-            let kin = processes::kin(owners.iter().copied().flatten().map(|owner| owner.pid));
+            let pids: Vec<u32> = owners
+                .iter()
+                .copied()
+                .flatten()
+                .map(|one| one.pid)
+                .collect();
+            let kin = self.enricher.kin(&pids);
             let sets = kin::sets(&owners, &kin);
             if sets.len() > 1 {
                 said.push(format!(

@@ -1,23 +1,20 @@
 //! Adds to a record what the kernel did not say: names, owners, wall-clock time.
 
-mod whose;
-
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use sockpick_ebpf::abi::{self, SynRecord};
 
 use crate::{
+    audit::kin::Kin,
     event::{
         Backend, Endpoint, Event, Listener, ListenerId, Other, Owner, Program, Queue, Reuseport,
         SCHEMA, Time, Verdict,
     },
+    host::{Host, Then},
     judge::{self, verdict::Expected},
-    namespaces::Namespaces,
-    probes::steering::{Attachment, Steering},
-    processes,
+    probes::steering::Attachment,
 };
-use whose::{OWNERS_AGE, Then, Whose};
 
 /// Most groups remembered; past that memory starts afresh, which gives a group a new number.
 const MOST_KEPT: usize = 16_384;
@@ -25,13 +22,11 @@ const MOST_KEPT: usize = 16_384;
 /// Makes events from records.
 pub struct Enricher {
     backend: Backend,
-    namespaces: Namespaces,
-    whose: Whose,
+    host: Box<dyn Host>,
     groups: FxHashMap<(u64, u32, u16), Group>,
-    steering: Steering,
     next_group: u32,
     /// Wall-clock time minus `CLOCK_MONOTONIC`, in nanoseconds.
-    wall_offset: i64,
+    wall_offset_ns: i64,
 }
 
 /// A reuseport group, kept under the address that the kernel has it at.
@@ -45,52 +40,36 @@ struct Group {
 impl Enricher {
     /// Starts with nothing known.
     #[must_use]
-    pub fn new(backend: Backend) -> Self {
+    pub fn new(backend: Backend, host: Box<dyn Host>) -> Self {
         Self {
             backend,
-            namespaces: Namespaces::default(),
-            whose: Whose::default(),
+            host,
             groups: FxHashMap::default(),
-            steering: Steering::default(),
             next_group: 1,
-            wall_offset: 0,
+            wall_offset_ns: 0,
         }
     }
 
-    /// Looks for the owners of these sockets in one go.
-    pub fn prepare(&mut self, inodes: impl Iterator<Item = u64>) {
-        self.whose.processes.prepare(inodes);
-    }
-
     /// To be called before each batch: the wall clock may have been set since.
-    pub fn begin_batch(&mut self) {
-        self.wall_offset = wall_offset();
-        self.whose.begin_batch(
-            monotonic_ns(),
-            nanoseconds(nix::time::ClockId::CLOCK_BOOTTIME).unsigned_abs(),
-        );
-        self.namespaces.refresh();
+    /// `wall_offset_ns`: what it is ahead of `CLOCK_MONOTONIC`.
+    pub fn begin_batch(&mut self, wall_offset_ns: i64) {
+        self.wall_offset_ns = wall_offset_ns;
+        self.host.begin_batch();
     }
 
     /// A listener appeared.
     pub fn opened(&mut self, listener: &abi::Listener, ktime_ns: u64) {
-        self.whose.opened(listener, ktime_ns);
+        self.host.opened(listener, ktime_ns);
     }
 
     /// Looks once more who holds the listeners that SYNs came to.
     pub fn settle(&mut self) {
-        self.whose.settle();
-    }
-
-    /// Why owners may not be seen, if so.
-    #[must_use]
-    pub fn blindness(&self) -> Option<String> {
-        processes::blindness(self.whose.processes.hidden())
+        self.host.settle();
     }
 
     /// The event of one SYN.
     pub fn event(&mut self, record: &SynRecord) -> Event {
-        let netns = self.namespaces.describe(record.netns, record.netns_cookie);
+        let netns = self.host.netns(record.netns, record.netns_cookie);
         let listener = (record.has_listener != 0).then(|| self.listener(record));
         Event {
             schema: SCHEMA,
@@ -105,7 +84,7 @@ impl Enricher {
                 record.family,
             ),
             ifindex: record.ifindex,
-            ifname: self.namespaces.interface(record.netns, record.ifindex),
+            ifname: self.host.interface(record.netns, record.ifindex),
             matched: judge::matched(record),
             via: judge::via(record),
             verdict: Verdict::Ok,
@@ -135,7 +114,7 @@ impl Enricher {
         );
         let owners = match gone {
             Some(gone) => gone.owners.clone(),
-            None => self.whose.processes.living(socket.inode, OWNERS_AGE),
+            None => self.host.living(socket.inode),
         };
         Other {
             address: bound.shown_address(),
@@ -153,36 +132,35 @@ impl Enricher {
 
     /// Whether unbound listeners of the namespace take packets of every VRF.
     pub fn l3mdev_accept(&mut self, netns: u32) -> bool {
-        self.namespaces.l3mdev_accept(netns)
+        self.host.l3mdev_accept(netns)
     }
 
     /// Programs that are attached there, in the order they run; none where the kernel does not
     /// tell.
     pub fn programs(&mut self, place: Attachment) -> Arc<[Program]> {
-        self.steering.programs(place, &self.namespaces)
+        self.host.programs(place)
     }
 
     /// Who held a listener when it closed, as far as that is known without looking.
-    #[must_use]
-    pub fn last_owners(&self, raw: &abi::Listener) -> Arc<[Owner]> {
-        self.whose.last(raw)
+    pub fn last_owners(&mut self, raw: &abi::Listener) -> Arc<[Owner]> {
+        self.host.last_owners(raw)
     }
 
     /// Looks whether those who hold the event's listener still do.
     pub fn recheck(&mut self, record: &SynRecord, event: &mut Event) {
-        self.whose.recheck(&record.listener);
+        self.host.recheck(&record.listener);
         self.name_owners(record, event);
     }
 
     /// Looks for holders of the event's listener among all processes.
     pub fn look_again(&mut self, record: &SynRecord, event: &mut Event) {
-        self.whose.look_again(&record.listener);
+        self.host.look_again(&record.listener);
         self.name_owners(record, event);
     }
 
     fn name_owners(&mut self, record: &SynRecord, event: &mut Event) {
         if let Some(listener) = &mut event.listener {
-            let then = self.whose.at(&record.listener, record.ktime_ns);
+            let then = self.host.whose(&record.listener, record.ktime_ns);
             listener.owners = then.owners;
             listener.in_kernel = then.in_kernel;
         }
@@ -191,13 +169,7 @@ impl Enricher {
     /// Wall-clock time of a kernel time.
     #[must_use]
     pub fn time(&self, ktime_ns: u64) -> Time {
-        Time(self.wall_offset.saturating_add_unsigned(ktime_ns))
-    }
-
-    /// Kernel time now.
-    #[must_use]
-    pub fn now_ns(&self) -> u64 {
-        monotonic_ns()
+        Time(self.wall_offset_ns.saturating_add_unsigned(ktime_ns))
     }
 
     /// A listener left the table; a lookup on another CPU may still end with it.
@@ -208,12 +180,29 @@ impl Enricher {
 
     /// A listener went: nothing of it needs to be remembered.
     pub fn forget(&mut self, listener: &abi::Listener) {
-        self.whose.forget(listener);
+        self.host.forget(listener);
+    }
+
+    /// What is known of processes beside what they hold.
+    pub fn kin(&mut self, pids: &[u32]) -> Kin {
+        self.host.kin(pids)
+    }
+
+    /// Whether what happened in the namespace at that time was a sockpick's doing.
+    pub fn is_own(&mut self, netns: u32, cookie: u64, ktime_ns: u64) -> bool {
+        self.host.is_own(netns, cookie, None, ktime_ns)
+    }
+
+    /// Whether the SYN was a sockpick's.
+    pub fn is_own_syn(&mut self, record: &SynRecord) -> bool {
+        let (netns, cookie) = (record.netns, record.netns_cookie);
+        self.host
+            .is_own(netns, cookie, Some(record.ifindex), record.ktime_ns)
     }
 
     /// Whose a listener is, for display.
     pub fn told(&mut self, listener: &abi::Listener) -> String {
-        self.whose.told(listener)
+        self.host.told(listener)
     }
 
     fn listener(&mut self, record: &SynRecord) -> Listener {
@@ -224,7 +213,7 @@ impl Enricher {
             in_kernel,
             accepted_by,
             opened_by,
-        } = self.whose.at(raw, record.ktime_ns);
+        } = self.host.whose(raw, record.ktime_ns);
         Listener {
             address: judge::bound_address(raw),
             port: raw.port,
@@ -249,7 +238,7 @@ impl Enricher {
     /// Name of the interface a listener is bound to.
     pub fn device(&mut self, netns: u32, index: u32) -> Option<Arc<str>> {
         (index != 0).then(|| {
-            let name = self.namespaces.interface(netns, index);
+            let name = self.host.interface(netns, index);
             name.unwrap_or_else(|| format!("if{index}").into())
         })
     }
@@ -290,40 +279,9 @@ impl Enricher {
     }
 }
 
-/// A `comm` as text, up to its first zero.
-#[must_use]
-pub fn comm(bytes: &[u8; 16]) -> String {
-    let end = bytes
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
-}
-
 fn endpoint(address: [u8; 16], port_be: u16, family: u16) -> Endpoint {
     Endpoint {
         address: judge::packet_address(address, family),
         port: u16::from_be(port_be),
     }
-}
-
-/// `CLOCK_MONOTONIC` now, in nanoseconds.
-pub(crate) fn monotonic_ns() -> u64 {
-    nanoseconds(nix::time::ClockId::CLOCK_MONOTONIC).unsigned_abs()
-}
-
-/// Time since boot in clock ticks, as `starttime` in `/proc/PID/stat` is.
-pub(crate) fn boot_ticks() -> u64 {
-    nanoseconds(nix::time::ClockId::CLOCK_BOOTTIME).unsigned_abs() / whose::TICK_NS
-}
-
-fn wall_offset() -> i64 {
-    nanoseconds(nix::time::ClockId::CLOCK_REALTIME)
-        .saturating_sub(nanoseconds(nix::time::ClockId::CLOCK_MONOTONIC))
-}
-
-fn nanoseconds(clock: nix::time::ClockId) -> i64 {
-    nix::time::clock_gettime(clock)
-        .map(Duration::from)
-        .map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))
 }
