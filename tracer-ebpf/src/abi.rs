@@ -323,6 +323,7 @@ pub mod group_prog {
 /// the programs keep about it. Lives in `LISTENERS` and is copied into each record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct Listener {
     /// Names this listener from `listen()` to close: `CLOCK_MONOTONIC` ns when it
@@ -369,6 +370,7 @@ pub struct Listener {
 /// One SYN that reached listener selection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct SynRecord {
     /// [`kind::SYN`]
@@ -439,6 +441,7 @@ pub struct Dropped {
 /// A listener appeared or went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct ListenerRecord {
     /// [`kind::LISTEN`] or [`kind::CLOSE`]
@@ -460,6 +463,7 @@ pub struct ListenerRecord {
 /// A connection came to a listener after its SYN: perhaps to another than the SYN did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct HandoverRecord {
     /// [`kind::HANDOVER`]
@@ -500,6 +504,7 @@ pub struct HandoverRecord {
 /// `emitted`, `lost_ring` and `lost_return`, or still under way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 #[repr(C)]
 pub struct Stats {
     /// SYNs that reached listener selection and passed the filters.

@@ -2,6 +2,7 @@
 
 mod explain;
 mod place;
+mod replay;
 mod survey;
 mod values;
 
@@ -18,6 +19,7 @@ use crate::{
 
 pub use explain::{Circumstances, Client, Destination, ExplainArgs, Question, Target};
 pub use place::{Expect, expected_address};
+pub use replay::{ReplayArgs, Speed};
 pub use survey::{AuditArgs, ListenersArgs, ScopeArgs};
 pub use values::{MOST_PORTS, Ports, duration, every_port};
 
@@ -42,6 +44,8 @@ pub struct Cli {
 pub enum Command {
     /// Print one line per SYN until Ctrl-C, --duration or --count; then a summary
     Trace(TraceArgs),
+    /// Tell once more what `trace --write` recorded, with other filters and expectations if wanted
+    Replay(ReplayArgs),
     /// List the listening sockets of every namespace, in the order the kernel meets them
     Listeners(ListenersArgs),
     /// Find listeners that stand in each other's way, without tracing; exit code 1 if it matters
@@ -55,9 +59,13 @@ pub enum Command {
 /// `sockpick trace`
 #[derive(Debug, Args)]
 pub struct TraceArgs {
-    /// Form of the output
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
+    /// Form of the output; a table, unless --write is given
+    #[arg(short, long, value_enum)]
+    pub output: Option<Output>,
+    /// Record the session in this file, for `sockpick replay`; compressed if it ends in .zst.
+    /// Prints no SYNs unless --output is given
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
     /// When to use colour in the table
     #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub color: Color,

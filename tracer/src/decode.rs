@@ -4,7 +4,7 @@
 use sockpick_ebpf::abi::{HandoverRecord, ListenerRecord, SynRecord, kind};
 
 /// A record as the kernel wrote it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Record {
     /// A SYN.
     Syn(SynRecord),

@@ -334,7 +334,7 @@ impl Serialize for ListenerId {
 }
 
 /// Family of a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
     /// `AF_INET`
@@ -344,7 +344,7 @@ pub enum Family {
 }
 
 /// An accept queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Queue {
     /// Connections that wait for `accept()`.
     pub length: u32,
@@ -440,7 +440,7 @@ pub struct Reuseport {
 }
 
 /// How the result was observed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Backend {
     /// fentry and fexit programs.

@@ -54,6 +54,11 @@ impl Failure {
         Self::new(Kind::Environment, message)
     }
 
+    /// It failed while running.
+    pub fn runtime(message: impl Into<String>) -> Self {
+        Self::new(Kind::Runtime, message)
+    }
+
     fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {
             kind,

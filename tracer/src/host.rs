@@ -1,7 +1,12 @@
-//! Everything that is asked of the machine while SYNs are judged, behind one trait.
+//! Everything that is asked of the machine while SYNs are judged, behind one trait: the running
+//! machine ([`live`]), the same with every answer written down ([`noted`]), or the answers of
+//! another time ([`recorded`]).
 
+pub mod answers;
 pub(crate) mod clock;
 pub mod live;
+pub mod noted;
+pub mod recorded;
 #[cfg(test)]
 pub(crate) mod unknown;
 mod whose;

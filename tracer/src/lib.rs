@@ -21,6 +21,7 @@ pub mod own;
 pub mod pipeline;
 pub mod probes;
 pub mod processes;
+pub mod recording;
 pub mod routes;
 pub mod rtnetlink;
 pub mod sinks;

@@ -16,6 +16,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use sockpick_ebpf::abi::{HandoverRecord, Listener, ListenerRecord, Stats, SynRecord, handover};
 
 use crate::{
@@ -45,7 +46,7 @@ const MOST_CLOSED: usize = 4096;
 const MOST_PROGRAMS: usize = 16;
 
 /// What the pipeline takes, in this order: batches of a beginning, what happened and an account.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Input {
     /// A batch begins; the wall clock minus `CLOCK_MONOTONIC`, in nanoseconds.
     Begin(i64),
@@ -60,7 +61,7 @@ pub enum Input {
 }
 
 /// What was counted since the session began.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Counted {
     /// By the programs.
     pub stats: Stats,
@@ -69,7 +70,7 @@ pub struct Counted {
 }
 
 /// How a session ended.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct End {
     /// What was counted, all told.
     pub stats: Stats,
@@ -264,7 +265,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// If the sink takes no more.
-    pub fn end(mut self, end: &End) -> Result<Summary> {
+    pub fn end(&mut self, end: &End) -> Result<Summary> {
         let End {
             stats,
             listeners,

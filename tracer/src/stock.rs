@@ -44,6 +44,25 @@ impl Stock {
         }
     }
 
+    /// Namespace and inode number of those whose closing, and whose opening, is yet to be read.
+    #[must_use]
+    pub fn announced(&self) -> (Vec<(u32, u64)>, Vec<(u32, u64)>) {
+        let sorted = |set: &FxHashSet<(u32, u64)>| {
+            let mut all: Vec<_> = set.iter().copied().collect();
+            all.sort_unstable();
+            all
+        };
+        (sorted(&self.closing), sorted(&self.opening))
+    }
+
+    /// The same stock, with these yet to be read.
+    #[must_use]
+    pub fn with_announced(mut self, closing: Vec<(u32, u64)>, opening: Vec<(u32, u64)>) -> Self {
+        self.closing = closing.into_iter().collect();
+        self.opening = opening.into_iter().collect();
+        self
+    }
+
     /// A record that is written and not read yet.
     pub fn announce(&mut self, record: &Record) {
         let (of, listener) = match record {

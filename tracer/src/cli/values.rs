@@ -1,7 +1,7 @@
 //! Values of options that are not places: ports, numbers, times, sizes, prefixes, namespaces.
 //! Each says in one line what is wrong, which form the value has, and gives an example.
 
-use std::{collections::BTreeSet, net::IpAddr, str::FromStr, time::Duration};
+use std::{collections::BTreeSet, fmt, net::IpAddr, str::FromStr, time::Duration};
 
 use ipnet::IpNet;
 
@@ -23,6 +23,17 @@ impl Ports {
     #[must_use]
     pub fn contains(self, port: u16) -> bool {
         (self.first..=self.last).contains(&port)
+    }
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { first, last } = self;
+        if first == last {
+            write!(f, "{first}")
+        } else {
+            write!(f, "{first}-{last}")
+        }
     }
 }
 

@@ -4,12 +4,35 @@ mod audit;
 mod doctor;
 mod explain;
 mod listeners;
+mod replay;
 mod survey;
 mod trace;
 
+use std::io::{self, IsTerminal as _};
+
 use anyhow::Result;
 
-use crate::cli::{Cli, Command};
+use crate::{
+    cli::{Cli, Color, Command, Output},
+    sinks::{Sink, json::Json, table::Table},
+};
+
+/// Events on stdout. `own`: the namespace that lines need not name.
+fn shown(output: Output, color: Color, own: u32) -> Box<dyn Sink> {
+    let stdout = io::stdout();
+    let color = match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => {
+            stdout.is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        }
+    };
+    match output {
+        Output::Table => Box::new(Table::new(stdout, color, own)),
+        Output::Json => Box::new(Json::new(stdout)),
+    }
+}
 
 /// Runs the command.
 ///
@@ -18,6 +41,7 @@ use crate::cli::{Cli, Command};
 pub fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Trace(args) => trace::run(args),
+        Command::Replay(args) => replay::run(args),
         Command::Listeners(args) => listeners::run(args),
         Command::Audit(args) => audit::run(args),
         Command::Doctor(args) => doctor::run(args),

@@ -4,7 +4,7 @@ mod session;
 mod unseen;
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, Write as _},
     os::fd::AsFd as _,
     path::Path,
     time::{Duration, Instant},
@@ -18,14 +18,21 @@ use tokio::{
     time::sleep,
 };
 
+use super::shown;
 use crate::{
-    cli::{Color, FamilyArg, Output, TraceArgs, every_port},
+    cli::{FamilyArg, KernelFilterArgs, Output, TraceArgs, every_port},
     config,
     event::Backend,
     failure::Failure,
-    host::live::Live,
+    host::{
+        Host,
+        clock::{monotonic_ns, wall_offset_ns},
+        live::Live,
+        noted::{Noted, Notes},
+    },
     kernel::{algorithm, preflight},
-    listeners, namespaces,
+    listeners::{self, Inventory},
+    namespaces,
     own::{Board, Own},
     pipeline::{Pipeline, assess::Assessor, enrich::Enricher},
     probes::{
@@ -34,7 +41,8 @@ use crate::{
         plan::{Decision, Mechanism},
         selfcheck,
     },
-    sinks::{Sink, json::Json, table::Table},
+    recording::{Header, writer::Writer},
+    sinks::{Quiet, Sink},
     source::Source,
     words::count,
 };
@@ -131,10 +139,20 @@ async fn trace(
         eprintln!("sockpick: owners may be missing (?): {why}");
     }
     let source = Source::new(channel, programs.take_drops()?, args.probes.flush_interval)?;
-    let enricher = Enricher::new(backend, Box::new(host));
+    let recorder = args
+        .write
+        .as_deref()
+        .map(|path| record(path, args, &assessor, backend, &inventory))
+        .transpose()?;
+    let host: Box<dyn Host> = match &recorder {
+        Some((_, notes)) => Box::new(Noted::new(host, notes.clone())),
+        None => Box::new(host),
+    };
+    let enricher = Enricher::new(backend, host);
     let selection = args.user_filter.selection(args.count);
-    let pipeline = Pipeline::new(enricher, assessor, &inventory, sink(args), selection);
-    let mut session = Session::begin(programs, source, pipeline, args)?;
+    let (sink, is_quiet) = sink(args);
+    let pipeline = Pipeline::new(enricher, assessor, &inventory, sink, selection);
+    let mut session = Session::begin(programs, source, pipeline, recorder, args)?;
     announce(session.programs(), &inventory, backend);
     let gone = reader_gone();
     tokio::pin!(gone);
@@ -150,7 +168,7 @@ async fn trace(
             () = sleep(DEBUG_INTERVAL), if args.probes.debug_programs => {}
         }
         session.batch()?;
-        if session.is_complete() {
+        if session.is_complete() || is_quiet && session.is_cut {
             break;
         }
     }
@@ -160,11 +178,70 @@ async fn trace(
     }
     // Nobody may be left to read it.
     let _ = write!(io::stderr(), "{summary}");
+    if session.is_cut {
+        // What there is to say of it was said when it happened.
+        return Err(Failure::runtime("").into());
+    }
     Ok(())
 }
 
+/// Begins a recording.
+fn record(
+    path: &Path,
+    args: &TraceArgs,
+    assessor: &Assessor,
+    backend: Backend,
+    inventory: &Inventory,
+) -> Result<(Writer, Notes)> {
+    let read = |path: &str| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.trim().to_owned()
+    };
+    let header = Header {
+        sockpick: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: preflight::release(),
+        host: (
+            read("/proc/sys/kernel/hostname"),
+            read("/proc/sys/kernel/random/boot_id"),
+        ),
+        began: Enricher::wall_ns(monotonic_ns(), wall_offset_ns()),
+        algorithm: assessor.algorithm(),
+        backend,
+        netns: own_netns(),
+        filters: filters(&args.kernel_filter),
+        listeners: inventory.into(),
+    };
+    let notes = Notes::default();
+    Ok((Writer::begin(path, header, notes.clone())?, notes))
+}
+
+/// The filters in the kernel, in words.
+fn filters(filter: &KernelFilterArgs) -> String {
+    let KernelFilterArgs {
+        port,
+        dst,
+        src,
+        netns,
+        family,
+    } = filter;
+    let mut words = Vec::new();
+    words.extend(port.iter().map(|ports| format!("port {ports}")));
+    words.extend(dst.iter().map(|net| format!("dst {net}")));
+    words.extend(src.iter().map(|net| format!("src {net}")));
+    words.extend(netns.iter().map(|inode| format!("netns {inode}")));
+    words.extend(family.map(|family| match family {
+        FamilyArg::Ipv4 => "family ipv4".to_owned(),
+        FamilyArg::Ipv6 => "family ipv6".to_owned(),
+    }));
+    words.join(", ")
+}
+
+fn own_netns() -> u32 {
+    namespaces::inode(Path::new("/proc/self/ns/net")).unwrap_or(0)
+}
+
 /// Says once what is watched, and what cannot be seen on this kernel.
-fn announce(programs: &Programs, inventory: &listeners::Inventory, backend: Backend) {
+fn announce(programs: &Programs, inventory: &Inventory, backend: Backend) {
     for (hook, decision) in &programs.plan.hooks {
         if let (Decision::Missing(why), Some(loss)) = (decision, hook.loss()) {
             eprintln!("sockpick: {hook} cannot be hooked ({why}): {loss}");
@@ -197,20 +274,14 @@ fn announce(programs: &Programs, inventory: &listeners::Inventory, backend: Back
     );
 }
 
-fn sink(args: &TraceArgs) -> Box<dyn Sink> {
-    let stdout = io::stdout();
-    let color = match args.color {
-        Color::Always => true,
-        Color::Never => false,
-        Color::Auto => {
-            stdout.is_terminal()
-                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-        }
-    };
-    let own = namespaces::inode(Path::new("/proc/self/ns/net")).unwrap_or(0);
+/// Where events go, and whether that is nowhere.
+fn sink(args: &TraceArgs) -> (Box<dyn Sink>, bool) {
     match args.output {
-        Output::Table => Box::new(Table::new(stdout, color, own)),
-        Output::Json => Box::new(Json::new(stdout)),
+        None if args.write.is_some() => (Box::new(Quiet), true),
+        output => {
+            let output = output.unwrap_or(Output::Table);
+            (shown(output, args.color, own_netns()), false)
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use crate::event::Family;
 
 /// A listening socket, as far as the lookup cares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Bound {
     /// Inode number of its namespace.
     pub netns: u32,
@@ -198,7 +198,7 @@ pub fn mapped(address: IpAddr) -> Ipv6Addr {
 }
 
 /// How this kernel looks a listener up (docs/verdicts.md, "Which kernel does what").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {
     /// Up to 4.15: one chain per port; the first reuseport socket that raises the score wins.

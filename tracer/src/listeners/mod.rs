@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// A listening socket as `sock_diag` tells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Listening {
     /// Where it is bound.
     pub bound: Bound,

@@ -40,7 +40,7 @@ fn beyond_chance(health: &[GroupHealth]) -> FxHashMap<ListenerId, f64> {
 impl Pipeline {
     /// The account of the session; `listeners` as the kernel has them now.
     pub(super) fn summary(
-        mut self,
+        &mut self,
         stats: &Stats,
         listeners: &[Listener],
         health: Vec<GroupHealth>,
@@ -98,10 +98,10 @@ impl Pipeline {
                     .collect(),
             },
             notes: self.notes(stats).into_iter().chain(mixed).collect(),
-            verdicts: self.verdicts.into_iter().collect(),
+            verdicts: std::mem::take(&mut self.verdicts).into_iter().collect(),
             overflowed: self.overflowed,
             not_taken: self.not_taken,
-            handovers: self.handovers.into_iter().collect(),
+            handovers: std::mem::take(&mut self.handovers).into_iter().collect(),
             listeners: lines,
             health,
         }

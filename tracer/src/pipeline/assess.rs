@@ -84,6 +84,12 @@ impl Assessor {
         }
     }
 
+    /// How the kernel looks listeners up.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
     /// Takes in the listeners that were there before.
     pub fn present(&mut self, inventory: &Inventory) {
         for listening in &inventory.listeners {

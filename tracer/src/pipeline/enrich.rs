@@ -166,10 +166,16 @@ impl Enricher {
         }
     }
 
+    /// Wall-clock nanoseconds since 1970 of a kernel time.
+    #[must_use]
+    pub fn wall_ns(ktime_ns: u64, wall_offset_ns: i64) -> i64 {
+        wall_offset_ns.saturating_add_unsigned(ktime_ns)
+    }
+
     /// Wall-clock time of a kernel time.
     #[must_use]
     pub fn time(&self, ktime_ns: u64) -> Time {
-        Time(self.wall_offset_ns.saturating_add_unsigned(ktime_ns))
+        Time(Self::wall_ns(ktime_ns, self.wall_offset_ns))
     }
 
     /// A listener left the table; a lookup on another CPU may still end with it.

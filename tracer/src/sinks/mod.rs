@@ -26,6 +26,20 @@ pub trait Sink {
     fn flush(&mut self) -> io::Result<()>;
 }
 
+/// Takes everything and shows nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quiet;
+
+impl Sink for Quiet {
+    fn write(&mut self, _: &Item) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Where a listener is bound, as `ss` writes it: `*%eth0:80`, `[::]:80`.
 #[must_use]
 pub fn bound(listener: &Listener) -> String {

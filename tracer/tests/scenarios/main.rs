@@ -23,6 +23,7 @@ mod listen;
 mod load;
 mod netns;
 mod options;
+mod replay;
 mod runner;
 mod segments;
 mod serve;

@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 use crate::context::{AUTO, Context, Failure};
 use crate::event::{self, Event, Handover, Health, Line, Lost};
 use crate::netns::Netns;
+use crate::replay::Recording;
 
 /// Emulated guests are slow.
 const READY: Duration = Duration::from_secs(90);
@@ -28,6 +29,7 @@ struct Running {
     stdout: Option<JoinHandle<Vec<String>>>,
     stderr: Option<JoinHandle<Vec<String>>>,
     ready: Receiver<()>,
+    recording: Recording,
 }
 
 /// What sockpick said.
@@ -77,6 +79,8 @@ impl Context {
             return Ok(Trace { running: None });
         }
         let mut command = self.trace_command(filters);
+        let recording = Recording::new(&self.sockpick, filters);
+        command.arg("--write").arg(&recording.file);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = spawn(&mut command)?;
         let (tell, ready) = channel();
@@ -94,6 +98,7 @@ impl Context {
                 stdout: Some(lines(stdout, |_| {})),
                 stderr: Some(stderr),
                 ready,
+                recording,
             }),
         })
     }
@@ -187,7 +192,11 @@ impl Trace {
             stderr: collect(&mut running.stderr)?,
             ..Recorded::default()
         };
-        for line in collect(&mut running.stdout)? {
+        let lines = collect(&mut running.stdout)?;
+        if status.as_ref().is_ok_and(ExitStatus::success) {
+            running.recording.tells(&lines, &recorded.stderr)?;
+        }
+        for line in lines {
             match event::parse(&line)? {
                 Line::Syn(event) => recorded.events.push(*event),
                 Line::Lost(lost) => recorded.lost.push(lost),

@@ -10,9 +10,13 @@ use sockpick_ebpf::abi::{ListenerRecord, Stats};
 use crate::{
     cli::TraceArgs,
     decode::Record,
-    host::clock::{monotonic_ns, wall_offset_ns},
+    host::{
+        clock::{monotonic_ns, wall_offset_ns},
+        noted::{NotedStock, Notes},
+    },
     pipeline::{Counted, End, Input, Pipeline},
     probes::{channel::Missing, loader::Programs},
+    recording::writer::Writer,
     sinks::summary::Summary,
     source::Source,
 };
@@ -25,6 +29,9 @@ pub(super) struct Session {
     programs: Programs,
     source: Source,
     pipeline: Pipeline,
+    recorder: Option<(Writer, Notes)>,
+    /// The recording could not be written on.
+    pub(super) is_cut: bool,
     log: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Counters when recording began.
     baseline: Stats,
@@ -43,6 +50,7 @@ impl Session {
         mut programs: Programs,
         source: Source,
         pipeline: Pipeline,
+        recorder: Option<(Writer, Notes)>,
         args: &TraceArgs,
     ) -> Result<Self> {
         if args.probes.debug_programs && programs.legacy {
@@ -57,6 +65,8 @@ impl Session {
             programs,
             source,
             pipeline,
+            recorder,
+            is_cut: false,
             log,
             baseline: Stats::default(),
             before: Stats::default(),
@@ -101,7 +111,27 @@ impl Session {
         if let Input::Record(Record::Close(record)) = input {
             self.closing.push(*record);
         }
-        self.pipeline.take(input, &mut self.source)
+        let Some((_, notes)) = &self.recorder else {
+            return self.pipeline.take(input, &mut self.source);
+        };
+        let mut present = NotedStock {
+            present: &mut self.source,
+            notes,
+        };
+        self.pipeline.take(input, &mut present)?;
+        self.record(|writer| writer.input(input));
+        Ok(())
+    }
+
+    /// Writes on the recording, if there is one. Where that fails the session goes on without.
+    fn record(&mut self, write: impl FnOnce(&mut Writer) -> Result<()>) {
+        if let Some((writer, _)) = &mut self.recorder
+            && let Err(error) = write(writer)
+        {
+            eprintln!("sockpick: {error:#}");
+            self.recorder = None;
+            self.is_cut = true;
+        }
     }
 
     /// Takes all records to the sink that are older than what is held back.
@@ -130,18 +160,21 @@ impl Session {
     }
 
     /// Detaches, takes what is left, and sums up.
-    pub(super) fn end(mut self) -> Result<Summary> {
+    pub(super) fn end(&mut self) -> Result<Summary> {
         let seconds = self.started.elapsed().as_secs_f64();
         self.programs.detach();
         self.before = self.programs.stats()?;
         self.take(None)?;
         self.bury(self.closing.len())?;
         let listeners = self.programs.listeners()?;
-        self.pipeline.end(&End {
+        let end = End {
             stats: self.before.since(&self.baseline),
             listeners: listeners.into_iter().map(|(_, one)| one).collect(),
             seconds,
-        })
+        };
+        let summary = self.pipeline.end(&end)?;
+        self.record(|writer| writer.end(&end));
+        Ok(summary)
     }
 
     /// Removes listeners from the kernel's map that closed a while ago.

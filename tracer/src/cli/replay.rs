@@ -1,0 +1,80 @@
+//! `sockpick replay`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use ipnet::IpNet;
+
+use super::{
+    Color, ExpectArgs, FamilyArg, Output, Ports, UserFilterArgs,
+    values::{count, ports, prefix},
+};
+
+/// `sockpick replay`
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// Recordings, one after the other; - for stdin
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    /// When to use colour in the table
+    #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub color: Color,
+    /// How fast: 1 as it was, 10 ten times as fast, max
+    #[arg(long, value_name = "SPEED", value_parser = speed, default_value = "max")]
+    pub speed: Speed,
+    /// End after this many SYNs were printed
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub count: Option<u64>,
+    /// Filters that trace applies in the kernel.
+    #[command(flatten)]
+    pub filter: RecordedFilterArgs,
+    /// Filters applied in user space.
+    #[command(flatten)]
+    pub user_filter: UserFilterArgs,
+    /// What should be where.
+    #[command(flatten)]
+    pub expect: ExpectArgs,
+}
+
+/// The filters of trace's that run in the kernel, over a recording.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Filters over what was recorded")]
+pub struct RecordedFilterArgs {
+    /// Destination ports: 80, 80,443 or 8000-8010 (repeatable; at most 4096 in all)
+    #[arg(long, value_name = "PORT[-PORT]", value_parser = ports, value_delimiter = ',')]
+    pub port: Vec<Ports>,
+    /// Destination address or CIDR (repeatable)
+    #[arg(long, value_name = "ADDR[/LEN]", value_parser = prefix)]
+    pub dst: Vec<IpNet>,
+    /// Client address or CIDR (repeatable)
+    #[arg(long, value_name = "ADDR[/LEN]", value_parser = prefix)]
+    pub src: Vec<IpNet>,
+    /// Network namespace by the name or inode number that it had (repeatable)
+    #[arg(long, value_name = "NETNS")]
+    pub netns: Vec<String>,
+    /// Only packets of this family
+    #[arg(long, value_enum)]
+    pub family: Option<FamilyArg>,
+}
+
+/// How fast a recording is replayed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// As fast as possible.
+    Max,
+    /// So many times as fast as it was.
+    Times(f64),
+}
+
+fn speed(text: &str) -> Result<Speed, String> {
+    if text == "max" {
+        return Ok(Speed::Max);
+    }
+    match text.parse::<f64>() {
+        Ok(times) if times.is_finite() && times > 0.0 => Ok(Speed::Times(times)),
+        _ => Err(format!("{text:?} is no speed; write 1, 10, 0.5 or max")),
+    }
+}

@@ -1,0 +1,73 @@
+//! Recordings: what came to the pipeline, and what the machine answered to it, in a file, so
+//! that the same can be told again at another time, on another machine.
+//!
+//! A file is [`MAGIC`], the version, and frames: a length, a checksum, and a [`Frame`] in
+//! postcard's encoding, which is the same on every machine. It may be cut anywhere. docs/recordings.md describes it.
+
+#![forbid(unsafe_code)]
+
+pub mod reader;
+pub mod writer;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    event::Backend,
+    host::{answers::Listeners, noted::Note},
+    judge::rules::Algorithm,
+    pipeline::{End, Input},
+};
+
+/// How a recording begins.
+pub const MAGIC: [u8; 8] = *b"sockpick";
+/// Of the format; a file of a later one is refused.
+pub const VERSION: u16 = 1;
+/// Most bytes of a frame: a stock-taking of a quarter of a million listeners.
+pub const MOST_BYTES: u32 = 16 << 20;
+/// How a file that zstd compressed begins (RFC 8878).
+pub const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// A part of a recording.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Frame {
+    /// The first: where and how it was recorded.
+    Header(Box<Header>),
+    /// What came to the pipeline, with what the machine answered to it.
+    Input(Asked<Input>),
+    /// The last: how the session ended.
+    End(Asked<End>),
+}
+
+/// Something, and the answers that it led to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Asked<T> {
+    /// What was answered before is void.
+    pub starts_afresh: bool,
+    /// Answers that were not given before.
+    pub notes: Vec<Note>,
+    /// What led to them.
+    pub to: T,
+}
+
+/// Where and how a recording was made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Header {
+    /// Version of sockpick.
+    pub sockpick: String,
+    /// Release of the kernel, and its machine.
+    pub kernel: (String, String),
+    /// Name of the host, and id of its boot.
+    pub host: (String, String),
+    /// When recording began: wall-clock nanoseconds since 1970.
+    pub began: i64,
+    /// How this kernel looks listeners up.
+    pub algorithm: Algorithm,
+    /// How it was observed.
+    pub backend: Backend,
+    /// Namespace that sockpick ran in.
+    pub netns: u32,
+    /// Filters of the kernel that were in force, in words; empty for none.
+    pub filters: String,
+    /// The listeners that were there.
+    pub listeners: Listeners,
+}

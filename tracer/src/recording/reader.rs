@@ -1,0 +1,162 @@
+//! Reads a recording, of whom- and wherever it is: nothing in it is believed, and no more memory
+//! is taken than a frame needs.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use anyhow::{Context as _, Result};
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
+
+use super::{Frame, Header, MAGIC, MOST_BYTES, VERSION, ZSTD};
+use crate::failure::Failure;
+
+/// Most bytes of what compression may refer back to; what sockpick writes needs less.
+const MOST_WINDOW: u64 = 2 * MOST_BYTES as u64;
+
+/// A recording that is being read.
+pub struct Reader {
+    input: Box<dyn Read>,
+    /// Bytes (uncompressed) of whole frames.
+    whole: u64,
+    torn: Option<String>,
+}
+
+impl Reader {
+    /// Begins with the header. `name` is for messages.
+    ///
+    /// # Errors
+    /// If it is no recording, or of a later version.
+    pub fn begin(input: impl Read + 'static, name: &str) -> Result<(Self, Header)> {
+        let mut input = BufReader::new(input);
+        let start = input
+            .fill_buf()
+            .with_context(|| format!("cannot read {name}"))?;
+        let input: Box<dyn Read> = if start.starts_with(&ZSTD) {
+            Box::new(Unpacked {
+                input: Some(input),
+                frame: None,
+            })
+        } else {
+            Box::new(input)
+        };
+        let mut reader = Self {
+            input,
+            whole: 0,
+            torn: None,
+        };
+        let is_none = || Failure::usage(format!("{name} is no recording of sockpick's"));
+        let mut magic = [0; MAGIC.len()];
+        let mut version = [0; 2];
+        reader.input.read_exact(&mut magic).map_err(|_| is_none())?;
+        if magic != MAGIC {
+            return Err(is_none().into());
+        }
+        reader
+            .input
+            .read_exact(&mut version)
+            .map_err(|_| is_none())?;
+        let version = u16::from_le_bytes(version);
+        if version > VERSION {
+            return Err(Failure::usage(format!(
+                "{name} was recorded by a later sockpick (its format is {version}, this one \
+                 reads up to {VERSION}): replay it with that or a later one"
+            ))
+            .into());
+        }
+        match reader.next() {
+            Some(Frame::Header(header)) => Ok((reader, *header)),
+            _ => Err(Failure::usage(format!("{name} is a recording without its beginning")).into()),
+        }
+    }
+
+    /// The next frame; `None` at the end, or where it is torn.
+    pub fn next(&mut self) -> Option<Frame> {
+        if self.torn.is_some() {
+            return None;
+        }
+        match self.frame() {
+            Ok(frame) => frame,
+            Err(error) => {
+                self.torn = Some(error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Where and why it could not be read to its end.
+    #[must_use]
+    pub fn torn(&self) -> Option<String> {
+        let why = self.torn.as_ref()?;
+        Some(format!("after {} bytes: {why}", self.whole))
+    }
+
+    fn frame(&mut self) -> io::Result<Option<Frame>> {
+        let mut head = [0; 8];
+        if !fill(&mut self.input, &mut head)? {
+            return Ok(None);
+        }
+        let [a, b, c, d, e, f, g, h] = head;
+        let length = u32::from_le_bytes([a, b, c, d]);
+        let sum = u32::from_le_bytes([e, f, g, h]);
+        if length > MOST_BYTES {
+            return Err(io::Error::other("a frame is longer than any"));
+        }
+        // Grows with what is there, not with what is claimed.
+        let mut payload = Vec::new();
+        let length = u64::from(length);
+        let got = (&mut self.input).take(length).read_to_end(&mut payload)?;
+        if (got as u64) < length {
+            return Err(io::Error::other("it ends in the middle of a frame"));
+        }
+        if crc32fast::hash(&payload) != sum {
+            return Err(io::Error::other("a checksum is wrong"));
+        }
+        let frame = postcard::from_bytes(&payload);
+        let frame = frame.map_err(|_| io::Error::other("a frame cannot be understood"))?;
+        self.whole += 8 + length;
+        Ok(Some(frame))
+    }
+}
+
+/// Fills the buffer; false if there is nothing at all.
+fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+    let mut got = 0;
+    while got < buffer.len() {
+        match input.read(&mut buffer[got..]) {
+            Ok(0) if got == 0 => return Ok(false),
+            Ok(0) => return Err(io::Error::other("it ends in the middle of a frame")),
+            Ok(more) => got += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
+/// One frame of zstd's after the other.
+struct Unpacked<R: BufRead> {
+    input: Option<R>,
+    frame: Option<StreamingDecoder<R, FrameDecoder>>,
+}
+
+impl<R: BufRead> Read for Unpacked<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(frame) = &mut self.frame {
+                let got = frame.read(out)?;
+                if got > 0 || out.is_empty() {
+                    return Ok(got);
+                }
+                self.input = self.frame.take().map(StreamingDecoder::into_inner);
+            }
+            let Some(mut input) = self.input.take() else {
+                return Ok(0);
+            };
+            if input.fill_buf()?.is_empty() {
+                return Ok(0);
+            }
+            let frame = StreamingDecoder::new_with_max_window_size(input, MOST_WINDOW);
+            let frame = frame.map_err(io::Error::other)?;
+            self.frame = Some(frame);
+        }
+    }
+}

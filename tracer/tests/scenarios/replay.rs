@@ -1,0 +1,101 @@
+//! What a session recorded, told once more: it has to be the same, byte for byte.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context as _, Result};
+
+use crate::context::Failure;
+
+/// Options of trace's that replay takes as well, and whether a value follows.
+const SHARED: [(&str, bool); 10] = [
+    ("--listener", true),
+    ("--pid", true),
+    ("--comm", true),
+    ("--match", true),
+    ("--verdict", true),
+    ("--only-alerts", false),
+    ("--alert-on", true),
+    ("--expect", true),
+    ("--config", true),
+    ("--count", true),
+];
+
+/// The file that a session writes; removed when dropped.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    /// Where it is.
+    pub(crate) file: PathBuf,
+    sockpick: PathBuf,
+    options: Vec<String>,
+}
+
+impl Recording {
+    /// A file that is not there yet, for a session with these options.
+    pub(crate) fn new(sockpick: &Path, options: &[&str]) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        // Every other one is compressed.
+        let end = if next % 2 == 1 { ".zst" } else { "" };
+        let name = format!("recording-{}-{next}{end}", std::process::id());
+        let mut shared = Vec::new();
+        let mut words = options.iter();
+        while let Some(word) = words.next() {
+            let Some((_, has_value)) = SHARED.iter().find(|(option, _)| option == word) else {
+                continue;
+            };
+            shared.push((*word).to_owned());
+            if *has_value {
+                shared.extend(words.next().map(|value| (*value).to_owned()));
+            }
+        }
+        Self {
+            file: std::env::temp_dir().join(name),
+            sockpick: sockpick.to_owned(),
+            options: shared,
+        }
+    }
+
+    /// Replays it as an ordinary user could, and compares with what the session said.
+    pub(crate) fn tells(&self, lines: &[String], stderr: &[String]) -> Result<()> {
+        let mut command = Command::new(&self.sockpick);
+        command.args(["replay", "-o", "json"]).arg(&self.file);
+        let output = command.args(&self.options).output()?;
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).context("no UTF-8");
+        let (again, said) = (text(output.stdout)?, text(output.stderr)?);
+        let again: Vec<&str> = again.lines().collect();
+        let mut details = Vec::new();
+        if !output.status.success() {
+            details.push(format!("it ended with {}", output.status));
+        }
+        if again.len() != lines.len() {
+            details.push(format!("{} lines, then {}", lines.len(), again.len()));
+        }
+        let differs = lines.iter().zip(&again).find(|(one, other)| one != *other);
+        if let Some((one, other)) = differs {
+            details.extend([format!("then: {one}"), format!("now:  {other}")]);
+        }
+        // The summary is the last that the session said, if there was anything to sum up.
+        let said: Vec<&str> = said.lines().collect();
+        let last = stderr.len().saturating_sub(said.len());
+        if !lines.is_empty() && said != stderr[last..] {
+            details.push("the summaries differ; now:".to_owned());
+            details.extend(said.iter().map(|line| (*line).to_owned()));
+            details.push("then:".to_owned());
+            details.extend(stderr.iter().cloned());
+        }
+        if details.is_empty() {
+            return Ok(());
+        }
+        let message = "a replay says something else than its session".to_owned();
+        Err(Failure { message, details }.into())
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        // It may never have been begun.
+        let _ = std::fs::remove_file(&self.file);
+    }
+}
