@@ -34,6 +34,9 @@ pub mod maps {
     pub const ASK: &str = "ASK";
     /// Hash by [`super::Dropped`]: SYNs that were dropped after their lookup.
     pub const DROPPED: &str = "DROPPED";
+    /// Hash by process (tgid) that holds a listener: `CLOCK_MONOTONIC` ns at which it ended, 0
+    /// while it lives.
+    pub const HOLDERS: &str = "HOLDERS";
 }
 
 /// The offset of a field that this kernel does not have.
@@ -47,6 +50,9 @@ pub const MAX_RECORD: usize = 256;
 
 /// Most SYNs dropped after their lookup that wait for user space; more are counted.
 pub const MAX_DROPPED: u32 = 4096;
+
+/// Most processes that hold listeners whose end is looked out for.
+pub const MAX_HOLDERS: u32 = 4096;
 
 /// How many members of a reuseport group are searched for the chosen socket.
 pub const MAX_MEMBERS_SEARCHED: usize = if cfg!(feature = "legacy") { 64 } else { 128 };

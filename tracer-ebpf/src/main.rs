@@ -107,6 +107,14 @@ pub fn drops_t(ctx: TracePointContext) -> u32 {
     0
 }
 
+/// `sched:sched_process_exit`
+#[cfg(feature = "legacy")]
+#[tracepoint]
+pub fn exits_t(_ctx: TracePointContext) -> u32 {
+    hooks::exits::ended();
+    0
+}
+
 /// The kernel offers its tracing helpers to GPL-compatible programs only.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]

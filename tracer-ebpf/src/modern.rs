@@ -9,7 +9,7 @@ use aya_ebpf::{
 use crate::{
     fields::KernelPtr,
     hooks::{
-        accept, ask, drops, handover, listen,
+        accept, ask, drops, exits, handover, listen,
         lookup::{self, V4, V6},
         request, reuseport, steer,
     },
@@ -35,6 +35,13 @@ programs! {
 pub fn drops_t(ctx: RawTracePointContext) -> i32 {
     // SAFETY: the context begins with the arguments, each of eight bytes.
     drops::dropped(KernelPtr(unsafe { *ctx.as_ptr().cast::<u64>() }));
+    0
+}
+
+/// `sched:sched_process_exit`
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn exits_t(_ctx: RawTracePointContext) -> i32 {
+    exits::ended();
     0
 }
 

@@ -156,7 +156,9 @@ impl Interfaces {
             _ => {}
         }
         let outside = holder.filter(|interface| interface.index != LOOPBACK);
-        let others = if client.is_some() {
+        // A link-local address is of one interface, for this host's own connections too.
+        let of_link = matches!(destination, IpAddr::V6(address) if address.is_unicast_link_local());
+        let others = if client.is_some() || of_link && outside.is_some() {
             Others::Outside
         } else {
             Others::Any

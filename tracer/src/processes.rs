@@ -36,6 +36,8 @@ const NOBODY: Duration = Duration::from_secs(1);
 const LEFT_NS: u64 = 10_000_000_000;
 /// and no more than so many of a socket.
 const MOST_LEFT: usize = 64;
+/// Most processes whose ends are looked out for; past that it is begun afresh.
+const MOST_WATCHED: usize = sockpick_ebpf::abi::MAX_HOLDERS as usize;
 /// Most ancestors that are looked at.
 const MOST_ANCESTORS: usize = 64;
 
@@ -97,10 +99,43 @@ struct Held {
     confirmed: Option<Instant>,
     /// All processes were looked at for it; else only one was.
     scanned: bool,
-    /// Scans in a row that found nobody.
+    /// Scans in a row that found nobody, and when the first of them was done (`CLOCK_MONOTONIC`
+    /// ns).
     nobody: u32,
-    /// Those who do not hold it any more, and when (`CLOCK_MONOTONIC` ns) that was found out.
-    left: Vec<(Owner, u64)>,
+    nobody_ns: u64,
+    /// Those who do not hold it any more.
+    left: Vec<Left>,
+}
+
+/// Tells when processes ended.
+pub trait Exits {
+    /// Its end is to be told from now on.
+    fn watch(&mut self, pid: u32);
+
+    /// When it ended (`CLOCK_MONOTONIC` ns), once: `None` if that was not seen.
+    fn ended_ns(&mut self, pid: u32) -> Option<u64>;
+
+    /// Its end is of no interest any more.
+    fn forget(&mut self, pid: u32);
+}
+
+/// A process whose end is looked out for.
+#[derive(Debug)]
+struct Watched {
+    starttime: u64,
+    ended_ns: Option<u64>,
+}
+
+/// Who does not hold a socket any more.
+#[derive(Clone, Debug)]
+pub struct Left {
+    /// The process.
+    pub owner: Owner,
+    /// When it ended, if that was seen; else when it was found not to hold it (`CLOCK_MONOTONIC`
+    /// ns).
+    pub ns: u64,
+    /// It held the socket until then.
+    pub is_exact: bool,
 }
 
 /// What became of a process that the kernel told of.
@@ -131,6 +166,9 @@ pub struct Processes {
     hidden: usize,
     /// `/proc` is of the initial pid namespace.
     initial: bool,
+    /// Tells when holders ended, where the kernel tells; and whose ends it tells.
+    exits: Option<Box<dyn Exits>>,
+    watched: HashMap<u32, Watched>,
     /// Processes looked at since then.
     round: (Instant, HashMap<u32, Option<Stat>>),
 }
@@ -147,6 +185,8 @@ impl Default for Processes {
             children: Children::default(),
             hidden: 0,
             initial: in_initial_namespace(),
+            exits: None,
+            watched: HashMap::new(),
             round: (Instant::now(), HashMap::new()),
         }
     }
@@ -197,16 +237,65 @@ impl Processes {
         held.map_or_else(|| Arc::from([]), |held| held.owners.clone())
     }
 
-    /// Processes that held the socket until they ended or closed it, and when (`CLOCK_MONOTONIC`
-    /// ns) that was found out: when a SYN came before that, they may have held it still.
-    pub fn left(&mut self, inode: u64) -> Vec<(Owner, u64)> {
+    /// Has this tell when holders end.
+    pub fn told_by(&mut self, exits: Box<dyn Exits>) {
+        self.exits = Some(exits);
+    }
+
+    /// Processes that held the socket until they ended or closed it. When a SYN came before that
+    /// was found out, they may have held it still.
+    pub fn left(&mut self, inode: u64) -> Vec<Left> {
+        self.follow(inode);
         let left = self.held.get(&inode).map(|held| held.left.clone());
         let mut left = left.unwrap_or_default();
-        for (owner, _) in &mut left {
-            owner.released = self.lives(owner);
-            owner.ended = !owner.released;
+        for one in &mut left {
+            one.owner.released = self.lives(&one.owner);
+            one.owner.ended = !one.owner.released;
         }
         left
+    }
+
+    /// Looks out for the ends of those who hold the socket, and finds out when those ended who
+    /// left it.
+    fn follow(&mut self, inode: u64) {
+        let (Some(exits), Some(held)) = (&mut self.exits, self.held.get_mut(&inode)) else {
+            return;
+        };
+        for owner in held.owners.iter() {
+            let watched = self.watched.get(&owner.pid);
+            if watched.is_some_and(|one| Some(one.starttime) == owner.starttime) {
+                continue;
+            }
+            if self.watched.len() >= MOST_WATCHED {
+                self.watched.drain().for_each(|(pid, _)| exits.forget(pid));
+            }
+            exits.watch(owner.pid);
+            let watched = Watched {
+                starttime: owner.starttime.unwrap_or(0),
+                ended_ns: None,
+            };
+            self.watched.insert(owner.pid, watched);
+        }
+        for one in held.left.iter_mut().filter(|one| !one.is_exact) {
+            let watched = self.watched.get_mut(&one.owner.pid);
+            let Some(watched) = watched.filter(|it| Some(it.starttime) == one.owner.starttime)
+            else {
+                continue;
+            };
+            if watched.ended_ns.is_none() {
+                watched.ended_ns = exits.ended_ns(one.owner.pid);
+            }
+            if let Some(ended_ns) = watched.ended_ns {
+                (one.ns, one.is_exact) = (ended_ns, true);
+            }
+        }
+    }
+
+    /// Since when (`CLOCK_MONOTONIC` ns) looks at all processes find nobody who holds the socket.
+    #[must_use]
+    pub fn nobody_since(&self, inode: u64) -> Option<u64> {
+        let held = self.held.get(&inode)?;
+        (held.nobody > 0).then_some(held.nobody_ns)
     }
 
     /// A process took a connection from the socket, and ended or closed it before anybody looked
@@ -215,7 +304,7 @@ impl Processes {
         let Some(held) = self.held.get_mut(&inode) else {
             return;
         };
-        if held.left.len() < MOST_LEFT && held.left.iter().all(|(owner, _)| owner.pid != pid) {
+        if held.left.len() < MOST_LEFT && held.left.iter().all(|one| one.owner.pid != pid) {
             let living = lives
                 .then(|| proc::describe(pid, &Stat::of(pid)?))
                 .flatten();
@@ -224,8 +313,11 @@ impl Processes {
                 comm: comm.to_owned(),
                 ..Owner::default()
             };
-            held.left
-                .push((living.unwrap_or_else(ended), monotonic_ns()));
+            held.left.push(Left {
+                owner: living.unwrap_or_else(ended),
+                ns: monotonic_ns(),
+                is_exact: false,
+            });
         }
     }
 
@@ -401,6 +493,7 @@ impl Processes {
         let others = held.owners.iter().filter(|other| other.pid != owner.pid);
         held.owners = others.cloned().chain([owner.clone()]).collect();
         held.nobody = 0;
+        self.follow(inode);
     }
 
     /// One pass over all processes, for the sockets known and the new ones.
@@ -432,15 +525,22 @@ impl Processes {
         }
         for (inode, held) in &mut self.held {
             let owners = found.remove(inode).unwrap_or_default();
-            held.nobody = if owners.is_empty() {
-                held.nobody + 1
+            if !owners.is_empty() {
+                held.nobody = 0;
             } else {
-                0
-            };
+                if held.nobody == 0 {
+                    held.nobody_ns = monotonic_ns();
+                }
+                held.nobody += 1;
+            }
             held.scanned = true;
             held.seen = started;
             held.confirmed = Some(started);
             held.replace(owners);
+        }
+        let inodes: Vec<u64> = self.held.keys().copied().collect();
+        for inode in inodes {
+            self.follow(inode);
         }
         self.scans.charge(started.elapsed());
         self.scanned = Some(Instant::now());
@@ -456,6 +556,7 @@ impl Held {
             confirmed: None,
             scanned,
             nobody: 0,
+            nobody_ns: 0,
             left: Vec::new(),
         }
     }
@@ -466,13 +567,20 @@ impl Held {
             return;
         }
         let now_ns = monotonic_ns();
-        self.left.retain(|(_, left_ns)| left_ns + LEFT_NS > now_ns);
+        self.left.retain(|one| one.ns + LEFT_NS > now_ns);
         let gone = self.owners.iter().filter(|&owner| {
             let is_it = |now: &Owner| (now.pid, now.starttime) == (owner.pid, owner.starttime);
             !owners.iter().any(is_it)
         });
         let room = MOST_LEFT.saturating_sub(self.left.len());
-        let gone: Vec<(Owner, u64)> = gone.take(room).map(|one| (one.clone(), now_ns)).collect();
+        let gone: Vec<Left> = gone
+            .take(room)
+            .map(|owner| Left {
+                owner: owner.clone(),
+                ns: now_ns,
+                is_exact: false,
+            })
+            .collect();
         self.left.extend(gone);
         self.owners = owners.into();
     }

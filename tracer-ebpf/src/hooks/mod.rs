@@ -7,6 +7,7 @@ pub(crate) mod accept;
 pub(crate) mod ask;
 pub(crate) mod calls;
 pub(crate) mod drops;
+pub(crate) mod exits;
 pub(crate) mod handover;
 pub(crate) mod listen;
 pub(crate) mod lookup;

@@ -75,6 +75,8 @@ fn speed(text: &str) -> Result<Speed, String> {
     }
     match text.parse::<f64>() {
         Ok(times) if times.is_finite() && times > 0.0 => Ok(Speed::Times(times)),
-        _ => Err(format!("{text:?} is no speed; write 1, 10, 0.5 or max")),
+        _ => Err(format!(
+            "{text:?} is no speed; write it as 1, 10, 0.5 or max"
+        )),
     }
 }

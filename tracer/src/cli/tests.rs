@@ -107,7 +107,8 @@ fn a_wrong_value_is_told_its_form() {
             let Some(option) = argument.get_long() else {
                 continue;
             };
-            let free = ["btf", "config", "dev"].contains(&option);
+            let free = ["btf", "config", "dev", "write"].contains(&option)
+                || (command.get_name(), option) == ("replay", "netns");
             let listed = !argument.get_possible_values().is_empty();
             if free || listed || !argument.get_action().takes_values() {
                 continue;
@@ -127,8 +128,10 @@ fn a_wrong_value_is_told_its_form() {
 fn refusal(command: &Command, option: &str, value: &str) -> String {
     let option = format!("--{option}");
     let mut words = vec!["sockpick", command.get_name()];
-    if command.get_name() == "explain" {
-        words.push("192.0.2.1:80");
+    match command.get_name() {
+        "explain" => words.push("192.0.2.1:80"),
+        "replay" => words.push("recording"),
+        _ => {}
     }
     words.extend([option.as_str(), value]);
     Cli::try_parse_from(words)

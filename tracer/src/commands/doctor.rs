@@ -173,11 +173,21 @@ fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Re
             format!("SYNs dropped after their lookup are told as taken (skb:kfree_skb: {why})"),
         ),
     };
+    let exits = match &programs.exits_unseen {
+        None => Finding::ok("exits", "when holders of listeners end is seen"),
+        Some(why) => Finding::absent(
+            "exits",
+            format!(
+                "when holders of listeners end is found out by looking, and not exact \
+                 (sched:sched_process_exit: {why})"
+            ),
+        ),
+    };
     let checked = Finding::ok(
         "self-check",
         "passed: the programs read this kernel's structures rightly",
     );
-    Ok(vec![checked, drops])
+    Ok(vec![checked, drops, exits])
 }
 
 /// The error, without its advice to run this command.

@@ -133,6 +133,9 @@ async fn trace(
         Mechanism::Kprobe => Backend::Kprobe,
     };
     let mut host = Live::new(own);
+    if let Some(exits) = programs.take_exits()? {
+        host.told_by(Box::new(exits));
+    }
     let inventory = listeners::inventory();
     host.prepare(inventory.listeners.iter().map(|listener| listener.inode));
     if let Some(why) = host.blindness() {

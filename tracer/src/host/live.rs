@@ -15,7 +15,7 @@ use crate::{
     namespaces::Namespaces,
     own::Own,
     probes::steering::{Attachment, Steering},
-    processes,
+    processes::{self, Exits},
 };
 
 /// Asks /proc, netlink and the BPF system call.
@@ -37,6 +37,11 @@ impl Live {
             steering: Steering::default(),
             own,
         }
+    }
+
+    /// Has this tell when processes end.
+    pub fn told_by(&mut self, exits: Box<dyn Exits>) {
+        self.whose.processes.told_by(exits);
     }
 
     /// Looks for the owners of these sockets in one go.

@@ -16,6 +16,7 @@ use crate::{
     event::{Netns, Owner, Program},
     probes::steering::Attachment,
     stock::{Stock, TakeStock},
+    words,
 };
 
 /// What was answered, as far as the recording was read.
@@ -57,6 +58,10 @@ impl Recorded {
             Some(Value::Name(name)) => name.clone(),
             _ => None,
         }
+    }
+
+    fn known(&self, key: &Key) -> Option<Value> {
+        self.0.borrow().known.get(key).cloned()
     }
 
     fn ask(&self, key: Key) -> Option<Value> {
@@ -150,7 +155,15 @@ impl Host for Recorded {
     fn told(&mut self, listener: &Listener) -> String {
         match self.ask(Key::Told(listener.stamp)) {
             Some(Value::Text(text)) => text,
-            _ => crate::words::UNKNOWN.to_owned(),
+            // The recording ends before that was asked.
+            _ => match self.known(&Key::Whose(listener.stamp)) {
+                Some(Value::Whose(whose)) => {
+                    let then = Then::from(whose);
+                    let (by, opener) = (then.accepted_by.as_ref(), then.opened_by.as_ref());
+                    words::holder_at_end(&then.owners, then.in_kernel, by, opener)
+                }
+                _ => words::UNKNOWN.to_owned(),
+            },
         }
     }
 

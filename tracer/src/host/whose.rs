@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     event::{Owner, Process},
-    processes::{CHECK, Fate, Processes},
+    processes::{CHECK, Fate, Left, Processes},
     words::{self, comm},
 };
 
@@ -41,7 +41,7 @@ struct Known {
     owners: Arc<[Owner]>,
     checked_ns: u64,
     /// Those who ended, and when that was found out.
-    left: Vec<(Owner, u64)>,
+    left: Vec<Left>,
     /// Since when nobody is known to hold it; 0: somebody is.
     nobody_ns: u64,
     /// Who takes connections, and what became of those that the kernel told of since.
@@ -62,14 +62,15 @@ impl Known {
         if !self.owners.is_empty() {
             self.nobody_ns = 0;
         } else if self.nobody_ns == 0 {
-            self.nobody_ns = monotonic_ns();
+            let since = processes.nobody_since(self.inode);
+            self.nobody_ns = since.unwrap_or_else(monotonic_ns);
         }
     }
 
     /// Who held it at a time: who does now, and who had not been seen to have ended.
     fn owners_at(&self, ktime_ns: u64) -> Arc<[Owner]> {
-        let left = self.left.iter().filter(|(_, ns)| ktime_ns <= *ns);
-        let mut left = left.map(|(owner, _)| owner.clone()).peekable();
+        let left = self.left.iter().filter(|one| ktime_ns <= one.ns);
+        let mut left = left.map(then).peekable();
         if left.peek().is_none() {
             return self.owners.clone();
         }
@@ -79,10 +80,19 @@ impl Known {
     /// Who held it last.
     fn last(&self) -> Arc<[Owner]> {
         if self.owners.is_empty() {
-            return self.left.iter().map(|(owner, _)| owner.clone()).collect();
+            return self.left.iter().map(|one| one.owner.clone()).collect();
         }
         self.owners.clone()
     }
+}
+
+/// As who left the socket later is told: without a mark, if it surely held it still.
+fn then(left: &Left) -> Owner {
+    let mut owner = left.owner.clone();
+    if left.is_exact {
+        (owner.ended, owner.released) = (false, false);
+    }
+    owner
 }
 
 impl Whose {

@@ -2,21 +2,13 @@
 //! tracepoint `skb:kfree_skb` tells, and each is told with its own record.
 
 use anyhow::{Context as _, Result};
-use aya::{
-    maps::{HashMap, MapData},
-    programs::{Program, ProgramError},
-};
+use aya::maps::{HashMap, MapData};
 use rustc_hash::FxHashSet;
 use sockpick_ebpf::abi::{Dropped, SynRecord, maps};
 
-use super::{
-    loader::{Programs, brief, unload},
-    maps::Shared,
-};
+use super::{loader::Programs, maps::Shared};
 use crate::host::clock::monotonic_ns;
 
-/// The program, in either object.
-const PROGRAM: &str = "drops_t";
 /// What has no record by then (it was lost) is forgotten.
 const KEPT_NS: u64 = 10_000_000_000;
 
@@ -30,32 +22,6 @@ pub struct Drops {
 }
 
 impl Programs {
-    /// Attaches to the tracepoint.
-    ///
-    /// # Errors
-    /// The cause in words, if the kernel refuses: then such SYNs are told as any other.
-    pub(super) fn attach_drops(&mut self) -> Result<(), String> {
-        let attached = match self.ebpf.program_mut(PROGRAM) {
-            Some(Program::RawTracePoint(program)) => program
-                .load()
-                .and_then(|()| program.attach("kfree_skb").map(drop)),
-            Some(Program::TracePoint(program)) => program
-                .load()
-                .and_then(|()| program.attach("skb", "kfree_skb").map(drop)),
-            _ => Err(ProgramError::NotLoaded),
-        };
-        attached.map_err(|error| brief(&error))
-    }
-
-    /// Detaches from it.
-    pub(super) fn detach_drops(&mut self) {
-        if let Some(program) = self.ebpf.program_mut(PROGRAM)
-            && let Err(error) = unload(program)
-        {
-            log::debug!("{PROGRAM} did not unload: {error}");
-        }
-    }
-
     /// What was dropped after its lookup. Can be taken once.
     ///
     /// # Errors

@@ -65,6 +65,8 @@ pub struct Programs {
     pub(super) buffer_bytes: u32,
     /// Why SYNs that are dropped after their lookup are not seen, if so.
     pub drops_unseen: Option<String>,
+    /// Why it is not seen when processes end, if so.
+    pub exits_unseen: Option<String>,
     /// Whether to show all that a verifier says against a program.
     verbose: bool,
     /// Probes that were made through tracefs.
@@ -224,7 +226,7 @@ impl Programs {
             let mut programs = Self::load(kernel, wishes, plan)?;
             match programs.attach_all()? {
                 None => {
-                    programs.drops_unseen = programs.attach_drops().err();
+                    programs.attach_tracepoints();
                     programs.links = programs.counted_links();
                     return Ok(programs);
                 }
@@ -281,6 +283,7 @@ impl Programs {
             buffer_bytes: wishes.buffer_bytes,
             verbose: wishes.debug_programs,
             drops_unseen: None,
+            exits_unseen: None,
             events: Vec::new(),
             links: Links::default(),
             missed_until_detached: None,
@@ -408,7 +411,7 @@ impl Programs {
     pub fn detach(&mut self) {
         self.missed_until_detached = Some(self.missed());
         self.links.clear();
-        self.detach_drops();
+        self.detach_tracepoints();
         for wanted in [false, true] {
             for (hook, decision) in self.plan.hooks.clone() {
                 let Decision::Attach { mechanism, .. } = decision else {

@@ -145,10 +145,7 @@ impl Summary {
         if totals.refused > 0 {
             let refused = syns(totals.refused.into());
             let share = share(totals.refused, known);
-            writeln!(
-                f,
-                "{refused} ({share}) refused: no listener, so the client gets a reset"
-            )?;
+            writeln!(f, "{refused} ({share}) refused: the client gets a reset")?;
         }
         if self.overflowed > 0 {
             let dropped = syns(self.overflowed.into());

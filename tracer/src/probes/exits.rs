@@ -1,0 +1,50 @@
+//! When processes that hold listeners ended: a hook at the tracepoint `sched:sched_process_exit`
+//! tells, for those that it is told of.
+
+use anyhow::{Context as _, Result};
+use aya::maps::{HashMap, MapData};
+use sockpick_ebpf::abi::maps;
+
+use super::loader::Programs;
+use crate::processes;
+
+/// Processes that are looked out for.
+pub struct Exits {
+    map: HashMap<MapData, u32, u64>,
+}
+
+impl Programs {
+    /// When processes end; `None` where the kernel does not tell. Can be taken once.
+    ///
+    /// # Errors
+    /// If it was taken before.
+    pub fn take_exits(&mut self) -> Result<Option<Exits>> {
+        let map = self.ebpf.take_map(maps::HOLDERS);
+        let map = map.context("what tells who ended was taken before")?;
+        if self.exits_unseen.is_some() {
+            return Ok(None);
+        }
+        Ok(Some(Exits {
+            map: HashMap::try_from(map)?,
+        }))
+    }
+}
+
+impl processes::Exits for Exits {
+    fn watch(&mut self, pid: u32) {
+        // Where there is no room its end is found out by looking, as without this.
+        let _ = self.map.insert(pid, 0, 0);
+    }
+
+    fn ended_ns(&mut self, pid: u32) -> Option<u64> {
+        let ended_ns = self.map.get(&pid, 0).ok().filter(|&ns| ns != 0)?;
+        // Another may have the number next.
+        let _ = self.map.remove(&pid);
+        Some(ended_ns)
+    }
+
+    fn forget(&mut self, pid: u32) {
+        // It may not be there.
+        let _ = self.map.remove(&pid);
+    }
+}
