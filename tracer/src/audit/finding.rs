@@ -35,6 +35,8 @@ pub enum Kind {
     SplitGroup,
     /// One group whose sockets belong to processes that have nothing in common.
     MixedGroup,
+    /// A reuseport group whose program chooses, or refuses.
+    GroupProgram,
     /// Connections that nobody accepts, or a listener that nobody holds.
     NoAcceptor,
     /// A connection held by a process whose listener is the less specific one.
@@ -48,6 +50,7 @@ impl fmt::Display for Kind {
             Self::DevOrder => "dev_order",
             Self::SplitGroup => "split_group",
             Self::MixedGroup => "mixed_group",
+            Self::GroupProgram => "group_program",
             Self::NoAcceptor => "no_acceptor",
             Self::Evidence => "evidence",
         })

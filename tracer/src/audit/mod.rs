@@ -8,6 +8,7 @@ pub mod kin;
 mod mixed;
 mod overlap;
 mod pairs;
+pub mod programs;
 mod queues;
 mod split;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use std::{
 };
 
 use kin::Kin;
+use programs::Chooser;
 
 use crate::{
     event::{Netns, Owner, Queue},
@@ -46,6 +48,8 @@ pub struct Scene {
     pub connections: Vec<Held>,
     /// Of the processes concerned.
     pub kin: Kin,
+    /// Groups with a program, as far as the kernel told.
+    pub choosers: Vec<Chooser>,
     /// Whether every process could be looked into, so that no owner is no owner.
     pub owners_complete: bool,
     /// How long the accept queues were watched.
@@ -102,6 +106,7 @@ pub fn findings(scene: &Scene) -> Vec<Finding> {
     let mut findings = overlap::findings(&view);
     findings.extend(split::findings(&view));
     findings.extend(mixed::findings(&view));
+    findings.extend(programs::findings(&view));
     findings.extend(queues::findings(&view));
     findings.extend(evidence::findings(&view));
     findings.sort_by(|one, other| {

@@ -75,6 +75,7 @@ fn scene(algorithm: Algorithm, groups: Vec<Group>) -> Scene {
         groups,
         connections: Vec::new(),
         kin: Kin::default(),
+        choosers: Vec::new(),
         owners_complete: true,
         watched: Duration::from_millis(200),
     }

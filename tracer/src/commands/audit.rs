@@ -2,6 +2,7 @@
 //! happened. Needs no BPF, and as an ordinary user sees what that user may see.
 #![forbid(unsafe_code)]
 
+mod choosers;
 mod gather;
 
 use std::{

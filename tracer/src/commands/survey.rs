@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     io::{self, Write as _},
     path::Path,
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -69,6 +70,11 @@ impl Survey {
             );
         }
         Ok(survey)
+    }
+
+    /// A file whose namespace this is.
+    pub(super) fn path(&self, netns: u32) -> Option<PathBuf> {
+        self.names.path(netns)
     }
 
     /// Some of the namespaces once more.

@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use aya::programs::{ProgramInfo, SchedClassifier, TcAttachType, loaded_programs};
+use aya_obj::generated::bpf_prog_type;
 use netlink_packet_route::{
     RouteNetlinkMessage,
     tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
@@ -123,6 +124,25 @@ pub fn sk_lookup_ids(netns: &File) -> io::Result<Vec<u32>> {
     }
     ids.truncate(query.prog_cnt as usize);
     Ok(ids)
+}
+
+/// Whether any program for reuseport groups is loaded. False where the kernel does not tell
+/// (before 4.13, and without `CAP_SYS_ADMIN`).
+#[must_use]
+pub fn has_group_programs() -> bool {
+    let is_one = |program: &ProgramInfo| {
+        matches!(
+            program.program_type(),
+            bpf_prog_type::BPF_PROG_TYPE_SK_REUSEPORT | bpf_prog_type::BPF_PROG_TYPE_SOCKET_FILTER
+        )
+    };
+    loaded_programs().flatten().any(|program| is_one(&program))
+}
+
+/// A program by its id.
+#[must_use]
+pub fn program(id: u32) -> Option<Program> {
+    named(&[id]).pop()
 }
 
 /// The programs attached to the namespace that the path stands for, in the order they run.

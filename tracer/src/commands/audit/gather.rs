@@ -6,6 +6,7 @@ use std::{
     thread,
 };
 
+use super::choosers;
 use crate::{
     audit::{self, Group, Held, Member, Scene, kin::Kin},
     cli::AuditArgs,
@@ -60,11 +61,13 @@ pub(super) fn scene(survey: &mut Survey, args: &AuditArgs, algorithm: Algorithm)
     survey.remarks.extend(problems);
     let connections = held(survey, &groups, found, &before);
     let kin = kin(&groups, &connections);
+    let choosers = choosers::of(&groups, survey);
     Scene {
         algorithm,
         groups,
         connections,
         kin,
+        choosers,
         owners_complete: survey.sees_all_owners(),
         watched: args.watch,
     }

@@ -16,6 +16,7 @@ use crate::{
         maps::Shared,
         tracefs,
     },
+    processes::in_initial_namespace,
 };
 
 const PROGRAM: &str = "peek_k";
@@ -141,6 +142,12 @@ impl Peeker {
         call()?;
         let Shared(answer) = self.state()?.get(&0, 0)?;
         if answer.armed != 0 {
+            if question.process != 0 && !in_initial_namespace() {
+                bail!(
+                    "they cannot be measured from inside a container, where this process has \
+                     another number than the kernel tells; run it in the host's pid namespace"
+                );
+            }
             bail!("the hooked function was not called");
         }
         Ok(Seen {

@@ -1,0 +1,167 @@
+//! Recordings: those of released versions for ever, torn ones up to the tear, and whatever else
+//! somebody gives.
+
+use std::io::{self, Cursor};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use proptest::prelude::*;
+use sockpick::host::recorded::Recorded;
+use sockpick::judge::expectations::Expectations;
+use sockpick::pipeline::{Pipeline, assess::Assessor, enrich::Enricher, selection::Selection};
+use sockpick::recording::{Asked, Frame, reader::Reader};
+use sockpick::sinks::json::Json;
+
+/// Recorded on Linux 6.12 by sockpick 0.1.0: the story of A and B, and two refusals.
+const V1: &[u8] = include_bytes!("recordings/v1.sockpick");
+/// What that session printed.
+const SAID: &str = include_str!("recordings/v1.json");
+
+/// A file in memory that a sink writes to.
+#[derive(Clone, Default)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut page = self.0.lock().map_err(|_| io::Error::other("poisoned"))?;
+        page.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Replays; returns the JSON, whether there was an end, and where it is torn.
+fn replay(bytes: &[u8]) -> Option<(String, bool, Option<String>)> {
+    let (mut reader, header) = Reader::begin(Cursor::new(bytes.to_vec()), "it").ok()?;
+    let mut host = Recorded::default();
+    let page = Page::default();
+    let mut pipeline = Pipeline::new(
+        Enricher::new(header.backend, Box::new(host.clone())),
+        Assessor::new(Expectations::default(), header.algorithm),
+        &header.listeners.into(),
+        Box::new(Json::new(page.clone())),
+        Selection::default(),
+    );
+    let mut ended = false;
+    while let Some(frame) = reader.next() {
+        match frame {
+            Frame::Header(_) => {}
+            Frame::Input(Asked {
+                starts_afresh,
+                notes,
+                to,
+            }) => {
+                host.begin(starts_afresh, notes);
+                pipeline.take(&to, &mut host).ok()?;
+            }
+            Frame::End(Asked {
+                starts_afresh,
+                notes,
+                to,
+            }) => {
+                host.begin(starts_afresh, notes);
+                // It is written out, so that what it says is looked at, too.
+                let _ = pipeline.end(&to).ok()?.to_string();
+                ended = true;
+                break;
+            }
+        }
+    }
+    drop(pipeline);
+    let text = String::from_utf8(page.0.lock().ok()?.clone()).ok()?;
+    Some((text, ended, reader.torn()))
+}
+
+#[test]
+fn the_recording_of_a_released_version_says_what_it_said() {
+    assert_eq!(replay(V1), Some((SAID.to_owned(), true, None)));
+}
+
+#[test]
+fn a_torn_recording_says_what_was_before_the_tear() {
+    for length in (0..V1.len()).step_by(7) {
+        let Some((text, ended, _)) = replay(&V1[..length]) else {
+            assert!(length < 400, "{length}: not even the beginning");
+            continue;
+        };
+        assert!(!ended && SAID.starts_with(&text), "{length}: {text}");
+    }
+    let (_, _, torn) = replay(&V1[..V1.len() - 3]).expect("a beginning");
+    let torn = torn.expect("a tear");
+    assert!(torn.contains("in the middle of a frame"), "{torn}");
+}
+
+#[test]
+fn a_later_version_is_refused_with_the_remedy() {
+    let mut later = V1.to_vec();
+    later[8] = 9;
+    let refused = Reader::begin(Cursor::new(later), "it")
+        .err()
+        .expect("refused");
+    let words = refused.to_string();
+    assert!(words.contains("later sockpick"), "{words}");
+}
+
+#[test]
+fn other_filters_and_expectations_are_taken() -> io::Result<()> {
+    let said = |arguments: &[&str]| -> io::Result<(String, String)> {
+        let output = Command::new(env!("CARGO_BIN_EXE_sockpick"))
+            .args(["replay", "tests/recordings/v1.sockpick", "-o", "json"])
+            .args(arguments)
+            .output()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        Ok((text(&output.stdout), text(&output.stderr)))
+    };
+    assert_eq!(said(&[])?.0, SAID);
+    let (lines, account) = said(&["--port", "81"])?;
+    assert_eq!(lines.lines().count(), 1, "{lines}");
+    assert!(account.contains("1 SYN in"), "{account}");
+    let count = |lines: &str, what: &str| lines.matches(what).count();
+    let (lines, _) = said(&["--only-alerts", "--family", "ipv4"])?;
+    assert_eq!(count(&lines, "\"reason\":\"restart_gap\""), 2, "{lines}");
+    let (lines, _) = said(&["--expect", "10.0.0.2:80=C"])?;
+    assert_eq!(count(&lines, "\"reason\":\"not_listening\""), 2, "{lines}");
+    let (lines, account) = said(&["--count", "3"])?;
+    assert_eq!(count(&lines, "\"client\""), 3, "{lines}");
+    assert!(account.contains("3 shown"), "{account}");
+    Ok(())
+}
+
+/// The checksum and the length are made right again, so that what is inside is read.
+fn repaired(bytes: &mut [u8]) {
+    let mut at = 10;
+    while let Some(head) = bytes.get(at..at + 8) {
+        let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        let Some(payload) = bytes.get(at + 8..at + 8 + length) else {
+            return;
+        };
+        let sum = crc32fast::hash(payload).to_le_bytes();
+        bytes[at + 4..at + 8].copy_from_slice(&sum);
+        at += 8 + length;
+    }
+}
+
+proptest! {
+    // PROPTEST_CASES=10000000 for the long run.
+    #[test]
+    fn nothing_that_is_given_does_harm(
+        changes in prop::collection::vec((0..V1.len(), any::<u8>()), 1..8),
+        length in 0..=V1.len(),
+        is_repaired in any::<bool>(),
+    ) {
+        let mut bytes = V1[..length].to_vec();
+        for (place, byte) in changes {
+            if let Some(there) = bytes.get_mut(place) {
+                *there = byte;
+            }
+        }
+        if is_repaired {
+            repaired(&mut bytes);
+        }
+        let _ = replay(&bytes);
+    }
+}
