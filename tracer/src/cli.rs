@@ -36,10 +36,6 @@ pub struct Cli {
 }
 
 /// The commands.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one value, and it is read once"
-)]
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print one line per SYN until Ctrl-C, --duration or --count; then a summary

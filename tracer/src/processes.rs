@@ -525,13 +525,13 @@ impl Processes {
         }
         for (inode, held) in &mut self.held {
             let owners = found.remove(inode).unwrap_or_default();
-            if !owners.is_empty() {
-                held.nobody = 0;
-            } else {
+            if owners.is_empty() {
                 if held.nobody == 0 {
                     held.nobody_ns = monotonic_ns();
                 }
                 held.nobody += 1;
+            } else {
+                held.nobody = 0;
             }
             held.scanned = true;
             held.seen = started;

@@ -46,13 +46,13 @@ impl Stock {
 
     /// Namespace and inode number of those whose closing, and whose opening, is yet to be read.
     #[must_use]
-    pub fn announced(&self) -> (Vec<(u32, u64)>, Vec<(u32, u64)>) {
+    pub fn announced(&self) -> [Vec<(u32, u64)>; 2] {
         let sorted = |set: &FxHashSet<(u32, u64)>| {
             let mut all: Vec<_> = set.iter().copied().collect();
             all.sort_unstable();
             all
         };
-        (sorted(&self.closing), sorted(&self.opening))
+        [&self.closing, &self.opening].map(sorted)
     }
 
     /// The same stock, with these yet to be read.

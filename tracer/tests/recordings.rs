@@ -46,7 +46,7 @@ fn replay(bytes: &[u8]) -> Option<(String, bool, Option<String>)> {
         Selection::default(),
     );
     let mut ended = false;
-    while let Some(frame) = reader.next() {
+    while let Some(frame) = reader.frame() {
         match frame {
             Frame::Header(_) => {}
             Frame::Input(Asked {

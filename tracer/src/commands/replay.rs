@@ -69,7 +69,7 @@ fn replay(
     let mut seen = Seen::default();
     let mut pace = Pace::new(args.speed);
     let mut end = None;
-    while let Some(frame) = reader.next() {
+    while let Some(frame) = reader.frame() {
         match frame {
             Frame::Header(_) => {}
             Frame::Input(Asked {

@@ -209,7 +209,7 @@ impl From<Process> for event::Process {
 /// The listeners at one moment: an [`Inventory`], or a [`Stock`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Listeners {
-    listeners: Vec<Listening>,
+    all: Vec<Listening>,
     asked: Vec<u32>,
     done_ns: u64,
     closing: Vec<(u32, u64)>,
@@ -221,7 +221,7 @@ impl From<&Inventory> for Listeners {
         let mut asked: Vec<u32> = inventory.asked.iter().copied().collect();
         asked.sort_unstable();
         Self {
-            listeners: inventory.listeners.clone(),
+            all: inventory.listeners.clone(),
             asked,
             ..Self::default()
         }
@@ -231,7 +231,7 @@ impl From<&Inventory> for Listeners {
 impl From<Listeners> for Inventory {
     fn from(listeners: Listeners) -> Self {
         Self {
-            listeners: listeners.listeners,
+            listeners: listeners.all,
             asked: listeners.asked.into_iter().collect(),
             ..Self::default()
         }
@@ -240,7 +240,7 @@ impl From<Listeners> for Inventory {
 
 impl From<&Stock> for Listeners {
     fn from(stock: &Stock) -> Self {
-        let (closing, opening) = stock.announced();
+        let [closing, opening] = stock.announced();
         Self {
             done_ns: stock.done_ns,
             closing,

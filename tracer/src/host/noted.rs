@@ -40,6 +40,7 @@ struct Pages {
 
 impl Notes {
     /// What is new, and whether all that was written before is void. The next input begins.
+    #[must_use]
     pub fn take(&self) -> (bool, Vec<Note>) {
         let mut pages = self.0.borrow_mut();
         pages.asked.clear();

@@ -64,7 +64,7 @@ impl Recorded {
         self.0.borrow().known.get(key).cloned()
     }
 
-    fn ask(&self, key: Key) -> Option<Value> {
+    fn ask(&self, key: &Key) -> Option<Value> {
         let mut pages = self.0.borrow_mut();
         let asked = pages.asked.entry(key.clone()).or_default();
         let nth = *asked;
@@ -73,26 +73,26 @@ impl Recorded {
         if let Some(place) = pages
             .due
             .iter()
-            .rposition(|(of, at, _)| *of == key && *at <= nth)
+            .rposition(|(of, at, _)| of == key && *at <= nth)
         {
             let (key, _, value) = pages.due.swap_remove(place);
             pages.known.insert(key, value);
         }
-        pages.known.get(&key).cloned()
+        pages.known.get(key).cloned()
     }
 
-    fn owners(&self, key: Key) -> Arc<[Owner]> {
+    fn owners(&self, key: &Key) -> Arc<[Owner]> {
         match self.ask(key) {
             Some(Value::Owners(owners)) => owners.into_iter().map(Owner::from).collect(),
             _ => Arc::from([]),
         }
     }
 
-    fn is(&self, key: Key) -> bool {
+    fn is(&self, key: &Key) -> bool {
         self.ask(key) == Some(Value::Flag(true))
     }
 
-    fn name(&self, key: Key) -> Option<String> {
+    fn name(&self, key: &Key) -> Option<String> {
         match self.ask(key) {
             Some(Value::Name(name)) => name,
             _ => None,
@@ -107,20 +107,20 @@ impl Host for Recorded {
         Arc::new(Netns {
             inode,
             cookie: (cookie != 0).then_some(cookie),
-            name: self.name(Key::Netns(inode, cookie)),
+            name: self.name(&Key::Netns(inode, cookie)),
         })
     }
 
     fn interface(&mut self, netns: u32, index: u32) -> Option<Arc<str>> {
-        self.name(Key::Interface(netns, index)).map(Arc::from)
+        self.name(&Key::Interface(netns, index)).map(Arc::from)
     }
 
     fn l3mdev_accept(&mut self, netns: u32) -> bool {
-        self.is(Key::L3mdevAccept(netns))
+        self.is(&Key::L3mdevAccept(netns))
     }
 
     fn programs(&mut self, place: Attachment) -> Arc<[Program]> {
-        match self.ask(place.into()) {
+        match self.ask(&place.into()) {
             Some(Value::Programs(programs)) => programs
                 .into_iter()
                 .map(|(id, name)| Program { id, name })
@@ -134,7 +134,7 @@ impl Host for Recorded {
     fn forget(&mut self, _: &Listener) {}
 
     fn whose(&mut self, listener: &Listener, _: u64) -> Then {
-        match self.ask(Key::Whose(listener.stamp)) {
+        match self.ask(&Key::Whose(listener.stamp)) {
             Some(Value::Whose(whose)) => whose.into(),
             _ => Then::default(),
         }
@@ -145,15 +145,15 @@ impl Host for Recorded {
     fn look_again(&mut self, _: &Listener) {}
 
     fn living(&mut self, inode: u64) -> Arc<[Owner]> {
-        self.owners(Key::Living(inode))
+        self.owners(&Key::Living(inode))
     }
 
     fn last_owners(&mut self, listener: &Listener) -> Arc<[Owner]> {
-        self.owners(Key::Last(listener.stamp))
+        self.owners(&Key::Last(listener.stamp))
     }
 
     fn told(&mut self, listener: &Listener) -> String {
-        match self.ask(Key::Told(listener.stamp)) {
+        match self.ask(&Key::Told(listener.stamp)) {
             Some(Value::Text(text)) => text,
             // The recording ends before that was asked.
             _ => match self.known(&Key::Whose(listener.stamp)) {
@@ -170,17 +170,17 @@ impl Host for Recorded {
     fn settle(&mut self) {}
 
     fn kin(&mut self, _: &[u32]) -> Kin {
-        self.ask(Key::Kin).map(Kin::from).unwrap_or_default()
+        self.ask(&Key::Kin).map(Kin::from).unwrap_or_default()
     }
 
     fn is_own(&mut self, netns: u32, cookie: u64, _: Option<u32>, _: u64) -> bool {
-        self.is(Key::Own(netns, cookie))
+        self.is(&Key::Own(netns, cookie))
     }
 }
 
 impl TakeStock for Recorded {
     fn take_stock(&mut self) -> Stock {
-        match self.ask(Key::Stock) {
+        match self.ask(&Key::Stock) {
             Some(Value::Stock(listeners)) => listeners.into(),
             // Nothing was asked, so nothing is known to be gone.
             _ => Stock::default(),

@@ -62,18 +62,18 @@ impl Reader {
             ))
             .into());
         }
-        match reader.next() {
+        match reader.frame() {
             Some(Frame::Header(header)) => Ok((reader, *header)),
             _ => Err(Failure::usage(format!("{name} is a recording without its beginning")).into()),
         }
     }
 
     /// The next frame; `None` at the end, or where it is torn.
-    pub fn next(&mut self) -> Option<Frame> {
+    pub fn frame(&mut self) -> Option<Frame> {
         if self.torn.is_some() {
             return None;
         }
-        match self.frame() {
+        match self.read() {
             Ok(frame) => frame,
             Err(error) => {
                 self.torn = Some(error.to_string());
@@ -89,14 +89,12 @@ impl Reader {
         Some(format!("after {} bytes: {why}", self.whole))
     }
 
-    fn frame(&mut self) -> io::Result<Option<Frame>> {
-        let mut head = [0; 8];
-        if !fill(&mut self.input, &mut head)? {
+    fn read(&mut self) -> io::Result<Option<Frame>> {
+        let mut head = [[0; 4]; 2];
+        if !fill(&mut self.input, head.as_flattened_mut())? {
             return Ok(None);
         }
-        let [a, b, c, d, e, f, g, h] = head;
-        let length = u32::from_le_bytes([a, b, c, d]);
-        let sum = u32::from_le_bytes([e, f, g, h]);
+        let [length, sum] = head.map(u32::from_le_bytes);
         if length > MOST_BYTES {
             return Err(io::Error::other("a frame is longer than any"));
         }

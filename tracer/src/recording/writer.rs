@@ -111,8 +111,8 @@ impl Writer {
         if length > MOST_BYTES {
             self.buffer.truncate(start);
             anyhow::bail!(
-                "{} bytes are more than a recording has at once: are there that many listeners?",
-                length
+                "{length} bytes are more than a recording has at once: are there that many \
+                 listeners?"
             );
         }
         let sum = crc32fast::hash(payload);

@@ -54,8 +54,10 @@ pub(super) fn of(groups: &[Group], survey: &mut Survey) -> Vec<Chooser> {
         let told = within(&path, netns, || {
             let mut told = Vec::new();
             for &place in &places {
-                if let Some(program) = ask(&mut asker, &groups[place])? {
-                    told.push((place, program));
+                match ask(&mut asker, &groups[place])? {
+                    Choice::Hash => {}
+                    Choice::Filter => told.push((place, None)),
+                    Choice::Program(id) => told.push((place, Some(id))),
                 }
             }
             Ok(told)
@@ -76,8 +78,17 @@ pub(super) fn of(groups: &[Group], survey: &mut Survey) -> Vec<Chooser> {
         .collect()
 }
 
-/// The program of the group; `Some(None)` is a classic filter.
-fn ask(asker: &mut Asker, group: &Group) -> Result<Option<Option<u32>>> {
+/// What chooses in the group.
+enum Choice {
+    /// The hash; or it could not be told.
+    Hash,
+    /// A classic filter.
+    Filter,
+    /// The program with this id.
+    Program(u32),
+}
+
+fn ask(asker: &mut Asker, group: &Group) -> Result<Choice> {
     let is_v4 = group.bound.family == Family::Ipv4;
     let address = match group.bound.shown_address() {
         any if any.is_unspecified() && is_v4 => SOME_V4.into(),
@@ -100,12 +111,14 @@ fn ask(asker: &mut Asker, group: &Group) -> Result<Option<Option<u32>>> {
         device,
     )?;
     let Answer::Listener(found) = answer else {
-        return Ok(None);
+        return Ok(Choice::Hash);
     };
     let inode = found.listener.inode;
     let is_it = group.members.iter().any(|member| member.inode == inode);
     Ok(match found.group {
-        Some(of) if is_it && of.via != Via::ReuseportHash => Some(of.program_id),
-        _ => None,
+        Some(of) if is_it && of.via != Via::ReuseportHash => {
+            of.program_id.map_or(Choice::Filter, Choice::Program)
+        }
+        _ => Choice::Hash,
     })
 }
