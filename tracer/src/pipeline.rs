@@ -463,34 +463,21 @@ fn socket(listener: &Listener) -> health::Socket {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
     use crate::{
         event::Backend,
         host::unknown::Nobody,
         judge::{expectations::Expectations, rules::Algorithm},
+        sinks::Quiet,
         stock::Stock,
     };
     use sockpick_ebpf::abi::kind;
-
-    struct Nowhere;
 
     struct Nothing;
 
     impl TakeStock for Nothing {
         fn take_stock(&mut self) -> Stock {
             Stock::default()
-        }
-    }
-
-    impl Sink for Nowhere {
-        fn write(&mut self, _: &Item) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
         }
     }
 
@@ -504,7 +491,7 @@ mod tests {
             enricher,
             assessor,
             &Inventory::default(),
-            Box::new(Nowhere),
+            Box::new(Quiet),
             Selection::default(),
         );
         for stamp in 1..=all as u64 {

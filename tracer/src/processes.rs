@@ -4,6 +4,8 @@
 mod budget;
 mod cgroup;
 mod children;
+mod ends;
+mod kin;
 mod proc;
 mod sight;
 
@@ -14,14 +16,16 @@ use std::{
 };
 
 use crate::{
-    audit::kin::Kin,
     event::Owner,
     host::clock::{boot_ticks, monotonic_ns},
 };
 use budget::Budget;
 use children::Children;
+use ends::Ends;
 use proc::{Sight, Stat};
 
+pub use ends::{Exits, Left};
+pub use kin::{Relation, kin, relation};
 pub use sight::{blindness, in_initial_namespace, more_rights};
 
 /// Most listeners whose owners are kept; past that the cache starts afresh, which
@@ -36,57 +40,9 @@ const NOBODY: Duration = Duration::from_secs(1);
 const LEFT_NS: u64 = 10_000_000_000;
 /// and no more than so many of a socket.
 const MOST_LEFT: usize = 64;
-/// Most processes whose ends are looked out for; past that it is begun afresh.
-const MOST_WATCHED: usize = sockpick_ebpf::abi::MAX_HOLDERS as usize;
-/// Most ancestors that are looked at.
-const MOST_ANCESTORS: usize = 64;
-
-/// What tells whether two processes belong together.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Relation {
-    /// Its parent, the parent's parent and so on, without process 1.
-    pub ancestors: Vec<u32>,
-    /// When it started, in clock ticks since boot.
-    pub started: u64,
-}
-
-/// Parents and start of a process; `None` when it is gone.
-#[must_use]
-pub fn relation(pid: u32) -> Option<Relation> {
-    let own = Stat::of(pid)?;
-    let mut ancestors = Vec::new();
-    let mut parent = own.parent;
-    while parent > 1 && ancestors.len() < MOST_ANCESTORS {
-        ancestors.push(parent);
-        parent = Stat::of(parent).map_or(0, |stat| stat.parent);
-    }
-    Some(Relation {
-        ancestors,
-        started: own.starttime,
-    })
-}
-
-/// Whether a process was left behind: its parent has ended, and so has the leader of its
-/// session, which a daemon is itself.
-fn is_orphan(pid: u32) -> bool {
-    let Some(own) = Stat::of(pid) else {
-        return false;
-    };
-    own.parent == 1 && own.session != pid && own.session != 0 && Stat::of(own.session).is_none()
-}
-
-/// What is known of processes beside what they hold.
-#[must_use]
-pub fn kin(pids: impl IntoIterator<Item = u32>) -> Kin {
-    let known = pids
-        .into_iter()
-        .filter_map(|pid| Some((pid, relation(pid)?)));
-    let relations: HashMap<u32, Relation> = known.collect();
-    let orphans = relations.keys().copied().filter(|&pid| is_orphan(pid));
-    Kin {
-        orphans: orphans.collect(),
-        relations,
-    }
+/// Whether it is a thread of the kernel's own, which holds nothing.
+pub(crate) fn is_kernel_thread(pid: u32) -> bool {
+    Stat::of(pid).is_some_and(|stat| stat.is_kernel_thread())
 }
 
 /// What is known of who holds a socket.
@@ -105,37 +61,6 @@ struct Held {
     nobody_ns: u64,
     /// Those who do not hold it any more.
     left: Vec<Left>,
-}
-
-/// Tells when processes ended.
-pub trait Exits {
-    /// Its end is to be told from now on.
-    fn watch(&mut self, pid: u32);
-
-    /// When it ended (`CLOCK_MONOTONIC` ns), once: `None` if that was not seen.
-    fn ended_ns(&mut self, pid: u32) -> Option<u64>;
-
-    /// Its end is of no interest any more.
-    fn forget(&mut self, pid: u32);
-}
-
-/// A process whose end is looked out for.
-#[derive(Debug)]
-struct Watched {
-    starttime: u64,
-    ended_ns: Option<u64>,
-}
-
-/// Who does not hold a socket any more.
-#[derive(Clone, Debug)]
-pub struct Left {
-    /// The process.
-    pub owner: Owner,
-    /// When it ended, if that was seen; else when it was found not to hold it (`CLOCK_MONOTONIC`
-    /// ns).
-    pub ns: u64,
-    /// It held the socket until then.
-    pub is_exact: bool,
 }
 
 /// What became of a process that the kernel told of.
@@ -166,9 +91,7 @@ pub struct Processes {
     hidden: usize,
     /// `/proc` is of the initial pid namespace.
     initial: bool,
-    /// Tells when holders ended, where the kernel tells; and whose ends it tells.
-    exits: Option<Box<dyn Exits>>,
-    watched: HashMap<u32, Watched>,
+    ends: Ends,
     /// Processes looked at since then.
     round: (Instant, HashMap<u32, Option<Stat>>),
 }
@@ -185,8 +108,7 @@ impl Default for Processes {
             children: Children::default(),
             hidden: 0,
             initial: in_initial_namespace(),
-            exits: None,
-            watched: HashMap::new(),
+            ends: Ends::default(),
             round: (Instant::now(), HashMap::new()),
         }
     }
@@ -239,7 +161,7 @@ impl Processes {
 
     /// Has this tell when holders end.
     pub fn told_by(&mut self, exits: Box<dyn Exits>) {
-        self.exits = Some(exits);
+        self.ends.told_by(exits);
     }
 
     /// Processes that held the socket until they ended or closed it. When a SYN came before that
@@ -258,36 +180,8 @@ impl Processes {
     /// Looks out for the ends of those who hold the socket, and finds out when those ended who
     /// left it.
     fn follow(&mut self, inode: u64) {
-        let (Some(exits), Some(held)) = (&mut self.exits, self.held.get_mut(&inode)) else {
-            return;
-        };
-        for owner in held.owners.iter() {
-            let watched = self.watched.get(&owner.pid);
-            if watched.is_some_and(|one| Some(one.starttime) == owner.starttime) {
-                continue;
-            }
-            if self.watched.len() >= MOST_WATCHED {
-                self.watched.drain().for_each(|(pid, _)| exits.forget(pid));
-            }
-            exits.watch(owner.pid);
-            let watched = Watched {
-                starttime: owner.starttime.unwrap_or(0),
-                ended_ns: None,
-            };
-            self.watched.insert(owner.pid, watched);
-        }
-        for one in held.left.iter_mut().filter(|one| !one.is_exact) {
-            let watched = self.watched.get_mut(&one.owner.pid);
-            let Some(watched) = watched.filter(|it| Some(it.starttime) == one.owner.starttime)
-            else {
-                continue;
-            };
-            if watched.ended_ns.is_none() {
-                watched.ended_ns = exits.ended_ns(one.owner.pid);
-            }
-            if let Some(ended_ns) = watched.ended_ns {
-                (one.ns, one.is_exact) = (ended_ns, true);
-            }
+        if let Some(held) = self.held.get_mut(&inode) {
+            self.ends.follow(&held.owners, &mut held.left);
         }
     }
 

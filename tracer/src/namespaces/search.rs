@@ -12,7 +12,7 @@ use std::{
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Found, NAMED, inode};
-use crate::own;
+use crate::{own, processes::is_kernel_thread};
 
 /// Every namespace that is found, and what else the search met.
 #[derive(Default)]
@@ -115,7 +115,9 @@ impl Search {
         match fs::metadata(&path) {
             Ok(data) => self.add(data.ino() as u32, || path),
             Err(error) => {
-                self.hidden += usize::from(error.kind() == io::ErrorKind::PermissionDenied);
+                let is_hidden = error.kind() == io::ErrorKind::PermissionDenied;
+                // The kernel's own threads are where the first process is.
+                self.hidden += usize::from(is_hidden && !is_kernel_thread(pid));
                 return false;
             }
         }

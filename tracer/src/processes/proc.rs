@@ -59,7 +59,7 @@ impl Stat {
         matches!(self.state, b'Z' | b'X' | b'x')
     }
 
-    fn is_kernel_thread(&self) -> bool {
+    pub(super) fn is_kernel_thread(&self) -> bool {
         self.flags & KERNEL_THREAD != 0
     }
 }

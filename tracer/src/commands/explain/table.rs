@@ -115,9 +115,15 @@ fn got(listener: Option<&Listener>, reuseport: Option<&Reuseport>, certain: bool
     if let Some(inode) = listener.inode {
         let _ = write!(text, ", inode {inode}");
     }
-    if !listener.owners.is_empty() {
-        text += ", held by ";
-        text += &owner(listener);
+    match listener.inode {
+        _ if !listener.owners.is_empty() => {
+            text += ", held by ";
+            text += &owner(listener);
+        }
+        _ if listener.in_kernel => text += ", held by the kernel",
+        // Of any of a group nothing is said.
+        None => {}
+        Some(_) => text += ", holder not known",
     }
     text
 }
