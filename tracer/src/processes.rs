@@ -159,9 +159,12 @@ impl Processes {
         held.map_or_else(|| Arc::from([]), |held| held.owners.clone())
     }
 
-    /// Has this tell when holders end.
+    /// Has this tell when holders end. In a container it cannot: the kernel tells other numbers
+    /// than `/proc`.
     pub fn told_by(&mut self, exits: Box<dyn Exits>) {
-        self.ends.told_by(exits);
+        if self.initial {
+            self.ends.told_by(exits);
+        }
     }
 
     /// Processes that held the socket until they ended or closed it. When a SYN came before that
