@@ -9,14 +9,22 @@ use crate::emit;
 #[map]
 static HOLDERS: HashMap<u32, u64> = HashMap::with_max_entries(MAX_HOLDERS, 0);
 
-/// A thread ends, before its descriptors are closed (`do_exit`, `kernel/exit.c`). The last one's
-/// end is the process's.
+/// A thread ends, before its descriptors are closed (`do_exit`, `kernel/exit.c`). The first
+/// thread's end is taken for the process's, which it is unless that one went before the others.
 #[inline(always)]
 pub(crate) fn ended() {
-    let process = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let thread = bpf_get_current_pid_tgid();
+    let process = (thread >> 32) as u32;
+    if process != thread as u32 {
+        return;
+    }
     if let Some(ended_ns) = HOLDERS.get_ptr_mut(process) {
         let now_ns = emit::now();
         // SAFETY: an aligned u64 in a live map value.
-        unsafe { *ended_ns = now_ns };
+        let ended_ns = unsafe { &mut *ended_ns };
+        // Another may have the number by now, and end as well.
+        if *ended_ns == 0 {
+            *ended_ns = now_ns;
+        }
     }
 }
