@@ -163,7 +163,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("nginx_reloads_quiet", nginx_quiet::reloads).not_mixed(),
         within(7200, "nginx_hour", nginx_quiet::hour).only_asked(),
         within(180, "restarts_200", restarts::restarts_200).not_mixed(),
-        within(120, "wrong_btf", wrong_btf::wrong_btf).once(),
+        within(240, "wrong_btf", wrong_btf::wrong_btf).once(),
         case("bad_arguments", surroundings::bad_arguments).once(),
         case("not_root", surroundings::not_root).once(),
         case("explain_cases", explain_cases::explain_cases).once(),

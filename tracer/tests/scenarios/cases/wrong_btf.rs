@@ -82,7 +82,7 @@ fn start(cx: &Context, file: &PathBuf) -> Result<Child> {
 }
 
 fn finish(mut child: Child) -> Result<Ended> {
-    if wait(&mut child, Duration::from_secs(20)).is_err() {
+    if wait(&mut child, Duration::from_mins(1)).is_err() {
         child.kill()?;
     }
     let code = child.wait()?.code();
