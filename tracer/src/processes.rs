@@ -40,6 +40,7 @@ const NOBODY: Duration = Duration::from_secs(1);
 const LEFT_NS: u64 = 10_000_000_000;
 /// and no more than so many of a socket.
 const MOST_LEFT: usize = 64;
+
 /// Whether it is a thread of the kernel's own, which holds nothing.
 pub(crate) fn is_kernel_thread(pid: u32) -> bool {
     Stat::of(pid).is_some_and(|stat| stat.is_kernel_thread())
@@ -92,8 +93,55 @@ pub struct Processes {
     /// `/proc` is of the initial pid namespace.
     initial: bool,
     ends: Ends,
-    /// Processes looked at since then.
-    round: (Instant, HashMap<u32, Option<Stat>>),
+    round: Round,
+}
+
+/// What was seen of processes within one [`CHECK`]: a look at one serves all its sockets.
+#[derive(Debug)]
+struct Round {
+    began: Instant,
+    stats: HashMap<u32, Option<Stat>>,
+    /// Of those that have started since the last scan.
+    sockets: HashMap<u32, HashSet<u64>>,
+}
+
+impl Round {
+    fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            stats: HashMap::new(),
+            sockets: HashMap::new(),
+        }
+    }
+
+    /// The one at hand: a new one where the last is over.
+    fn current(&mut self) -> &mut Self {
+        if self.began.elapsed() >= CHECK {
+            *self = Self::new();
+        }
+        self
+    }
+
+    /// A process; `None` if it has ended.
+    fn stat(&mut self, pid: u32) -> Option<Stat> {
+        let stats = &mut self.current().stats;
+        let stat = stats
+            .entry(pid)
+            .or_insert_with(|| Stat::of(pid).filter(|stat| !stat.ended()));
+        stat.clone()
+    }
+
+    fn holds(&mut self, pid: u32, inode: u64) -> bool {
+        let sockets = &mut self.current().sockets;
+        let held = sockets.entry(pid).or_insert_with(|| {
+            let mut held = HashSet::new();
+            proc::sockets(pid, |inode| {
+                held.insert(inode);
+            });
+            held
+        });
+        held.contains(&inode)
+    }
 }
 
 impl Default for Processes {
@@ -109,7 +157,7 @@ impl Default for Processes {
             hidden: 0,
             initial: in_initial_namespace(),
             ends: Ends::default(),
-            round: (Instant::now(), HashMap::new()),
+            round: Round::new(),
         }
     }
 }
@@ -261,7 +309,7 @@ impl Processes {
 
     /// Whether it has not ended.
     pub fn lives(&mut self, owner: &Owner) -> bool {
-        let stat = self.stat(owner.pid);
+        let stat = self.round.stat(owner.pid);
         stat.is_some_and(|stat| Some(stat.starttime) == owner.starttime)
     }
 
@@ -334,11 +382,12 @@ impl Processes {
         }
         let mut now = Vec::with_capacity(owners.len());
         for owner in owners.iter() {
-            let stat = self.stat(owner.pid);
+            let stat = self.round.stat(owner.pid);
             match stat.filter(|stat| Some(stat.starttime) == owner.starttime) {
                 None => {}
                 // Who was forked to serve one connection closes the listener a little later.
-                Some(stat) if stat.starttime >= self.began && !holds(owner.pid, inode) => {}
+                Some(stat)
+                    if stat.starttime >= self.began && !self.round.holds(owner.pid, inode) => {}
                 Some(stat) if stat.comm == owner.comm => now.push(owner.clone()),
                 Some(stat) => now.extend(proc::describe(owner.pid, &stat)),
             }
@@ -358,7 +407,7 @@ impl Processes {
     /// Children that were born since the last scan, with what they inherited.
     fn meet_children(&mut self, parent: u32) {
         for child in self.children.born(parent) {
-            let stat = self.stat(child);
+            let stat = self.round.stat(child);
             if stat.is_none_or(|stat| stat.starttime < self.began) {
                 continue;
             }
@@ -369,19 +418,6 @@ impl Processes {
                 }
             }
         }
-    }
-
-    /// A process as it was within the last [`CHECK`]; `None` if it has ended.
-    fn stat(&mut self, pid: u32) -> Option<Stat> {
-        let (since, seen) = &mut self.round;
-        if since.elapsed() >= CHECK {
-            seen.clear();
-            *since = Instant::now();
-        }
-        let stat = seen
-            .entry(pid)
-            .or_insert_with(|| Stat::of(pid).filter(|stat| !stat.ended()));
-        stat.clone()
     }
 
     /// A process holds the socket that was not known to.

@@ -20,6 +20,7 @@ use crate::{
 const MOST_KEPT: usize = 16_384;
 /// How long owners are believed before /proc is asked again.
 pub(super) const OWNERS_AGE: Duration = Duration::from_secs(30);
+
 /// All listeners.
 #[derive(Default)]
 pub(super) struct Whose {

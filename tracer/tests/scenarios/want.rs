@@ -9,9 +9,6 @@ use crate::client::pending;
 use crate::ledger::{Ledger, WantVerdict};
 use crate::truth::{GroupKey, Socket, Truth};
 
-/// After so long a process that serves a listener is known to hold it.
-const SETTLE_NS: u64 = 1_000_000_000;
-
 /// What a scenario knows beyond its listeners.
 #[derive(Clone, Debug)]
 pub(crate) struct Expect {
@@ -27,9 +24,8 @@ pub(crate) struct Expect {
     pub(crate) sequential: bool,
     /// Name of the namespace.
     pub(crate) netns_name: Option<String>,
-    /// Connections that a process accepts from a listener within a second of the first need not
-    /// name it as an owner: it inherited the listener after sockpick looked, and sockpick does
-    /// not look more often than a tenth of a CPU allows.
+    /// The first connection that a process accepts from a listener need not name it as an
+    /// owner: it inherited the listener after sockpick looked.
     pub(crate) new_heirs: bool,
     /// The verdict; by default `ok`, `refused` or `steered` by how the attempt ended.
     pub(crate) verdict: Option<WantVerdict>,
@@ -136,8 +132,8 @@ pub(crate) struct Wants {
     pub(crate) handovers: Vec<WantHandover>,
     /// Who accepted last from each listener since sockpick runs.
     accepted: HashMap<u64, u32>,
-    /// Processes and listeners that have met, and when (`CLOCK_MONOTONIC` ns).
-    served: HashMap<(u32, u64), u64>,
+    /// Processes and listeners that have met.
+    served: std::collections::HashSet<(u32, u64)>,
 }
 
 impl Wants {
@@ -195,8 +191,7 @@ impl Wants {
             let Some(socket) = truth.socket(inode) else {
                 bail!("the scenario itself went wrong: nobody owns listener {inode}");
             };
-            let served = (identity.pid, attempt.began_ns);
-            let listener = self.listener(truth, socket, served, expect);
+            let listener = self.listener(truth, socket, identity.pid, expect);
             want.matched = socket.fits(attempt.destination);
             want.via = match expect.via {
                 None if socket.reuseport => "reuseport_hash",
@@ -220,12 +215,11 @@ impl Wants {
         &mut self,
         truth: &Truth,
         socket: &Socket,
-        (served_by, began_ns): (u32, u64),
+        served_by: u32,
         expect: &Expect,
     ) -> WantListener {
         let mut owners = vec![socket.pid];
-        let met = self.served.entry((served_by, socket.inode));
-        let known = began_ns.saturating_sub(*met.or_insert(began_ns)) >= SETTLE_NS;
+        let known = !self.served.insert((served_by, socket.inode));
         if known || !expect.new_heirs {
             owners.push(served_by);
             owners.extend(&socket.heirs);
