@@ -131,6 +131,11 @@ impl Round {
         stat.clone()
     }
 
+    fn lives(&mut self, owner: &Owner) -> bool {
+        let stat = self.stat(owner.pid);
+        stat.is_some_and(|stat| Some(stat.starttime) == owner.starttime)
+    }
+
     fn holds(&mut self, pid: u32, inode: u64) -> bool {
         let sockets = &mut self.current().sockets;
         let held = sockets.entry(pid).or_insert_with(|| {
@@ -218,14 +223,15 @@ impl Processes {
     /// Processes that held the socket until they ended or closed it. When a SYN came before that
     /// was found out, they may have held it still.
     pub fn left(&mut self, inode: u64) -> Vec<Left> {
-        self.follow(inode);
-        let left = self.held.get(&inode).map(|held| held.left.clone());
-        let mut left = left.unwrap_or_default();
-        for one in &mut left {
-            one.owner.released = self.lives(&one.owner);
+        let Some(held) = self.held.get_mut(&inode) else {
+            return Vec::new();
+        };
+        for one in &mut held.left {
+            one.owner.released = self.round.lives(&one.owner);
             one.owner.ended = !one.owner.released;
         }
-        left
+        self.ends.follow(&held.owners, &mut held.left);
+        held.left.clone()
     }
 
     /// Looks out for the ends of those who hold the socket, and finds out when those ended who
@@ -305,12 +311,6 @@ impl Processes {
         }
         self.looks.charge(started.elapsed());
         Some(fate)
-    }
-
-    /// Whether it has not ended.
-    pub fn lives(&mut self, owner: &Owner) -> bool {
-        let stat = self.round.stat(owner.pid);
-        stat.is_some_and(|stat| Some(stat.starttime) == owner.starttime)
     }
 
     /// Has the next scan look for the owners of this socket, so that one scan serves

@@ -33,9 +33,9 @@ use scene::{Scene, Sent};
 
 /// Client of a SYN that nobody was named for: addresses for documentation (RFC 5737,
 /// RFC 3849), and a port from the range for them.
-const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-const CLIENT_PORT: u16 = 40_000;
+pub(super) const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub(super) const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+pub(super) const CLIENT_PORT: u16 = 40_000;
 /// In batch mode: how old what is known of a socket's owners, or of netfilter's rules, may be.
 const OWNERS_AGE: Duration = Duration::from_secs(10);
 

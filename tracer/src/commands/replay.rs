@@ -189,7 +189,9 @@ impl Pace {
         };
         let (began, first_ns) = *self.began.get_or_insert((Instant::now(), ktime_ns));
         let after = Duration::from_nanos(ktime_ns.saturating_sub(first_ns));
-        let due = after.div_f64(times);
+        // What is slower than there is time for waits as long as there is.
+        let due = Duration::try_from_secs_f64(after.as_secs_f64() / times);
+        let due = due.unwrap_or(Duration::MAX);
         thread::sleep(due.saturating_sub(began.elapsed()));
     }
 }

@@ -41,7 +41,7 @@ struct Known {
     /// Those who hold it, as of `checked_ns`.
     owners: Arc<[Owner]>,
     checked_ns: u64,
-    /// Those who ended, and when that was found out.
+    /// Those who left.
     left: Vec<Left>,
     /// Since when nobody is known to hold it; 0: somebody is.
     nobody_ns: u64,

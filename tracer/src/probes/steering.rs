@@ -139,12 +139,6 @@ pub fn has_group_programs() -> bool {
     loaded_programs().flatten().any(|program| is_one(&program))
 }
 
-/// A program by its id.
-#[must_use]
-pub fn program(id: u32) -> Option<Program> {
-    named(&[id]).pop()
-}
-
 /// The programs attached to the namespace that the path stands for, in the order they run.
 ///
 /// Linux 5.9 and later.
@@ -199,7 +193,9 @@ fn bpf_filter(filter: &TcMessage) -> Option<u32> {
     })
 }
 
-fn named(ids: &[u32]) -> Vec<Program> {
+/// Programs by their ids, in that order; without a name where it is not known.
+#[must_use]
+pub fn named(ids: &[u32]) -> Vec<Program> {
     let names: HashMap<u32, String> = loaded_programs()
         .flatten()
         .map(|info| {

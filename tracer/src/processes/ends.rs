@@ -71,7 +71,10 @@ impl Ends {
             };
             self.watched.insert(owner.pid, watched);
         }
-        for one in left.iter_mut().filter(|one| !one.is_exact) {
+        for one in left
+            .iter_mut()
+            .filter(|one| one.owner.ended && !one.is_exact)
+        {
             let watched = self.watched.get_mut(&one.owner.pid);
             let Some(watched) = watched.filter(|it| Some(it.starttime) == one.owner.starttime)
             else {
@@ -115,7 +118,10 @@ mod tests {
     #[test]
     fn an_end_is_exact_for_the_very_process_that_was_looked_out_for() {
         let left = |owner| Left {
-            owner,
+            owner: Owner {
+                ended: true,
+                ..owner
+            },
             ns: 90,
             is_exact: false,
         };

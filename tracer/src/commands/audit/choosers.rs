@@ -3,14 +3,17 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
 };
 
 use anyhow::Result;
 
 use crate::{
     audit::{Group, programs::Chooser},
-    commands::survey::Survey,
+    commands::{
+        explain::{CLIENT_PORT, CLIENT_V4, CLIENT_V6},
+        survey::Survey,
+    },
     event::{Family, Via},
     kernel::offsets::offsets_of_running_kernel,
     namespaces::within,
@@ -20,11 +23,6 @@ use crate::{
     },
 };
 
-/// Addresses for documentation (RFC 5737, RFC 3849): a wildcard takes them, a client has them.
-const SOME_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const SOME_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-/// A client's port; the hash of it is of no interest.
-const CLIENT_PORT: u16 = 40_000;
 const LOOPBACK: u32 = 1;
 
 pub(super) fn of(groups: &[Group], survey: &mut Survey) -> Vec<Chooser> {
@@ -69,11 +67,13 @@ pub(super) fn of(groups: &[Group], survey: &mut Survey) -> Vec<Chooser> {
             )),
         }
     }
+    let ids: Vec<u32> = found.iter().filter_map(|&(_, id)| id).collect();
+    let mut programs = steering::named(&ids).into_iter();
     found
         .into_iter()
-        .map(|(group, program)| Chooser {
+        .map(|(group, id)| Chooser {
             group,
-            program: program.and_then(steering::program),
+            program: id.and_then(|_| programs.next()),
         })
         .collect()
 }
@@ -91,14 +91,15 @@ enum Choice {
 fn ask(asker: &mut Asker, group: &Group) -> Result<Choice> {
     let is_v4 = group.bound.family == Family::Ipv4;
     let address = match group.bound.shown_address() {
-        any if any.is_unspecified() && is_v4 => SOME_V4.into(),
-        any if any.is_unspecified() => SOME_V6.into(),
+        // A wildcard takes an address that is nobody's as well.
+        any if any.is_unspecified() && is_v4 => CLIENT_V4.into(),
+        any if any.is_unspecified() => CLIENT_V6.into(),
         address => address,
     };
     let client = if address.is_ipv4() {
-        IpAddr::from(SOME_V4)
+        IpAddr::from(CLIENT_V4)
     } else {
-        SOME_V6.into()
+        CLIENT_V6.into()
     };
     let device = if group.bound.device == 0 {
         LOOPBACK
