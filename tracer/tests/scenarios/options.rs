@@ -9,8 +9,10 @@ use crate::listen::Listen;
 
 /// What `--help` prints.
 pub(crate) const USAGE: &str = "\
-Usage: sockpick-scenarios [FILTER...] [--backend fentry|kprobe|legacy|auto|all] [--list]
+Usage: sockpick-scenarios [FILTER...] [--backend fentry|kprobe|legacy|auto|all]
+                          [--core BACKEND]... [--list]
          run the scenarios whose name contains a FILTER (all by default), in a guest as root;
+         --core runs only the core of them by that backend;
          --ground-truth runs them without sockpick, checking only what the servers say;
          --hide-btf makes the kernel look like one without type information
        sockpick-scenarios --serve ADDR:PORT [--name NAME] [--count N] [--reuseport]
@@ -50,6 +52,8 @@ pub(crate) struct All {
     pub(crate) filters: Vec<String>,
     /// One backend; all that the kernel allows by default.
     pub(crate) backend: Option<String>,
+    /// Backends by which only the core runs.
+    pub(crate) core: Vec<String>,
     /// Run without sockpick.
     pub(crate) ground_truth: bool,
     /// Let nobody find the kernel's type information.
@@ -208,10 +212,14 @@ fn serve(mut words: Words, address: SocketAddr) -> Result<Mode> {
 
 fn scenarios(mut words: Words) -> Result<Mode> {
     let backend = words.value("--backend")?.filter(|backend| backend != "all");
-    if let Some(other) = &backend
-        && !["fentry", "kprobe", LEGACY, AUTO].contains(&other.as_str())
-    {
-        bail!("unknown backend `{other}`; there are fentry, kprobe, legacy, auto and all");
+    let mut core = Vec::new();
+    while let Some(backend) = words.value("--core")? {
+        core.push(backend);
+    }
+    for other in backend.iter().chain(&core) {
+        if !["fentry", "kprobe", LEGACY, AUTO].contains(&other.as_str()) {
+            bail!("unknown backend `{other}`; there are fentry, kprobe, legacy, auto and all");
+        }
     }
     let ground_truth = words.flag("--ground-truth");
     let hide_btf = words.flag("--hide-btf");
@@ -230,6 +238,7 @@ fn scenarios(mut words: Words) -> Result<Mode> {
         hide_btf,
         filters: words.rest,
         backend,
+        core,
         ground_truth,
     }))
 }

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::context::Failure;
+use crate::event::{self, Event, Line};
 
 /// Options of trace's that replay takes as well, and whether a value follows.
 const SHARED: [(&str, bool); 10] = [
@@ -55,6 +56,28 @@ impl Recording {
             sockpick: sockpick.to_owned(),
             options: shared,
         }
+    }
+
+    /// The events of a replay with these options more.
+    pub(crate) fn replay(&self, options: &[String]) -> Result<Vec<Event>> {
+        let mut command = Command::new(&self.sockpick);
+        command.args(["replay", "-o", "json"]).arg(&self.file);
+        let output = command.args(options).output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!(
+                "replay {} ended with {}: {said}",
+                options.join(" "),
+                output.status
+            );
+        }
+        let mut events = Vec::new();
+        for line in String::from_utf8(output.stdout)?.lines() {
+            if let Line::Syn(event) = event::parse(line)? {
+                events.push(*event);
+            }
+        }
+        Ok(events)
     }
 
     /// Replays it as an ordinary user could, and compares with what the session said.

@@ -94,7 +94,9 @@ pub(crate) fn all(asked: &All) -> Result<ExitCode> {
         .is_some_and(|doctor| offers(doctor, "kprobe"));
     let auto = if offers_kprobe { "kprobe" } else { LEGACY };
     for (at, backend) in backends.iter().enumerate() {
-        for scenario in scenarios.iter().filter(|one| one.runs(at, backend)) {
+        let core_only = asked.core.contains(backend);
+        let runs = |one: &&Scenario| one.runs(at, backend) && (one.core || !core_only);
+        for scenario in scenarios.iter().filter(runs) {
             let start = Instant::now();
             let (outcome, counted) = run_one(scenario, backend, auto, asked.ground_truth)?;
             alerts.add(counted);

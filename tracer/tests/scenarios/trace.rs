@@ -45,6 +45,8 @@ pub(crate) struct Recorded {
     pub(crate) handovers: Vec<Handover>,
     /// Its messages.
     pub(crate) stderr: Vec<String>,
+    /// The file it wrote.
+    pub(crate) recording: Option<Recording>,
 }
 
 impl Recorded {
@@ -196,6 +198,7 @@ impl Trace {
         if status.as_ref().is_ok_and(ExitStatus::success) {
             running.recording.tells(&lines, &recorded.stderr)?;
         }
+        recorded.recording = Some(running.recording);
         for line in lines {
             match event::parse(&line)? {
                 Line::Syn(event) => recorded.events.push(*event),

@@ -24,6 +24,11 @@ const AT_ONCE: usize = 2;
 /// probes go.
 const APPEND: &str = "rcupdate.rcu_expedited=1";
 
+/// Backends by which a kernel runs the core of the scenarios only: its neighbours in the matrix
+/// run all of them by it, with the same programs over the same code of the kernel's, and the
+/// whole has to end within an hour.
+const CORE: [(&str, &str); 3] = [("6.1", "legacy"), ("6.19", "kprobe"), ("7.2", "kprobe")];
+
 /// Lines shown of what a failed scenario said; the log has them all.
 const SHOWN: usize = 25;
 
@@ -173,6 +178,10 @@ fn run_guest(
     } else {
         for backend in &args.backends {
             command.extend(["--backend".to_owned(), backend.clone()]);
+        }
+        let core = CORE.iter().filter(|(kernel, _)| *kernel == name);
+        if args.backends.is_empty() && args.filter.is_none() && !args.every_backend {
+            command.extend(core.flat_map(|(_, backend)| ["--core", backend].map(str::to_owned)));
         }
         command.extend(args.filter.clone());
     }

@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// Only this backend (repeatable): fentry, kprobe; default is all that a kernel allows
     #[arg(long = "backend", value_name = "BACKEND")]
     backends: Vec<String>,
+    /// Everything by every backend, also where the neighbours of a kernel in the matrix do it
+    #[arg(long)]
+    every_backend: bool,
     /// Only the tests that need no guest
     #[arg(long, conflicts_with_all = ["kernels", "backends", "filter"])]
     host_only: bool,

@@ -52,6 +52,9 @@ pub(crate) struct Scenario {
     pub(crate) not_mixed: bool,
     /// Runs only when its whole name is asked for.
     pub(crate) only_asked: bool,
+    /// Runs by a backend also on kernels whose neighbours run everything by it: of each way to
+    /// see a SYN, one.
+    pub(crate) core: bool,
 }
 
 impl Scenario {
@@ -70,6 +73,11 @@ impl Scenario {
         self
     }
 
+    const fn core(mut self) -> Self {
+        self.core = true;
+        self
+    }
+
     const fn only_asked(mut self) -> Self {
         self.only_asked = true;
         self
@@ -84,6 +92,7 @@ const fn within(seconds: u64, name: &'static str, run: fn(&Context) -> Result<()
         once: false,
         not_mixed: false,
         only_asked: false,
+        core: false,
     }
 }
 
@@ -94,55 +103,57 @@ const fn case(name: &'static str, run: fn(&Context) -> Result<()>) -> Scenario {
 /// All of them.
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
-        case("one_listener", basic::one_listener),
-        case("exact_and_wildcard", basic::exact_and_wildcard),
-        case("two_namespaces", basic::two_namespaces),
+        case("one_listener", basic::one_listener).core(),
+        case("exact_and_wildcard", basic::exact_and_wildcard).core(),
+        case("two_namespaces", basic::two_namespaces).core(),
         case("bind_to_device", basic::bind_to_device),
-        case("refused", basic::refused),
+        case("refused", basic::refused).core(),
         case("ipv6", families::ipv6),
-        case("dual_stack", families::dual_stack),
+        case("dual_stack", families::dual_stack).core(),
         case("v4_mapped", families::v4_mapped),
         case("mptcp", families::mptcp),
-        case("group_of_4", groups::group_of_4),
+        case("group_of_4", groups::group_of_4).core(),
         case("group_of_16", groups::group_of_16),
-        case("group_cbpf", groups::group_cbpf),
-        case("group_sk_reuseport", groups::group_sk_reuseport),
+        case("group_cbpf", groups::group_cbpf).core(),
+        case("group_sk_reuseport", groups::group_sk_reuseport).core(),
         case(
             "group_sk_reuseport_falls_back",
             groups::group_sk_reuseport_falls_back,
         ),
         case("group_sk_reuseport_drops", groups::group_sk_reuseport_drops),
-        case("sk_lookup", steering::sk_lookup),
+        case("sk_lookup", steering::sk_lookup).core(),
         case("sk_lookup_drop", steering::sk_lookup_drop),
-        case("sk_assign", steering::sk_assign),
+        case("sk_assign", steering::sk_assign).core(),
         case("tproxy", netfilter::tproxy),
         case("tproxy_target_gone", netfilter::tproxy_target_gone).not_mixed(),
         case("nft_socket", netfilter::nft_socket),
         case("time_wait_reuse", packets::time_wait_reuse),
-        case("syn_cookies", packets::syn_cookies),
-        case("cookie_handover", handovers::cookie_handover),
-        case("migrated", handovers::migrated),
+        case("syn_cookies", packets::syn_cookies).core(),
+        case("cookie_handover", handovers::cookie_handover).core(),
+        case("migrated", handovers::migrated).core(),
         case("stray_segments", packets::stray_segments),
         case("accept_queue", listeners::accept_queue),
-        case("accept_overflow", handovers::accept_overflow),
-        case("not_taken", dropped::not_taken).not_mixed(),
+        case("accept_overflow", handovers::accept_overflow).core(),
+        case("not_taken", dropped::not_taken).not_mixed().core(),
         case("interrupted_program", beside::interrupted_program),
         within(180, "own_commands", beside::own_commands).once(),
         case("listeners_before_and_after", listeners::before_and_after),
         case("member_closes", listeners::member_closes),
-        case("accepted_by_another", listeners::accepted_by_another),
-        case("nginx_reload", nginx::reload),
+        case("accepted_by_another", listeners::accepted_by_another).core(),
+        case("nginx_reload", nginx::reload).core(),
         within(180, "twenty_thousand", volume::twenty_thousand).not_mixed(),
-        within(120, "smallest_buffer", volume::smallest_buffer).not_mixed(),
+        within(120, "smallest_buffer", volume::smallest_buffer)
+            .not_mixed()
+            .core(),
         case("passive", volume::passive),
         within(120, "kernel_filters", session::kernel_filters).not_mixed(),
         within(180, "other_filters", session::other_filters).once(),
         case("count_and_duration", session::count_and_duration).once(),
         case("closed_pipe", session::closed_pipe).once(),
         case("sigterm", session::sigterm),
-        case("sigkill_leaves_nothing", session::sigkill_leaves_nothing),
-        case("seed_story", verdicts::seed_story),
-        case("dev_order_v4", verdicts::dev_order_v4),
+        case("sigkill_leaves_nothing", session::sigkill_leaves_nothing).core(),
+        case("seed_story", verdicts::seed_story).core(),
+        case("dev_order_v4", verdicts::dev_order_v4).core(),
         case("dev_order_v6", verdicts::dev_order_v6),
         case("dual_stack_fallback", verdicts::dual_stack_fallback),
         case("dev_mismatch", verdicts::dev_mismatch),
@@ -154,8 +165,10 @@ pub(crate) fn all() -> Vec<Scenario> {
         ),
         case("overlap_on_purpose", verdicts::overlap_on_purpose),
         case("sk_lookup_steals", verdicts::sk_lookup_steals),
-        case("wrong_owner", verdicts::wrong_owner),
-        case("owners_churn", owners::owners_churn).not_mixed(),
+        case("wrong_owner", verdicts::wrong_owner).core(),
+        case("owners_churn", owners::owners_churn)
+            .not_mixed()
+            .core(),
         case("moved", moved::moved).not_mixed(),
         case("only_alerts", verdicts::only_alerts),
         case("late_reader", restarts::late_reader),

@@ -15,6 +15,7 @@ use crate::bpf::objects::Objects;
 use crate::client::{Client, connect};
 use crate::compare::{compare, verdict};
 use crate::context::{Context, Failure};
+use crate::event::Event;
 use crate::listen::Listen;
 use crate::netns::Netns;
 use crate::server::Server;
@@ -57,90 +58,145 @@ fn in_kernel(name: &str, netns: u64) -> Vec<Case> {
     ]
 }
 
-/// Those that user space applies, and more ways of writing the kernel's: the same on every
-/// backend.
-fn on_any_backend(alpha: u32) -> Vec<Case> {
+/// Those that user space applies: the same on every backend.
+fn in_user_space(alpha: u32) -> Vec<Case> {
     vec![
+        case("--listener 0.0.0.0:81", |a| by(a, "beta")),
+        case(&format!("--pid {alpha}"), |a| by(a, "alpha")),
+        case("--match none", |a| a.identity().is_none()),
+    ]
+}
+
+/// More of both, which a replay applies as well.
+fn over_a_recording(name: &str, netns: u64, alpha: u32) -> Vec<Case> {
+    let mut cases = in_kernel(name, netns);
+    cases.extend(in_user_space(alpha));
+    cases.extend([
         case("--port 81", |a| a.destination.port() == 81),
         case("--dst 127.0.0.0/30", |a| to(a, "127.0.0.1")),
         case("--src 127.0.0.9", |a| {
             a.client.ip().to_string() == "127.0.0.9"
         }),
         case("--family ipv6", |a| a.client.is_ipv6()),
-        case("--listener 0.0.0.0:81", |a| by(a, "beta")),
-        case(&format!("--pid {alpha}"), |a| by(a, "alpha")),
         case("--comm gamma", |a| by(a, "gamma")),
         case("--match wildcard", |a| by(a, "beta")),
-        case("--match none", |a| a.identity().is_none()),
-    ]
+    ]);
+    cases
 }
 
 /// What the kernel filters, as each backend's programs do it.
 pub(crate) fn kernel_filters(cx: &Context) -> Result<()> {
-    filters(cx, |name, netns, _| in_kernel(name, netns))
+    let scene = Scene::set(cx)?;
+    let mut problems = Vec::new();
+    scene.live(&in_kernel(&scene.name, scene.named.inode), &mut problems)?;
+    scene.end(problems)
 }
 
-/// All other filters.
+/// What user space filters; and, over what one session recorded, every filter.
 pub(crate) fn other_filters(cx: &Context) -> Result<()> {
-    filters(cx, |_, _, alpha| on_any_backend(alpha))
+    let scene = Scene::set(cx)?;
+    let mut problems = Vec::new();
+    let mut whole = cx.start_trace(&[])?;
+    whole.ready()?;
+    let alpha = scene.alpha.pid();
+    let attempts = scene.live(&in_user_space(alpha), &mut problems)?;
+    if let Some(recording) = whole.finish()?.recording {
+        for (words, passes) in over_a_recording(&scene.name, scene.named.inode, alpha) {
+            let replayed = recording.replay(&words)?;
+            let wrong = scene.wrong(&words, &passes, &attempts, &replayed);
+            problems.extend(wrong.map(|wrong| format!("replay {wrong}")));
+        }
+    }
+    scene.end(problems)
 }
 
-/// Every filter, each in a session of its own, over the same connections.
-fn filters(cx: &Context, cases: impl Fn(&str, u64, u32) -> Vec<Case>) -> Result<()> {
-    let name = format!("filters-{}", std::process::id());
-    let named = Netns::named(&name)?;
-    let delta = Server::start(Listen::new("delta", "127.0.0.1:80")?)?;
-    let here = Netns::fresh()?;
-    let alpha = Server::start(Listen::new("alpha", "127.0.0.1:80")?)?;
-    let beta = Server::start(Listen::new("beta", "0.0.0.0:81")?)?;
-    let gamma = Server::start(Listen::new("gamma", "[::1]:80")?)?;
-    let work = || -> Result<Vec<Attempt>> {
+/// Servers in two namespaces that filters tell apart.
+struct Scene<'a> {
+    cx: &'a Context,
+    name: String,
+    named: Netns,
+    here: Netns,
+    alpha: Server,
+    _others: [Server; 3],
+}
+
+impl<'a> Scene<'a> {
+    fn set(cx: &'a Context) -> Result<Self> {
+        let name = format!("filters-{}", std::process::id());
+        let named = Netns::named(&name)?;
+        let delta = Server::start(Listen::new("delta", "127.0.0.1:80")?)?;
+        let here = Netns::fresh()?;
+        let alpha = Server::start(Listen::new("alpha", "127.0.0.1:80")?)?;
+        let beta = Server::start(Listen::new("beta", "0.0.0.0:81")?)?;
+        let gamma = Server::start(Listen::new("gamma", "[::1]:80")?)?;
+        Ok(Self {
+            cx,
+            name,
+            named,
+            here,
+            alpha,
+            _others: [delta, beta, gamma],
+        })
+    }
+
+    fn work(&self) -> Result<Vec<Attempt>> {
         let mut attempts = connect("127.0.0.1:80", 3)?;
         attempts.extend(connect("[::1]:80", 3)?);
         let from = Client::to("127.0.0.5:81")?.from([127, 0, 0, 9].into());
         attempts.extend(from.times(3)?);
         attempts.extend(connect("127.0.0.1:99", 2)?);
-        attempts.extend(named.inside(|| connect("127.0.0.1:80", 3))?);
+        attempts.extend(self.named.inside(|| connect("127.0.0.1:80", 3))?);
         Ok(attempts)
-    };
-    let ours = [here.inode, named.inode];
-    // Several sessions at a time: quicker, and they must not disturb each other.
-    let mut problems = Vec::new();
-    for some in cases(&name, named.inode, alpha.pid()).chunks(4) {
+    }
+
+    /// Every filter in a session of its own, over the same connections. Several sessions at a
+    /// time: quicker, and they must not disturb each other.
+    fn live(&self, cases: &[Case], problems: &mut Vec<String>) -> Result<Vec<Attempt>> {
         let mut sessions = Vec::new();
-        for (words, _) in some {
+        for (words, _) in cases {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            sessions.push(cx.start_trace(&words)?);
+            sessions.push(self.cx.start_trace(&words)?);
         }
         sessions.iter_mut().try_for_each(Trace::ready)?;
-        let attempts = work()?;
-        for ((words, passes), session) in some.iter().zip(sessions) {
+        let attempts = self.work()?;
+        for ((words, passes), session) in cases.iter().zip(sessions) {
             let recorded = session.finish()?;
-            problems.extend(wrong(words, passes, &attempts, &recorded, &ours));
+            problems.extend(self.wrong(words, passes, &attempts, &recorded.events));
         }
+        Ok(attempts)
     }
-    drop((alpha, beta, gamma, delta));
-    if cx.ground_truth {
-        return Ok(());
+
+    fn wrong(
+        &self,
+        words: &[String],
+        passes: &Passes,
+        attempts: &[Attempt],
+        events: &[Event],
+    ) -> Option<String> {
+        let ours = [self.here.inode, self.named.inode];
+        wrong(words, passes, attempts, events, &ours)
     }
-    verdict(problems, &Recorded::default(), 0)
+
+    fn end(self, problems: Vec<String>) -> Result<()> {
+        if self.cx.ground_truth {
+            return Ok(());
+        }
+        verdict(problems, &Recorded::default(), 0)
+    }
 }
 
 fn wrong(
     words: &[String],
     passes: &Passes,
     attempts: &[Attempt],
-    recorded: &Recorded,
+    events: &[Event],
     ours: &[u64],
 ) -> Option<String> {
     let passing = attempts.iter().filter(|attempt| passes(attempt));
     let wanted: BTreeSet<Key> = passing.map(Attempt::key).collect();
     // Other sessions' self-checks make connections too, in namespaces of their own.
-    let events = recorded
-        .events
-        .iter()
-        .filter(|e| ours.contains(&e.netns.inode));
-    let said: Vec<Key> = events.map(crate::event::Event::key).collect();
+    let events = events.iter().filter(|e| ours.contains(&e.netns.inode));
+    let said: Vec<Key> = events.map(Event::key).collect();
     let set: BTreeSet<Key> = said.iter().copied().collect();
     if set == wanted && said.len() == wanted.len() {
         return None;
