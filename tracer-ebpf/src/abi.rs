@@ -3,9 +3,11 @@
 //! sides cannot drift apart unnoticed.
 
 mod ask;
+mod holders;
 mod peek;
 
 pub use ask::{Ask, asked};
+pub use holders::{Files, Holder};
 pub use peek::{PEEK_BYTES, Peek};
 
 /// Names of the maps, as user space asks for them.

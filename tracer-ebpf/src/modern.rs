@@ -9,7 +9,9 @@ use aya_ebpf::{
 use crate::{
     fields::KernelPtr,
     hooks::{
-        accept, ask, drops, exits, handover, listen,
+        accept, ask, drops, exits, handover,
+        holders::{self, TaskFile},
+        listen,
         lookup::{self, V4, V6},
         request, reuseport, steer,
     },
@@ -42,6 +44,14 @@ pub fn drops_t(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn exits_t(_ctx: RawTracePointContext) -> i32 {
     exits::ended();
+    0
+}
+
+/// Over the descriptors of all processes, when user space reads it.
+#[unsafe(link_section = "iter/task_file")]
+#[unsafe(no_mangle)]
+pub extern "C" fn holders_i(context: *const TaskFile) -> i32 {
+    holders::each(context);
     0
 }
 

@@ -7,6 +7,7 @@ mod children;
 mod ends;
 mod kin;
 mod proc;
+mod scan;
 mod sight;
 
 use std::{
@@ -22,15 +23,22 @@ use crate::{
 use budget::Budget;
 use children::Children;
 use ends::Ends;
-use proc::{Sight, Stat};
+use proc::Stat;
+use scan::{Pass, look_into};
 
 pub use ends::{Exits, Left};
 pub use kin::{Relation, kin, relation};
+pub use scan::Holders;
 pub use sight::{blindness, in_initial_namespace, more_rights};
 
 /// Most listeners whose owners are kept; past that the cache starts afresh, which
 /// costs a scan.
 const MOST_KEPT: usize = 16_384;
+/// What is known of who holds a socket may be so old before all processes are looked at anew: by a
+/// walk over `/proc`,
+const WALKED_AGE: Duration = Duration::from_secs(30);
+/// or where the kernel tells, which takes it some milliseconds for 100,000 descriptors.
+const TOLD_AGE: Duration = Duration::from_secs(5);
 /// How long a process that was seen is taken to live.
 pub const CHECK: Duration = Duration::from_millis(200);
 /// A socket that nobody was found to hold is looked for again after this time, then after twice
@@ -88,11 +96,13 @@ pub struct Processes {
     scans: Budget,
     looks: Budget,
     children: Children,
-    /// Processes whose descriptors the last scan was not allowed to see.
+    /// Processes that the last scan was not allowed to look into.
     hidden: usize,
     /// `/proc` is of the initial pid namespace.
     initial: bool,
     ends: Ends,
+    /// Tells who holds what, where the kernel does.
+    holders: Option<Box<dyn Holders>>,
     round: Round,
 }
 
@@ -162,12 +172,23 @@ impl Default for Processes {
             hidden: 0,
             initial: in_initial_namespace(),
             ends: Ends::default(),
+            holders: None,
             round: Round::new(),
         }
     }
 }
 
 impl Processes {
+    /// How old what is known may be before it is looked up anew.
+    #[must_use]
+    pub fn oldest(&self) -> Duration {
+        if self.holders.is_some() {
+            TOLD_AGE
+        } else {
+            WALKED_AGE
+        }
+    }
+
     /// Processes that hold the socket. Scans /proc when the socket is new or what is
     /// known is older than `oldest`, unless that took too long of late.
     /// Empty when nobody was found.
@@ -217,6 +238,13 @@ impl Processes {
     pub fn told_by(&mut self, exits: Box<dyn Exits>) {
         if self.initial {
             self.ends.told_by(exits);
+        }
+    }
+
+    /// Has this tell who holds what. In a container it cannot, as with [`Processes::told_by`].
+    pub fn shown_by(&mut self, holders: Box<dyn Holders>) {
+        if self.initial {
+            self.holders = Some(holders);
         }
     }
 
@@ -429,6 +457,21 @@ impl Processes {
         self.follow(inode);
     }
 
+    /// Who holds the sockets that are known, as the kernel tells, or else `/proc`.
+    fn pass(&mut self) -> Pass {
+        let wanted = |inode| self.held.contains_key(&inode);
+        if let Some(holders) = &mut self.holders {
+            match Pass::told(holders.as_mut(), self.began, wanted) {
+                Ok(pass) => return pass,
+                Err(error) => {
+                    log::debug!("the kernel does not tell who holds what any more: {error}");
+                    self.holders = None;
+                }
+            }
+        }
+        Pass::over_proc(wanted)
+    }
+
     /// One pass over all processes, for the sockets known and the new ones.
     fn scan(&mut self, new: &[u64]) {
         let started = Instant::now();
@@ -441,21 +484,8 @@ impl Processes {
             self.held.entry(inode).or_insert_with(|| Held::new(true));
         }
         self.expected.clear();
-        let mut found: HashMap<u64, Vec<Owner>> = HashMap::new();
-        self.hidden = 0;
-        for pid in proc::pids() {
-            let (owner, sockets) = match look_into(pid, |inode| self.held.contains_key(&inode)) {
-                Ok(Some(seen)) => seen,
-                Ok(None) => continue,
-                Err(Hidden) => {
-                    self.hidden += 1;
-                    continue;
-                }
-            };
-            for inode in sockets {
-                found.entry(inode).or_default().push(owner.clone());
-            }
-        }
+        let Pass { mut found, hidden } = self.pass();
+        self.hidden = hidden;
         for (inode, held) in &mut self.held {
             let owners = found.remove(inode).unwrap_or_default();
             if owners.is_empty() {
@@ -517,40 +547,6 @@ impl Held {
         self.left.extend(gone);
         self.owners = owners.into();
     }
-}
-
-/// A process could not be looked into.
-struct Hidden;
-
-/// Whom the process is, and which of the sockets in question it holds; `None` if none.
-fn look_into(
-    pid: u32,
-    wanted: impl Fn(u64) -> bool,
-) -> Result<Option<(Owner, HashSet<u64>)>, Hidden> {
-    let mut held = HashSet::new();
-    let sight = proc::sockets(pid, |inode| {
-        if wanted(inode) {
-            held.insert(inode);
-        }
-    });
-    if sight == Sight::Hidden {
-        return Err(Hidden);
-    }
-    if held.is_empty() {
-        return Ok(None);
-    }
-    // The number may be another process's by now: what counts is what this one holds.
-    let Some(stat) = Stat::of(pid) else {
-        return Ok(None);
-    };
-    let mut still = HashSet::new();
-    proc::sockets(pid, |inode| {
-        if held.contains(&inode) {
-            still.insert(inode);
-        }
-    });
-    let owner = proc::describe(pid, &stat);
-    Ok(owner.map(|owner| (owner, still)))
 }
 
 fn holds(pid: u32, inode: u64) -> bool {

@@ -9,6 +9,8 @@ pub(crate) mod calls;
 pub(crate) mod drops;
 pub(crate) mod exits;
 pub(crate) mod handover;
+#[cfg(not(feature = "legacy"))]
+pub(crate) mod holders;
 pub(crate) mod listen;
 pub(crate) mod lookup;
 #[cfg(feature = "legacy")]

@@ -136,6 +136,12 @@ async fn trace(
     if let Some(exits) = programs.take_exits()? {
         host.told_by(Box::new(exits));
     }
+    if kernel.files.is_some() && !programs.legacy {
+        match programs.holders() {
+            Ok(holders) => host.shown_by(Box::new(holders)),
+            Err(error) => debug!("who holds what is looked up in /proc: {error:#}"),
+        }
+    }
     let inventory = listeners::inventory();
     host.prepare(inventory.listeners.iter().map(|listener| listener.inode));
     if let Some(why) = host.blindness() {

@@ -7,7 +7,7 @@ use sockpick_ebpf::abi::Listener;
 use super::{
     Host, Then,
     clock::{boottime_ns, monotonic_ns},
-    whose::{OWNERS_AGE, Whose},
+    whose::Whose,
 };
 use crate::{
     audit::kin::Kin,
@@ -15,7 +15,7 @@ use crate::{
     namespaces::Namespaces,
     own::Own,
     probes::steering::{Attachment, Steering},
-    processes::{self, Exits},
+    processes::{self, Exits, Holders},
 };
 
 /// Asks /proc, netlink and the BPF system call.
@@ -42,6 +42,11 @@ impl Live {
     /// Has this tell when processes end.
     pub fn told_by(&mut self, exits: Box<dyn Exits>) {
         self.whose.processes.told_by(exits);
+    }
+
+    /// Has this tell who holds what.
+    pub fn shown_by(&mut self, holders: Box<dyn Holders>) {
+        self.whose.processes.shown_by(holders);
     }
 
     /// Looks for the owners of these sockets in one go.
@@ -99,7 +104,8 @@ impl Host for Live {
     }
 
     fn living(&mut self, inode: u64) -> Arc<[Owner]> {
-        self.whose.processes.living(inode, OWNERS_AGE)
+        let processes = &mut self.whose.processes;
+        processes.living(inode, processes.oldest())
     }
 
     fn last_owners(&mut self, listener: &Listener) -> Arc<[Owner]> {

@@ -18,8 +18,6 @@ use crate::{
 
 /// Most listeners remembered; past that memory starts afresh, which costs look-ups.
 const MOST_KEPT: usize = 16_384;
-/// How long owners are believed before /proc is asked again.
-pub(super) const OWNERS_AGE: Duration = Duration::from_secs(30);
 
 /// All listeners.
 #[derive(Default)]
@@ -214,7 +212,7 @@ impl Whose {
         let checked = CHECK.as_nanos() as u64;
         if is_new || now_ns.saturating_sub(known.checked_ns) >= checked {
             if raw.inode != 0 {
-                processes.living(raw.inode, OWNERS_AGE);
+                processes.living(raw.inode, processes.oldest());
             }
             known.take(processes, now_ns);
             known.acceptors.clear();

@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
-use sockpick_ebpf::abi::{ABSENT, Offsets};
+use sockpick_ebpf::abi::{ABSENT, Files, Offsets};
 
 use super::{btf::Btf, features::KERNEL_BTF};
 
@@ -19,6 +19,9 @@ pub const STRUCTS: &[&str] = &[
     "bpf_prog_aux",
     "net",
     "pt_regs",
+    "file",
+    "inode",
+    "task_struct",
 ];
 
 /// Offsets of every field, from type information.
@@ -74,6 +77,22 @@ pub fn offsets(btf: &Btf) -> Result<Offsets> {
         prog_type: at("bpf_prog", "type", 4)?,
         prog_aux: at("bpf_prog", "aux", 8)?,
         aux_id: at("bpf_prog_aux", "id", 4)?,
+    })
+}
+
+/// What leads from a descriptor to its socket, from type information.
+///
+/// # Errors
+/// As [`offsets`].
+pub fn files(btf: &Btf) -> Result<Files> {
+    let at = |structure: &str, path: &str, size: u32| field(btf, structure, path, size);
+    Ok(Files {
+        file_inode: at("file", "f_inode", 8)?,
+        file_private_data: at("file", "private_data", 8)?,
+        inode_mode: at("inode", "i_mode", 2)?,
+        inode_ino: at("inode", "i_ino", 8)?,
+        socket_sk: at("socket", "sk", 8)?,
+        task_tgid: at("task_struct", "tgid", 4)?,
     })
 }
 

@@ -10,7 +10,7 @@ use aya::{
 };
 use log::{Level, debug, log_enabled};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
-use sockpick_ebpf::abi::{Config, Offsets, maps};
+use sockpick_ebpf::abi::{Config, Files, Offsets, maps};
 
 use super::{
     channel::Missing,
@@ -26,7 +26,7 @@ use crate::{
     kernel::{
         btf::Btf,
         features::{Features, KERNEL_BTF},
-        offsets::{STRUCTS, offsets},
+        offsets::{STRUCTS, files, offsets},
         preflight,
     },
 };
@@ -83,6 +83,8 @@ pub struct Kernel {
     pub features: Features,
     /// Where the fields lie.
     pub offsets: Offsets,
+    /// What leads from a descriptor to its socket, where type information tells.
+    pub files: Option<Files>,
     /// Whether it takes only the programs for old kernels, or only those were asked for.
     pub legacy: bool,
 }
@@ -127,6 +129,8 @@ impl Kernel {
             })?,
             None => measured(&features)?,
         };
+        let source = given.as_ref().or(own.as_ref());
+        let files = source.and_then(|source| files(source).ok());
         let legacy = asked_legacy || !features.ring_buffer;
         if legacy && !matches!(backend, None | Some(Choice::Legacy)) {
             return Err(Failure::environment(
@@ -138,6 +142,7 @@ impl Kernel {
         Ok(Self {
             features,
             offsets,
+            files,
             legacy,
         })
     }
@@ -254,6 +259,7 @@ impl Programs {
             wake_bytes: wishes.buffer_bytes / 2,
             reserved_end: 0,
         });
+        let files = Shared(kernel.files.unwrap_or_default());
         let log_level = if wishes.debug_programs { u8::MAX } else { 0 };
         let mut loader = EbpfLoader::new();
         // There is nothing to relocate: offsets are in `CONFIG`. Reading it takes a while.
@@ -262,6 +268,7 @@ impl Programs {
             let log_bytes = if wishes.debug_programs { 1 << 20 } else { 4096 };
             loader
                 .override_global("CONFIG", &config, true)
+                .override_global("FILES", &files, true)
                 .override_global("AYA_LOG_LEVEL", &log_level, false)
                 .map_max_entries(maps::EVENTS, wishes.buffer_bytes)
                 .map_max_entries(maps::STATS, counters::rows()?)

@@ -5,6 +5,7 @@ pub mod channel;
 mod counters;
 pub mod drops;
 pub mod exits;
+pub mod holders;
 pub mod loader;
 pub mod maps;
 pub mod measure;

@@ -1,0 +1,165 @@
+//! One pass over all processes: who holds which of the sockets in question.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    path::Path,
+};
+
+use super::proc::{self, Sight, Stat};
+use crate::event::Owner;
+
+/// Tells at once which processes hold listening sockets.
+pub trait Holders {
+    /// Calls `each` with a process, by its number in the initial pid namespace, and the inode
+    /// number of a socket that it holds; some come twice.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    fn read(&mut self, each: &mut dyn FnMut(u32, u64)) -> io::Result<()>;
+}
+
+/// What a pass found.
+#[derive(Default)]
+pub(super) struct Pass {
+    /// Owners by the inode number of the socket.
+    pub(super) found: HashMap<u64, Vec<Owner>>,
+    /// Processes that could not be looked into.
+    pub(super) hidden: usize,
+}
+
+impl Pass {
+    /// A walk over `/proc`.
+    pub(super) fn over_proc(wanted: impl Fn(u64) -> bool) -> Self {
+        let mut pass = Self::default();
+        for pid in proc::pids() {
+            pass.look_into(pid, &wanted);
+        }
+        pass
+    }
+
+    /// What the kernel tells, with the processes described from `/proc`. `began`: clock ticks
+    /// since boot when the pass began.
+    pub(super) fn told(
+        holders: &mut dyn Holders,
+        began: u64,
+        wanted: impl Fn(u64) -> bool,
+    ) -> io::Result<Self> {
+        let mut told: HashMap<u32, HashSet<u64>> = HashMap::new();
+        holders.read(&mut |pid, inode| {
+            if wanted(inode) {
+                told.entry(pid).or_default().insert(inode);
+            }
+        })?;
+        let mut pass = Self::default();
+        for (pid, sockets) in told {
+            match Stat::of(pid) {
+                // It may be another with the number of the one that was told of.
+                Some(stat) if stat.starttime >= began => pass.look_into(pid, &wanted),
+                Some(stat) => pass.add(proc::describe(pid, &stat), sockets),
+                // It is there, and /proc is not shown whole (hidepid).
+                None if is_there(pid) => pass.hidden += 1,
+                None => {}
+            }
+        }
+        Ok(pass)
+    }
+
+    fn look_into(&mut self, pid: u32, wanted: impl Fn(u64) -> bool) {
+        match look_into(pid, wanted) {
+            Ok(Some((owner, sockets))) => self.add(Some(owner), sockets),
+            Ok(None) => {}
+            Err(Hidden) => self.hidden += 1,
+        }
+    }
+
+    fn add(&mut self, owner: Option<Owner>, sockets: HashSet<u64>) {
+        for (owner, inode) in owner
+            .iter()
+            .flat_map(|owner| sockets.iter().map(move |&inode| (owner, inode)))
+        {
+            self.found.entry(inode).or_default().push(owner.clone());
+        }
+    }
+}
+
+/// Whether a process has this number, whoever may see it.
+fn is_there(pid: u32) -> bool {
+    let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
+    nix::sys::signal::kill(pid, None) != Err(nix::errno::Errno::ESRCH)
+        && !Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// A process could not be looked into.
+pub(super) struct Hidden;
+
+/// Whom the process is, and which of the sockets in question it holds; `None` if none.
+pub(super) fn look_into(
+    pid: u32,
+    wanted: impl Fn(u64) -> bool,
+) -> Result<Option<(Owner, HashSet<u64>)>, Hidden> {
+    let mut held = HashSet::new();
+    let sight = proc::sockets(pid, |inode| {
+        if wanted(inode) {
+            held.insert(inode);
+        }
+    });
+    if sight == Sight::Hidden {
+        return Err(Hidden);
+    }
+    if held.is_empty() {
+        return Ok(None);
+    }
+    // The number may be another process's by now: what counts is what this one holds.
+    let Some(stat) = Stat::of(pid) else {
+        return Ok(None);
+    };
+    let mut still = HashSet::new();
+    proc::sockets(pid, |inode| {
+        if held.contains(&inode) {
+            still.insert(inode);
+        }
+    });
+    let owner = proc::describe(pid, &stat);
+    Ok(owner.map(|owner| (owner, still)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tells of this process, twice, and of one that is not there.
+    struct Kernel(u64);
+
+    impl Holders for Kernel {
+        fn read(&mut self, each: &mut dyn FnMut(u32, u64)) -> io::Result<()> {
+            let own = std::process::id();
+            for (pid, inode) in [
+                (own, self.0),
+                (own, self.0),
+                (own, 1),
+                (u32::MAX >> 1, self.0),
+            ] {
+                each(pid, inode);
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_tells_is_what_proc_shows() -> io::Result<()> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let mut inode = 0;
+        proc::sockets(std::process::id(), |one| inode = inode.max(one));
+        let wanted = |one: u64| one == inode;
+        let shown = Pass::over_proc(wanted);
+        // As of a pass that began after this process did, and of one before: then /proc is asked.
+        for began in [u64::MAX, 0] {
+            let told = Pass::told(&mut Kernel(inode), began, wanted)?;
+            assert_eq!(told.found, shown.found);
+            assert_eq!((told.found[&inode].len(), told.hidden), (1, 0));
+        }
+        drop(listener);
+        Ok(())
+    }
+}
