@@ -73,7 +73,7 @@ fn examine(args: &DoctorArgs) -> Report {
             .map(|finding| format!("tracing is not possible: {}", finding.message())),
         findings,
     };
-    let mut kernel = match Kernel::examine(args.btf.as_ref(), args.backend) {
+    let mut kernel = match examined(args, args.backend) {
         Ok(kernel) => kernel,
         Err(error) => {
             report
@@ -83,20 +83,25 @@ fn examine(args: &DoctorArgs) -> Report {
         }
     };
     if report.problem.is_none() {
+        let used = attach(&mut kernel, args, args.backend);
         for (choice, subject) in [
             (Choice::Fentry, "all fentry"),
             (Choice::Kprobe, "all kprobe"),
             (Choice::Legacy, "legacy"),
         ] {
-            match attach(&mut kernel, args, Some(choice)) {
-                Ok(_) => report.backends.push(choice),
+            let tried = match &used {
+                Ok(_) if is_used(&kernel, args, choice) => Ok(()),
+                _ => attach(&mut kernel, args, Some(choice)).map(drop),
+            };
+            match tried {
+                Ok(()) => report.backends.push(choice),
                 Err(error) => report.findings.push(Finding::absent(
                     subject,
                     format!("not possible: {}", without_reference(&error)),
                 )),
             }
         }
-        match attach(&mut kernel, args, args.backend) {
+        match used {
             Ok(findings) => report.findings.extend(findings),
             Err(error) => {
                 let why = without_reference(&error);
@@ -131,6 +136,23 @@ fn examine(args: &DoctorArgs) -> Report {
     report
 }
 
+/// The kernel, with all that `trace` would find out only where it has to.
+fn examined(args: &DoctorArgs, backend: Option<Choice>) -> Result<Kernel> {
+    let mut kernel = Kernel::examine(args.btf.as_ref(), backend)?;
+    if kernel.features.symbols_assumed {
+        kernel.features.read_symbols()?;
+    }
+    Ok(kernel)
+}
+
+/// Whether a session restricted to that is the one that is used anyway.
+fn is_used(kernel: &Kernel, args: &DoctorArgs, choice: Choice) -> bool {
+    if kernel.legacy || choice == Choice::Legacy {
+        return kernel.legacy && choice == Choice::Legacy;
+    }
+    kernel.plan(Some(choice)) == kernel.plan(args.backend)
+}
+
 /// Whether who holds a listener can be seen.
 fn owners() -> Finding {
     let mut processes = Processes::default();
@@ -157,7 +179,7 @@ fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Re
     let kernel = if usual || backend == args.backend {
         kernel
     } else {
-        other = Kernel::examine(args.btf.as_ref(), backend)?;
+        other = examined(args, backend)?;
         &mut other
     };
     let mut programs = Programs::attach(kernel, &wishes)?;

@@ -1,13 +1,14 @@
 //! Loads the programs and attaches them by plan. A hook that refuses its mechanism
 //! is planned anew without it: what a kernel takes is found by trying.
 
-use std::{fs, io, path::PathBuf};
+use std::{cell::OnceCell, fs, io, path::PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader,
     programs::{FEntry, FExit, KProbe, ProbeKind, Program, ProgramError},
 };
+use aya_obj::btf::{BtfType, Func, FuncLinkage};
 use log::{Level, debug, log_enabled};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use sockpick_ebpf::abi::{Config, Offsets, maps};
@@ -30,6 +31,10 @@ use crate::{
         preflight,
     },
 };
+
+/// Most plans that are tried: each takes two refusals of every hook into account at the most,
+/// and one look at the kernel's symbols.
+const ROUNDS: usize = 2 * HOOKS.len() + 2;
 
 pub(super) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sockpick-ebpf"));
@@ -85,6 +90,9 @@ pub struct Kernel {
     pub offsets: Offsets,
     /// Whether it takes only the programs for old kernels, or only those were asked for.
     pub legacy: bool,
+    /// Functions that fentry may attach to, and the numbers of their types in the kernel's own
+    /// type information.
+    targets: Vec<(&'static str, u32)>,
 }
 
 impl Kernel {
@@ -120,13 +128,7 @@ impl Kernel {
             (None, Some(path)) if own.is_none() => Some(parse(&path, Failure::environment)?),
             _ => None,
         };
-        let features = Features::of_running_kernel(&functions, own.as_ref().or(given.as_ref()))?;
-        let offsets = match given.as_ref().or(own.as_ref()) {
-            Some(source) => offsets(source).map_err(|error| {
-                Failure::environment(format!("BTF lacks what sockpick reads: {error:#}"))
-            })?,
-            None => measured(&features)?,
-        };
+        let features = Features::of_running_kernel(&functions, own.as_ref(), given.as_ref())?;
         let legacy = asked_legacy || !features.ring_buffer;
         if legacy && !matches!(backend, None | Some(Choice::Legacy)) {
             return Err(Failure::environment(
@@ -135,7 +137,15 @@ impl Kernel {
             )
             .into());
         }
+        let offsets = match given.as_ref().or(own.as_ref()) {
+            Some(source) => offsets(source).map_err(|error| {
+                Failure::environment(format!("BTF lacks what sockpick reads: {error:#}"))
+            })?,
+            None => measured(&features)?,
+        };
+        let target = |&name: &&'static str| Some((name, own.as_ref()?.function_id(name)?));
         Ok(Self {
+            targets: functions.iter().filter_map(target).collect(),
             features,
             offsets,
             legacy,
@@ -150,6 +160,51 @@ impl Kernel {
         let legacy = self.legacy.then_some(Choice::Legacy);
         plan(&self.features, legacy.or(backend).map(Choice::mechanism))
     }
+
+    /// The same, once everything is known that it depends on.
+    fn settled_plan(&mut self, backend: Option<Choice>) -> Result<Plan> {
+        let plan = self.plan(backend);
+        if !plan.hangs_on_symbols(&self.features) {
+            return Ok(plan);
+        }
+        self.features.read_symbols()?;
+        Ok(self.plan(backend))
+    }
+
+    /// Lets the next plan know of a refusal.
+    fn learn(&mut self, refusal: Refusal) -> Result<()> {
+        if self.features.symbols_assumed {
+            let symbol = |features: &Features| features.function(refusal.hook.function()).symbol;
+            let assumed = symbol(&self.features);
+            self.features.read_symbols()?;
+            if symbol(&self.features) != assumed {
+                // The refusal was of a function that is not there under this name.
+                return Ok(());
+            }
+        }
+        learn(&mut self.features, refusal);
+        Ok(())
+    }
+}
+
+/// Type information for aya with nothing but these functions, each under the number that it has
+/// in the kernel's: all that attaching by fentry asks it for. Reading the kernel's own takes aya
+/// as long as everything else at the start.
+fn target_btf(targets: &[(&'static str, u32)]) -> AyaBtf {
+    let mut targets = targets.to_vec();
+    targets.sort_unstable_by_key(|&(_, id)| id);
+    let mut btf = AyaBtf::new();
+    let mut next = 1;
+    for (name, id) in targets {
+        for _ in next..id {
+            btf.add_type(BtfType::Unknown);
+        }
+        let name = btf.add_string(name);
+        // Nobody asks for its prototype.
+        btf.add_type(BtfType::Func(Func::new(name, 0, FuncLinkage::Static)));
+        next = id + 1;
+    }
+    btf
 }
 
 /// Folders in which a kernel's type information may lie as `RELEASE.btf`.
@@ -212,9 +267,12 @@ impl Programs {
         if tracefs::needed() {
             tracefs::remove_leftovers();
         }
+        let targets = target_btf(&kernel.targets);
+        let configs = [const { OnceCell::new() }; ROUNDS];
+        let mut loader = loader(kernel.legacy, wishes)?;
         // Each round either attaches everything or learns of one more refusal.
-        for _ in 0..=2 * HOOKS.len() {
-            let plan = kernel.plan(wishes.backend);
+        for config in &configs {
+            let plan = kernel.settled_plan(wishes.backend)?;
             if let Some(Decision::Missing(why)) = plan.decision(Hook::Lookup4) {
                 return Err(Failure::environment(format!(
                     "cannot hook {}, without which there is nothing to tell: {why}. \
@@ -223,14 +281,15 @@ impl Programs {
                 ))
                 .into());
             }
-            let mut programs = Self::load(kernel, wishes, plan)?;
-            match programs.attach_all()? {
+            let config = config.get_or_init(|| configuration(kernel, wishes, &plan));
+            let mut programs = Self::load(&mut loader, config, kernel.legacy, wishes, plan)?;
+            match programs.attach_all(&targets)? {
                 None => {
                     programs.attach_tracepoints();
                     programs.links = programs.counted_links();
                     return Ok(programs);
                 }
-                Some(refusal) => learn(&mut kernel.features, refusal),
+                Some(refusal) => kernel.learn(refusal)?,
             }
         }
         Err(
@@ -239,39 +298,17 @@ impl Programs {
         )
     }
 
-    fn load(kernel: &Kernel, wishes: &Wishes, plan: Plan) -> Result<Self> {
-        let legacy = kernel.legacy;
-        let busy = plan.busy(&kernel.features).unwrap_or_default();
-        let config = Shared(Config {
-            per_cpu_offset: busy.per_cpu_offset,
-            prog_active: busy.prog_active,
-            current_kprobe: busy.current_kprobe,
-            off: kernel.offsets,
-            args: plan.args(&kernel.features),
-            regs_sp: kernel.features.registers.stack_pointer,
-            filters: wishes.filters.bits(),
-            reserved: 0,
-            wake_bytes: wishes.buffer_bytes / 2,
-            reserved_end: 0,
-        });
-        let log_level = if wishes.debug_programs { u8::MAX } else { 0 };
-        let mut loader = EbpfLoader::new();
-        // There is nothing to relocate: offsets are in `CONFIG`. Reading it takes a while.
-        loader.btf(None);
+    fn load<'config>(
+        loader: &mut EbpfLoader<'config>,
+        config: &'config Shared<Config>,
+        legacy: bool,
+        wishes: &Wishes,
+        plan: Plan,
+    ) -> Result<Self> {
         if !legacy {
-            let log_bytes = if wishes.debug_programs { 1 << 20 } else { 4096 };
-            loader
-                .override_global("CONFIG", &config, true)
-                .override_global("AYA_LOG_LEVEL", &log_level, false)
-                .map_max_entries(maps::EVENTS, wishes.buffer_bytes)
-                .map_max_entries(maps::STATS, counters::rows()?)
-                .map_max_entries("AYA_LOGS", log_bytes);
+            loader.override_global("CONFIG", config, true);
         }
         let ebpf = loader
-            .map_max_entries(maps::FILTER_PORTS, entries(wishes.filters.ports.len()))
-            .map_max_entries(maps::FILTER_DST, entries(wishes.filters.destinations.len()))
-            .map_max_entries(maps::FILTER_SRC, entries(wishes.filters.sources.len()))
-            .map_max_entries(maps::FILTER_NETNS, entries(wishes.filters.namespaces.len()))
             .load(if legacy { LEGACY_OBJECT } else { OBJECT })
             .map_err(|error| refused_maps(&error))?;
         debug!("the maps are made");
@@ -289,7 +326,7 @@ impl Programs {
             missed_until_detached: None,
         };
         if legacy {
-            programs.set_config(config)?;
+            programs.set_config(*config)?;
         }
         programs.record_nothing()?;
         programs.fill_filters(&wishes.filters)?;
@@ -297,12 +334,7 @@ impl Programs {
     }
 
     /// Attaches every hook of the plan; stops at the first that is refused.
-    fn attach_all(&mut self) -> Result<Option<Refusal>> {
-        let btf = if self.uses(Mechanism::Fentry) {
-            Some(AyaBtf::from_sys_fs().context("cannot read the kernel's BTF")?)
-        } else {
-            None
-        };
+    fn attach_all(&mut self, targets: &AyaBtf) -> Result<Option<Refusal>> {
         for (hook, decision) in self.plan.hooks.clone() {
             let Decision::Attach { mechanism, symbol } = decision else {
                 continue;
@@ -311,7 +343,7 @@ impl Programs {
             // Return probes first: a lookup seen to start must be seen to end.
             for &(name, is_return) in hook.programs(mechanism).iter().rev() {
                 let result = match mechanism {
-                    Mechanism::Fentry => self.attach_fentry(name, is_return, &symbol, btf.as_ref()),
+                    Mechanism::Fentry => self.attach_fentry(name, is_return, &symbol, targets),
                     Mechanism::Kprobe => self.attach_kprobe(name, &symbol),
                 };
                 if let Err(error) = result {
@@ -352,29 +384,23 @@ impl Programs {
         }
     }
 
-    fn uses(&self, wanted: Mechanism) -> bool {
-        self.plan.hooks.iter().any(|(_, decision)| {
-            matches!(decision, Decision::Attach { mechanism, .. } if *mechanism == wanted)
-        })
-    }
-
     fn attach_fentry(
         &mut self,
         name: &str,
         is_return: bool,
         function: &str,
-        btf: Option<&AyaBtf>,
+        targets: &AyaBtf,
     ) -> Result<(), ProgramError> {
-        let (Some(program), Some(btf)) = (self.ebpf.program_mut(name), btf) else {
+        let Some(program) = self.ebpf.program_mut(name) else {
             return Err(ProgramError::NotLoaded);
         };
         if is_return {
             let program: &mut FExit = program.try_into()?;
-            program.load(function, btf)?;
+            program.load(function, targets)?;
             program.attach().map(|_| ())
         } else {
             let program: &mut FEntry = program.try_into()?;
-            program.load(function, btf)?;
+            program.load(function, targets)?;
             program.attach().map(|_| ())
         }
     }
@@ -431,6 +457,46 @@ impl Programs {
             }
         }
     }
+}
+
+/// What every round loads alike. To make it takes a while: aya reads the kernel's type
+/// information, though there is nothing to relocate.
+fn loader(legacy: bool, wishes: &Wishes) -> Result<EbpfLoader<'static>> {
+    let mut loader = EbpfLoader::new();
+    // There is nothing to relocate: offsets are in `CONFIG`.
+    loader.btf(None);
+    if !legacy {
+        let log_level: &u8 = if wishes.debug_programs { &u8::MAX } else { &0 };
+        let log_bytes = if wishes.debug_programs { 1 << 20 } else { 4096 };
+        loader
+            .override_global("AYA_LOG_LEVEL", log_level, false)
+            .map_max_entries(maps::EVENTS, wishes.buffer_bytes)
+            .map_max_entries(maps::STATS, counters::rows()?)
+            .map_max_entries("AYA_LOGS", log_bytes);
+    }
+    loader
+        .map_max_entries(maps::FILTER_PORTS, entries(wishes.filters.ports.len()))
+        .map_max_entries(maps::FILTER_DST, entries(wishes.filters.destinations.len()))
+        .map_max_entries(maps::FILTER_SRC, entries(wishes.filters.sources.len()))
+        .map_max_entries(maps::FILTER_NETNS, entries(wishes.filters.namespaces.len()));
+    Ok(loader)
+}
+
+/// What the programs have to know.
+fn configuration(kernel: &Kernel, wishes: &Wishes, plan: &Plan) -> Shared<Config> {
+    let busy = plan.busy(&kernel.features).unwrap_or_default();
+    Shared(Config {
+        per_cpu_offset: busy.per_cpu_offset,
+        prog_active: busy.prog_active,
+        current_kprobe: busy.current_kprobe,
+        off: kernel.offsets,
+        args: plan.args(&kernel.features),
+        regs_sp: kernel.features.registers.stack_pointer,
+        filters: wishes.filters.bits(),
+        reserved: 0,
+        wake_bytes: wishes.buffer_bytes / 2,
+        reserved_end: 0,
+    })
 }
 
 pub(super) fn unload(program: &mut Program) -> Result<(), ProgramError> {
@@ -570,5 +636,29 @@ fn with_last_words(error: &io::Error, log: &str) -> String {
     match words {
         Some(words) => format!("{error} ({})", words.trim()),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aya_obj::btf::{BtfError, BtfKind};
+
+    use super::*;
+
+    #[test]
+    fn targets_have_the_numbers_that_the_kernel_gives_them() -> Result<(), BtfError> {
+        let targets = [("tcp_conn_request", 70_007), ("inet_unhash", 3), ("b", 4)];
+        let btf = target_btf(&targets);
+        for (name, id) in targets {
+            assert_eq!(btf.id_by_type_name_kind(name, BtfKind::Func)?, id, "{name}");
+        }
+        let absent = btf.id_by_type_name_kind("inet_csk_accept", BtfKind::Func);
+        assert!(absent.is_err());
+        assert!(
+            target_btf(&[])
+                .id_by_type_name_kind("b", BtfKind::Func)
+                .is_err()
+        );
+        Ok(())
     }
 }

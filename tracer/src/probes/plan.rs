@@ -253,9 +253,24 @@ impl Plan {
     /// that of the request.
     #[must_use]
     pub fn busy(&self, features: &Features) -> Option<Busy> {
-        let differ = self.lookup_mechanism() == Some(Mechanism::Kprobe)
-            && self.mechanism(Hook::Request) == Some(Mechanism::Fentry);
-        features.busy.filter(|_| differ)
+        features.busy.filter(|_| self.asks_whether_busy())
+    }
+
+    fn asks_whether_busy(&self) -> bool {
+        self.lookup_mechanism() == Some(Mechanism::Kprobe)
+            && self.mechanism(Hook::Request) == Some(Mechanism::Fentry)
+    }
+
+    /// Whether the plan may be another one once the kernel's symbols are read, though each
+    /// function that it attaches to is there as [`Features::symbols_assumed`] has it (attaching
+    /// proves that), or lacks something else that only they tell.
+    #[must_use]
+    pub fn hangs_on_symbols(&self, features: &Features) -> bool {
+        let missing = |(_, decision): &(Hook, Decision)| matches!(decision, Decision::Missing(_));
+        // Nothing else tells what this hook does, so its absence is not made up for.
+        let unknown = features.function(Hook::Migrate.function()).symbol.is_none();
+        features.symbols_assumed
+            && (unknown || self.asks_whether_busy() || self.hooks.iter().any(missing))
     }
 
     /// Where the programs find arguments and results under this plan.
