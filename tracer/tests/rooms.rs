@@ -10,7 +10,7 @@ const FOREIGN: [&str; 12] = [
     "aya::",
     "tokio::",
     "crate::cli",
-    "crate::probes::loader",
+    "crate::probes::attach",
     "std::fs",
     "fs::",
     "File::",

@@ -11,7 +11,8 @@ use crate::{
     failure::Failure,
     kernel::preflight::{self, Finding},
     probes::{
-        loader::{Kernel, Programs, Wishes},
+        attach::{self, Wishes},
+        examine::Kernel,
         maps::Filters,
         plan::{Choice, Decision, HOOKS, Hook, Mechanism, Plan, plan},
         selfcheck,
@@ -182,7 +183,7 @@ fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Re
         other = examined(args, backend)?;
         &mut other
     };
-    let mut programs = Programs::attach(kernel, &wishes)?;
+    let mut programs = attach::programs(kernel, &wishes)?;
     let mut channel = programs.take_events()?;
     selfcheck::run(&mut programs, &mut channel)?;
     let drops = match &programs.drops_unseen {

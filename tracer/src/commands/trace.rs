@@ -36,9 +36,12 @@ use crate::{
     own::{Board, Own},
     pipeline::{Pipeline, assess::Assessor, enrich::Enricher},
     probes::{
-        loader::{self, Kernel, Programs, Wishes},
+        attach::{self, Wishes},
+        examine::Kernel,
         maps::Filters,
         plan::{Decision, Mechanism},
+        programs::Programs,
+        refusal::refused_maps,
         selfcheck,
     },
     recording::{Header, writer::Writer},
@@ -58,7 +61,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     let wishes = wishes(args)?;
     allowed(args.probes.btf.is_some())?;
     // Before all else: a sockpick beside this one writes there from now on.
-    let board = Board::hang_out().map_err(|error| loader::refused_maps(&error))?;
+    let board = Board::hang_out().map_err(|error| refused_maps(&error))?;
     let mut kernel = Kernel::examine(wishes.btf.as_ref(), wishes.backend)?;
     debug!("the kernel is examined");
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -119,7 +122,7 @@ async fn trace(
     // Before anything is attached, so that a signal from here on ends it cleanly.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut programs = Programs::attach(kernel, wishes)?;
+    let mut programs = attach::programs(kernel, wishes)?;
     let mut channel = programs.take_events()?;
     selfcheck::run(&mut programs, &mut channel)?;
     debug!("the self-check passed");

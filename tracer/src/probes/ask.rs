@@ -17,8 +17,8 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use sockpick_ebpf::abi::{Ask, Config, Listener, Offsets, asked, group_prog, maps};
 
 use super::{
-    loader::{OBJECT, brief, is_permission, refused_maps, refused_program},
-    maps::Shared,
+    object::{OBJECT, Shared},
+    refusal::{brief, is_permission, refused_maps, refused_program},
     steering,
 };
 use crate::{

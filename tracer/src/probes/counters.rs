@@ -15,7 +15,7 @@ use aya::{
 use memmap2::{MmapOptions, MmapRaw};
 use sockpick_ebpf::abi::{Stats, maps};
 
-use super::maps::Shared;
+use super::object::Shared;
 
 const FIELDS: usize = size_of::<Stats>() / size_of::<u64>();
 

@@ -6,7 +6,7 @@ use aya::maps::{HashMap, MapData};
 use rustc_hash::FxHashSet;
 use sockpick_ebpf::abi::{Dropped, SynRecord, maps};
 
-use super::{loader::Programs, maps::Shared};
+use super::{object::Shared, programs::Programs};
 use crate::host::clock::monotonic_ns;
 
 /// What has no record by then (it was lost) is forgotten.

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::{HashMap, MapData};
 use sockpick_ebpf::abi::maps;
 
-use super::loader::Programs;
+use super::programs::Programs;
 use crate::processes;
 
 /// Processes that are looked out for.

@@ -9,8 +9,9 @@ use sockpick_ebpf::abi::{Config, Control, Listener, Stats, filter, maps};
 
 use super::{
     channel::Channel,
-    loader::Programs,
+    object::Shared,
     plan::{Decision, Hook},
+    programs::Programs,
 };
 
 /// A namespace number that no namespace has: nothing is recorded.
@@ -32,15 +33,6 @@ pub struct Filters {
     /// Only IPv6 packets.
     pub ipv6: bool,
 }
-
-/// Lets a shared structure pass through aya's maps.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-pub(super) struct Shared<T>(pub(super) T);
-
-// SAFETY: the structures of the ABI are `repr(C)` integers without padding, which
-// their `bytemuck::Pod` proves.
-unsafe impl<T: bytemuck::Pod> aya::Pod for Shared<T> {}
 
 impl Programs {
     /// Records the SYNs of one namespace only, past the filters.

@@ -16,8 +16,8 @@ use rustc_hash::FxHashMap;
 
 use super::{
     channel::Missing,
-    loader::Programs,
     plan::{Hook, Mechanism},
+    programs::Programs,
 };
 
 /// `BPF_OBJ_GET_INFO_BY_FD` and `BPF_LINK_GET_FD_BY_ID`, `include/uapi/linux/bpf.h`

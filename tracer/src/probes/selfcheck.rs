@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use log::debug;
 use sockpick_ebpf::abi::Stats;
 
-use super::{channel::Channel, loader::Programs};
+use super::{channel::Channel, programs::Programs};
 use crate::{
     decode::{self, Record},
     failure::Failure,

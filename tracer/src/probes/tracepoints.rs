@@ -3,7 +3,7 @@
 
 use aya::programs::{Program, ProgramError};
 
-use super::loader::{Programs, brief, unload};
+use super::{object::unload, programs::Programs, refusal::brief};
 
 /// A program, in either object, and its tracepoint: category and name.
 type Tracepoint = (&'static str, &'static str, &'static str);

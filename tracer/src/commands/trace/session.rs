@@ -15,7 +15,7 @@ use crate::{
         noted::{NotedStock, Notes},
     },
     pipeline::{Counted, End, Input, Pipeline},
-    probes::{channel::Missing, loader::Programs},
+    probes::{channel::Missing, programs::Programs},
     recording::writer::Writer,
     sinks::summary::Summary,
     source::Source,

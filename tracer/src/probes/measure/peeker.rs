@@ -12,8 +12,8 @@ use sockpick_ebpf::abi::{ArgLoc, Config, PEEK_BYTES, Peek, maps};
 use crate::{
     kernel::features::Registers,
     probes::{
-        loader::{LEGACY_OBJECT, refused_maps, refused_program},
-        maps::Shared,
+        object::{LEGACY_OBJECT, Shared},
+        refusal::{refused_maps, refused_program},
         tracefs,
     },
     processes::in_initial_namespace,

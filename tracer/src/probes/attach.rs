@@ -1,0 +1,241 @@
+//! Loads the programs and attaches them by plan. A hook that refuses its mechanism
+//! is planned anew without it: what a kernel takes is found by trying.
+
+use std::{cell::OnceCell, path::PathBuf};
+
+use anyhow::Result;
+use aya::{Btf as AyaBtf, EbpfLoader};
+use aya_obj::btf::{BtfType, Func, FuncLinkage};
+use log::{Level, debug, log_enabled};
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use sockpick_ebpf::abi::{Config, maps};
+
+use super::{
+    counters::{self, Counters},
+    examine::{Kernel, Refusal},
+    maps::Filters,
+    missed::Links,
+    object::{LEGACY_OBJECT, OBJECT, Shared},
+    plan::{Choice, Decision, HOOKS, Hook, Mechanism, Plan},
+    programs::Programs,
+    refusal::{brief, is_permission, is_verifiers, refused_maps, refused_program, show_log},
+    tracefs,
+};
+use crate::failure::Failure;
+
+/// Most plans that are tried: each takes two refusals of every hook into account at the most,
+/// and one look at the kernel's symbols.
+const ROUNDS: usize = 2 * HOOKS.len() + 2;
+
+/// What a session asks of the kernel side.
+#[derive(Clone, Debug)]
+pub struct Wishes {
+    /// Only this, if given.
+    pub backend: Option<Choice>,
+    /// Type information to take the offsets from, instead of the kernel's own.
+    pub btf: Option<PathBuf>,
+    /// Size of the ring buffer in bytes: a power of two, at least a page.
+    pub buffer_bytes: u32,
+    /// In-kernel filters.
+    pub filters: Filters,
+    /// Whether the programs log what they do.
+    pub debug_programs: bool,
+}
+
+/// Loads and attaches. Nothing is recorded until [`Programs::record`] says so.
+///
+/// # Errors
+/// If the lookups cannot be hooked, or the kernel refuses to load programs.
+pub fn programs(kernel: &mut Kernel, wishes: &Wishes) -> Result<Programs> {
+    // Before 5.11 maps count against this limit, which is small by default; a
+    // failure shows when the maps are made.
+    let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
+    if tracefs::needed() {
+        tracefs::remove_leftovers();
+    }
+    let targets = target_btf(&kernel.targets);
+    let configs = [const { OnceCell::new() }; ROUNDS];
+    let mut loader = loader(kernel.legacy, wishes)?;
+    // Each round either attaches everything or learns of one more refusal.
+    for config in &configs {
+        let plan = kernel.settled_plan(wishes.backend)?;
+        if let Some(Decision::Missing(why)) = plan.decision(Hook::Lookup4) {
+            return Err(Failure::environment(format!(
+                "cannot hook {}, without which there is nothing to tell: {why}. \
+                 See sockpick doctor.",
+                Hook::Lookup4
+            ))
+            .into());
+        }
+        let config = config.get_or_init(|| configuration(kernel, wishes, &plan));
+        let mut programs = load(&mut loader, config, kernel.legacy, wishes, plan)?;
+        match attach_all(&mut programs, &targets)? {
+            None => {
+                programs.attach_tracepoints();
+                programs.links = programs.counted_links();
+                return Ok(programs);
+            }
+            Some(refusal) => kernel.learn(refusal)?,
+        }
+    }
+    Err(Failure::environment("no way was found to attach the hooks; see sockpick doctor").into())
+}
+
+fn load<'config>(
+    loader: &mut EbpfLoader<'config>,
+    config: &'config Shared<Config>,
+    legacy: bool,
+    wishes: &Wishes,
+    plan: Plan,
+) -> Result<Programs> {
+    if !legacy {
+        loader.override_global("CONFIG", config, true);
+    }
+    let ebpf = loader
+        .load(if legacy { LEGACY_OBJECT } else { OBJECT })
+        .map_err(|error| refused_maps(&error))?;
+    debug!("the maps are made");
+    let mut programs = Programs {
+        counters: Counters::of(&ebpf)?,
+        ebpf,
+        plan,
+        legacy,
+        buffer_bytes: wishes.buffer_bytes,
+        verbose: wishes.debug_programs,
+        drops_unseen: None,
+        exits_unseen: None,
+        events: Vec::new(),
+        links: Links::default(),
+        missed_until_detached: None,
+    };
+    if legacy {
+        programs.set_config(*config)?;
+    }
+    programs.record_nothing()?;
+    programs.fill_filters(&wishes.filters)?;
+    Ok(programs)
+}
+
+/// Attaches every hook of the plan; stops at the first that is refused.
+fn attach_all(programs: &mut Programs, targets: &AyaBtf) -> Result<Option<Refusal>> {
+    for (hook, decision) in programs.plan.hooks.clone() {
+        let Decision::Attach { mechanism, symbol } = decision else {
+            continue;
+        };
+        debug!("{hook}: trying {mechanism} on {symbol}");
+        // Return probes first: a lookup seen to start must be seen to end.
+        for &(name, is_return) in hook.programs(mechanism).iter().rev() {
+            let result = match mechanism {
+                Mechanism::Fentry => programs.attach_fentry(name, is_return, &symbol, targets),
+                Mechanism::Kprobe => programs.attach_kprobe(name, &symbol),
+            };
+            if let Err(error) = result {
+                debug!("{hook} refused {mechanism}: {error}");
+                if programs.verbose {
+                    show_log(name, &error);
+                }
+                if is_permission(&error) {
+                    return Err(refused_program(name, &error));
+                }
+                return Ok(Some(Refusal {
+                    hook,
+                    mechanism,
+                    why: brief(&error),
+                    by_verifier: is_verifiers(&error),
+                }));
+            }
+            if log_enabled!(Level::Debug) {
+                programs.describe(name);
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Type information for aya with nothing but these functions, each under the number that it has
+/// in the kernel's: all that attaching by fentry asks it for. Reading the kernel's own takes aya
+/// as long as everything else at the start.
+fn target_btf(targets: &[(&'static str, u32)]) -> AyaBtf {
+    let mut targets = targets.to_vec();
+    targets.sort_unstable_by_key(|&(_, id)| id);
+    let mut btf = AyaBtf::new();
+    let mut next = 1;
+    for (name, id) in targets {
+        for _ in next..id {
+            btf.add_type(BtfType::Unknown);
+        }
+        let name = btf.add_string(name);
+        // Nobody asks for its prototype.
+        btf.add_type(BtfType::Func(Func::new(name, 0, FuncLinkage::Static)));
+        next = id + 1;
+    }
+    btf
+}
+
+/// What every round loads alike. To make it takes a while: aya reads the kernel's type
+/// information, though there is nothing to relocate.
+fn loader(legacy: bool, wishes: &Wishes) -> Result<EbpfLoader<'static>> {
+    let mut loader = EbpfLoader::new();
+    // There is nothing to relocate: offsets are in `CONFIG`.
+    loader.btf(None);
+    if !legacy {
+        let log_level: &u8 = if wishes.debug_programs { &u8::MAX } else { &0 };
+        let log_bytes = if wishes.debug_programs { 1 << 20 } else { 4096 };
+        loader
+            .override_global("AYA_LOG_LEVEL", log_level, false)
+            .map_max_entries(maps::EVENTS, wishes.buffer_bytes)
+            .map_max_entries(maps::STATS, counters::rows()?)
+            .map_max_entries("AYA_LOGS", log_bytes);
+    }
+    loader
+        .map_max_entries(maps::FILTER_PORTS, entries(wishes.filters.ports.len()))
+        .map_max_entries(maps::FILTER_DST, entries(wishes.filters.destinations.len()))
+        .map_max_entries(maps::FILTER_SRC, entries(wishes.filters.sources.len()))
+        .map_max_entries(maps::FILTER_NETNS, entries(wishes.filters.namespaces.len()));
+    Ok(loader)
+}
+
+/// What the programs have to know.
+fn configuration(kernel: &Kernel, wishes: &Wishes, plan: &Plan) -> Shared<Config> {
+    let busy = plan.busy(&kernel.features).unwrap_or_default();
+    Shared(Config {
+        per_cpu_offset: busy.per_cpu_offset,
+        prog_active: busy.prog_active,
+        current_kprobe: busy.current_kprobe,
+        off: kernel.offsets,
+        args: plan.args(&kernel.features),
+        regs_sp: kernel.features.registers.stack_pointer,
+        filters: wishes.filters.bits(),
+        reserved: 0,
+        wake_bytes: wishes.buffer_bytes / 2,
+        reserved_end: 0,
+    })
+}
+
+fn entries(count: usize) -> u32 {
+    u32::try_from(count.max(1)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use aya_obj::btf::{BtfError, BtfKind};
+
+    use super::*;
+
+    #[test]
+    fn targets_have_the_numbers_that_the_kernel_gives_them() -> Result<(), BtfError> {
+        let targets = [("tcp_conn_request", 70_007), ("inet_unhash", 3), ("b", 4)];
+        let btf = target_btf(&targets);
+        for (name, id) in targets {
+            assert_eq!(btf.id_by_type_name_kind(name, BtfKind::Func)?, id, "{name}");
+        }
+        let absent = btf.id_by_type_name_kind("inet_csk_accept", BtfKind::Func);
+        assert!(absent.is_err());
+        assert!(
+            target_btf(&[])
+                .id_by_type_name_kind("b", BtfKind::Func)
+                .is_err()
+        );
+        Ok(())
+    }
+}
