@@ -11,9 +11,9 @@ use crate::{
     failure::Failure,
     kernel::preflight::{self, Finding},
     probes::{
-        attach::{self, Wishes},
+        attach::{self, Options},
         examine::Kernel,
-        maps::Filters,
+        filters::Filters,
         plan::{Choice, Decision, HOOKS, Hook, Mechanism, Plan, plan},
         selfcheck,
     },
@@ -166,7 +166,7 @@ fn owners() -> Finding {
 
 /// Attaches, runs the self-check and detaches again.
 fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Result<Vec<Finding>> {
-    let wishes = Wishes {
+    let options = Options {
         backend,
         btf: args.btf.clone(),
         buffer_bytes: 1 << 16,
@@ -183,7 +183,7 @@ fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Re
         other = examined(args, backend)?;
         &mut other
     };
-    let mut programs = attach::programs(kernel, &wishes)?;
+    let mut programs = attach::programs(kernel, &options)?;
     let mut channel = programs.take_events()?;
     selfcheck::run(&mut programs, &mut channel)?;
     let drops = match &programs.drops_unseen {

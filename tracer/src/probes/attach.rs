@@ -11,11 +11,11 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use sockpick_ebpf::abi::{Config, maps};
 
 use super::{
-    counters::{self, Counters},
+    counters,
     examine::{Kernel, Refusal},
-    maps::Filters,
-    missed::Links,
-    object::{LEGACY_OBJECT, OBJECT, Shared},
+    filters::Filters,
+    maps::configure,
+    object::{Abi, LEGACY_OBJECT, OBJECT},
     plan::{Choice, Decision, HOOKS, Hook, Mechanism, Plan},
     programs::Programs,
     refusal::{brief, is_permission, is_verifiers, refused_maps, refused_program, show_log},
@@ -29,7 +29,7 @@ const ROUNDS: usize = 2 * HOOKS.len() + 2;
 
 /// What a session asks of the kernel side.
 #[derive(Clone, Debug)]
-pub struct Wishes {
+pub struct Options {
     /// Only this, if given.
     pub backend: Option<Choice>,
     /// Type information to take the offsets from, instead of the kernel's own.
@@ -46,7 +46,7 @@ pub struct Wishes {
 ///
 /// # Errors
 /// If the lookups cannot be hooked, or the kernel refuses to load programs.
-pub fn programs(kernel: &mut Kernel, wishes: &Wishes) -> Result<Programs> {
+pub fn programs(kernel: &mut Kernel, options: &Options) -> Result<Programs> {
     // Before 5.11 maps count against this limit, which is small by default; a
     // failure shows when the maps are made.
     let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
@@ -55,10 +55,10 @@ pub fn programs(kernel: &mut Kernel, wishes: &Wishes) -> Result<Programs> {
     }
     let targets = target_btf(&kernel.targets);
     let configs = [const { OnceCell::new() }; ROUNDS];
-    let mut loader = loader(kernel.legacy, wishes)?;
+    let mut loader = loader(kernel.legacy, options)?;
     // Each round either attaches everything or learns of one more refusal.
     for config in &configs {
-        let plan = kernel.settled_plan(wishes.backend)?;
+        let plan = kernel.settled_plan(options.backend)?;
         if let Some(Decision::Missing(why)) = plan.decision(Hook::Lookup4) {
             return Err(Failure::environment(format!(
                 "cannot hook {}, without which there is nothing to tell: {why}. \
@@ -67,12 +67,11 @@ pub fn programs(kernel: &mut Kernel, wishes: &Wishes) -> Result<Programs> {
             ))
             .into());
         }
-        let config = config.get_or_init(|| configuration(kernel, wishes, &plan));
-        let mut programs = load(&mut loader, config, kernel.legacy, wishes, plan)?;
-        match attach_all(&mut programs, &targets)? {
+        let config = config.get_or_init(|| configuration(kernel, options, &plan));
+        let mut programs = load(&mut loader, config, kernel.legacy, options, plan)?;
+        match attach_all(&mut programs, &targets, options.debug_programs)? {
             None => {
-                programs.attach_tracepoints();
-                programs.links = programs.counted_links();
+                programs.complete();
                 return Ok(programs);
             }
             Some(refusal) => kernel.learn(refusal)?,
@@ -83,41 +82,30 @@ pub fn programs(kernel: &mut Kernel, wishes: &Wishes) -> Result<Programs> {
 
 fn load<'config>(
     loader: &mut EbpfLoader<'config>,
-    config: &'config Shared<Config>,
+    config: &'config Abi<Config>,
     legacy: bool,
-    wishes: &Wishes,
+    options: &Options,
     plan: Plan,
 ) -> Result<Programs> {
     if !legacy {
         loader.override_global("CONFIG", config, true);
     }
-    let ebpf = loader
+    let mut ebpf = loader
         .load(if legacy { LEGACY_OBJECT } else { OBJECT })
         .map_err(|error| refused_maps(&error))?;
     debug!("the maps are made");
-    let mut programs = Programs {
-        counters: Counters::of(&ebpf)?,
-        ebpf,
-        plan,
-        legacy,
-        buffer_bytes: wishes.buffer_bytes,
-        verbose: wishes.debug_programs,
-        drops_unseen: None,
-        exits_unseen: None,
-        events: Vec::new(),
-        links: Links::default(),
-        missed_until_detached: None,
-    };
     if legacy {
-        programs.set_config(*config)?;
+        configure(&mut ebpf, *config)?;
     }
+    options.filters.fill(&mut ebpf)?;
+    let mut programs = Programs::of(ebpf, plan, legacy, options.buffer_bytes)?;
     programs.record_nothing()?;
-    programs.fill_filters(&wishes.filters)?;
     Ok(programs)
 }
 
-/// Attaches every hook of the plan; stops at the first that is refused.
-fn attach_all(programs: &mut Programs, targets: &AyaBtf) -> Result<Option<Refusal>> {
+/// Attaches every hook of the plan; stops at the first that is refused. `verbose` shows all that
+/// a verifier says against a program.
+fn attach_all(programs: &mut Programs, targets: &AyaBtf, verbose: bool) -> Result<Option<Refusal>> {
     for (hook, decision) in programs.plan.hooks.clone() {
         let Decision::Attach { mechanism, symbol } = decision else {
             continue;
@@ -131,7 +119,7 @@ fn attach_all(programs: &mut Programs, targets: &AyaBtf) -> Result<Option<Refusa
             };
             if let Err(error) = result {
                 debug!("{hook} refused {mechanism}: {error}");
-                if programs.verbose {
+                if verbose {
                     show_log(name, &error);
                 }
                 if is_permission(&error) {
@@ -174,46 +162,42 @@ fn target_btf(targets: &[(&'static str, u32)]) -> AyaBtf {
 
 /// What every round loads alike. To make it takes a while: aya reads the kernel's type
 /// information, though there is nothing to relocate.
-fn loader(legacy: bool, wishes: &Wishes) -> Result<EbpfLoader<'static>> {
+fn loader(legacy: bool, options: &Options) -> Result<EbpfLoader<'static>> {
     let mut loader = EbpfLoader::new();
     // There is nothing to relocate: offsets are in `CONFIG`.
     loader.btf(None);
     if !legacy {
-        let log_level: &u8 = if wishes.debug_programs { &u8::MAX } else { &0 };
-        let log_bytes = if wishes.debug_programs { 1 << 20 } else { 4096 };
+        let log_level: &u8 = if options.debug_programs { &u8::MAX } else { &0 };
+        let log_bytes = if options.debug_programs {
+            1 << 20
+        } else {
+            4096
+        };
         loader
             .override_global("AYA_LOG_LEVEL", log_level, false)
-            .map_max_entries(maps::EVENTS, wishes.buffer_bytes)
+            .map_max_entries(maps::EVENTS, options.buffer_bytes)
             .map_max_entries(maps::STATS, counters::rows()?)
             .map_max_entries("AYA_LOGS", log_bytes);
     }
-    loader
-        .map_max_entries(maps::FILTER_PORTS, entries(wishes.filters.ports.len()))
-        .map_max_entries(maps::FILTER_DST, entries(wishes.filters.destinations.len()))
-        .map_max_entries(maps::FILTER_SRC, entries(wishes.filters.sources.len()))
-        .map_max_entries(maps::FILTER_NETNS, entries(wishes.filters.namespaces.len()));
+    options.filters.size(&mut loader);
     Ok(loader)
 }
 
 /// What the programs have to know.
-fn configuration(kernel: &Kernel, wishes: &Wishes, plan: &Plan) -> Shared<Config> {
+fn configuration(kernel: &Kernel, options: &Options, plan: &Plan) -> Abi<Config> {
     let busy = plan.busy(&kernel.features).unwrap_or_default();
-    Shared(Config {
+    Abi(Config {
         per_cpu_offset: busy.per_cpu_offset,
         prog_active: busy.prog_active,
         current_kprobe: busy.current_kprobe,
         off: kernel.offsets,
         args: plan.args(&kernel.features),
         regs_sp: kernel.features.registers.stack_pointer,
-        filters: wishes.filters.bits(),
+        filters: options.filters.bits(),
         reserved: 0,
-        wake_bytes: wishes.buffer_bytes / 2,
+        wake_bytes: options.buffer_bytes / 2,
         reserved_end: 0,
     })
-}
-
-fn entries(count: usize) -> u32 {
-    u32::try_from(count.max(1)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

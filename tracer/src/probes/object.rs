@@ -10,14 +10,14 @@ pub(super) static OBJECT: &[u8] =
 pub(super) static LEGACY_OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sockpick-ebpf-legacy"));
 
-/// Lets a shared structure pass through aya's maps.
+/// A structure of the ABI, in the form that aya's maps and globals take.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(super) struct Shared<T>(pub(super) T);
+pub(super) struct Abi<T>(pub(super) T);
 
 // SAFETY: the structures of the ABI are `repr(C)` integers without padding, which
 // their `bytemuck::Pod` proves.
-unsafe impl<T: bytemuck::Pod> aya::Pod for Shared<T> {}
+unsafe impl<T: bytemuck::Pod> aya::Pod for Abi<T> {}
 
 /// Detaches a program and frees it.
 pub(super) fn unload(program: &mut Program) -> Result<(), ProgramError> {

@@ -166,7 +166,7 @@ impl Session {
         self.before = self.programs.stats()?;
         self.take(None)?;
         self.bury(self.closing.len())?;
-        let listeners = self.programs.listeners()?;
+        let listeners = self.programs.listeners();
         let end = End {
             stats: self.before.since(&self.baseline),
             listeners: listeners.into_iter().map(|(_, one)| one).collect(),
