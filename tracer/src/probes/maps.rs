@@ -15,6 +15,7 @@ pub(super) const NOBODY: u32 = u32::MAX;
 /// Stands for all namespaces: what passes the filters is recorded.
 pub(super) const EVERYBODY: u32 = 0;
 
+/// They are taken before the programs are loaded, and have to be kept until those are.
 pub(super) struct Maps {
     control: Array<MapData, Abi<Control>>,
     listeners: HashMap<MapData, u64, Abi<Listener>>,
