@@ -4,6 +4,7 @@
 //! [`sinks`]. `ARCHITECTURE.md` tells the rest.
 
 pub mod audit;
+mod bpf;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 
 use sockpick::{
     kernel::features::{Busy, Features, Function, Registers},
-    probes::plan::{Decision, Hook, Mechanism, plan},
+    probes::plan::{Decision, HOOKS, Hook, Mechanism, Plan, plan},
 };
 use sockpick_ebpf::abi::ArgLoc;
+
+use There::{Nothing, Plain, PlainWithoutType, Renamed, RenamedWithoutType, TypeOnly};
 
 const L10: &str = "net hashinfo skb doff saddr sport daddr hnum dif sdif";
 const L9: &str = "net skb doff saddr sport daddr hnum dif sdif";
@@ -274,4 +276,134 @@ fn skipped_lookups_are_asked_about_only_where_requests_are_seen_all_the_same() {
         features.busy = place;
         assert_eq!(plan(&features, wanted).busy(&features), expected);
     }
+}
+
+/// What a kernel has of one function: its symbol, and whether its type information names it.
+#[derive(Clone, Copy, Debug)]
+enum There {
+    Plain,
+    PlainWithoutType,
+    Renamed,
+    RenamedWithoutType,
+    /// As where a compiler inlined it, or renamed it in a way of its own.
+    TypeOnly,
+    Nothing,
+}
+
+const EVERY: [There; 6] = [
+    Plain,
+    PlainWithoutType,
+    Renamed,
+    RenamedWithoutType,
+    TypeOnly,
+    Nothing,
+];
+
+/// The features once the symbols are read, and as they are assumed before.
+fn read_and_assumed(base: &Features, there: &[(Hook, There)]) -> (Features, Features) {
+    let mut read = base.clone();
+    for &(hook, there) in there {
+        let name = hook.function();
+        let parameters = base.function(name).parameters;
+        let symbol = match there {
+            Plain | PlainWithoutType => Some(name.to_owned()),
+            Renamed | RenamedWithoutType => Some(format!("{name}.isra.0")),
+            TypeOnly | Nothing => None,
+        };
+        let parameters = match there {
+            Plain | Renamed | TypeOnly => parameters,
+            PlainWithoutType | RenamedWithoutType | Nothing => None,
+        };
+        let function = Function { symbol, parameters };
+        read.functions.insert(name, function);
+    }
+    let mut assumed = read.clone();
+    assumed.symbols_assumed = true;
+    assumed.busy = None;
+    for (&name, function) in &mut assumed.functions {
+        function.symbol = function.parameters.as_ref().map(|_| name.to_owned());
+    }
+    (read, assumed)
+}
+
+/// Whether everything that the plan attaches to is there: the kernel refuses it otherwise.
+fn attaches(plan: &Plan, read: &Features) -> bool {
+    plan.hooks.iter().all(|(hook, decision)| match decision {
+        Decision::Attach { symbol, .. } => {
+            read.function(hook.function()).symbol.as_ref() == Some(symbol)
+        }
+        _ => true,
+    })
+}
+
+/// 6.12 with every hook's function.
+fn with_all_hooks() -> Features {
+    let mut features = linux_6_12();
+    for (hook, parameters) in [
+        (Hook::Cookie, "sk skb req dst tsoff"),
+        (Hook::Migrate, "sk migrating_sk skb"),
+    ] {
+        let symbol = Some(hook.function().to_owned());
+        let function = Function {
+            symbol,
+            ..function(parameters)
+        };
+        features.functions.insert(hook.function(), function);
+    }
+    features.busy = Some(Busy::default());
+    features
+}
+
+#[test]
+fn a_plan_without_the_symbols_is_the_same_or_asks_for_them() {
+    let base = with_all_hooks();
+    let mut compared = 0;
+    for (first, second) in HOOKS
+        .iter()
+        .flat_map(|a| HOOKS.iter().map(move |b| (*a, *b)))
+    {
+        for (one, other) in EVERY
+            .iter()
+            .flat_map(|a| EVERY.iter().map(move |b| (*a, *b)))
+        {
+            for (kprobes, most) in [(true, None), (false, None), (true, Some(6))] {
+                let base = Features {
+                    kprobes,
+                    fentry_max_args: most,
+                    ..base.clone()
+                };
+                let there = [(first, one), (second, other)];
+                let (read, assumed) = read_and_assumed(&base, &there);
+                for wanted in [None, Some(Mechanism::Fentry), Some(Mechanism::Kprobe)] {
+                    let early = plan(&assumed, wanted);
+                    if early.hangs_on_symbols(&assumed) || !attaches(&early, &read) {
+                        continue;
+                    }
+                    let late = plan(&read, wanted);
+                    assert_eq!(early, late, "{there:?} {kprobes} {most:?} {wanted:?}");
+                    assert_eq!(early.busy(&assumed), late.busy(&read), "{there:?}");
+                    compared += 1;
+                }
+            }
+        }
+    }
+    assert!(compared > 1000, "{compared}");
+}
+
+#[test]
+fn symbols_are_read_only_where_type_information_does_not_do() {
+    let (_, complete) = read_and_assumed(&with_all_hooks(), &[]);
+    let walks = [
+        (Hook::Walk4, RenamedWithoutType),
+        (Hook::Walk6, RenamedWithoutType),
+    ];
+    let (_, inlined) = read_and_assumed(&with_all_hooks(), &walks);
+    for features in [complete, inlined] {
+        assert!(!plan(&features, None).hangs_on_symbols(&features));
+    }
+    // Lookups by kprobe beside requests by fentry: where the kernel keeps what it skips.
+    let (_, mixed) = read_and_assumed(&linux_5_10(), &[]);
+    assert!(plan(&mixed, None).hangs_on_symbols(&mixed));
+    let (read, _) = read_and_assumed(&linux_5_10(), &[]);
+    assert!(!plan(&read, None).hangs_on_symbols(&read));
 }

@@ -1,5 +1,7 @@
-//! Rooms that are pure stay so: no command line, no clock, no file, no socket.
+//! Rooms that are pure stay so: no command line, no clock, no file, no socket. And no file of
+//! `probes/` imports one that imports it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,7 @@ const FOREIGN: [&str; 12] = [
     "aya::",
     "tokio::",
     "crate::cli",
-    "crate::probes::loader",
+    "crate::probes::attach",
     "std::fs",
     "fs::",
     "File::",
@@ -49,5 +51,92 @@ fn pure_rooms_do_nothing_but_think() -> io::Result<()> {
             }
         }
     }
+    Ok(())
+}
+
+/// First names of the paths that follow the prefix: of `a::b` it is `a`, of `{a::b, c}` both.
+fn names_after(code: &str, prefix: &str) -> BTreeSet<String> {
+    let word = |text: &str| -> String {
+        let is_part = |c: &char| c.is_alphanumeric() || *c == '_';
+        text.trim_start().chars().take_while(is_part).collect()
+    };
+    let mut names = BTreeSet::new();
+    for (at, _) in code.match_indices(prefix) {
+        let path = &code[at + prefix.len()..];
+        let Some(list) = path.strip_prefix('{') else {
+            names.insert(word(path));
+            continue;
+        };
+        let mut depth = 0;
+        let mut start = 0;
+        for (at, c) in list.char_indices() {
+            match c {
+                '{' => depth += 1,
+                ',' | '}' if depth == 0 => {
+                    names.insert(word(&list[start..at]));
+                    start = at + 1;
+                    if c == '}' {
+                        break;
+                    }
+                }
+                '}' => depth -= 1,
+                _ => {}
+            }
+        }
+    }
+    // Behind the last comma of a list there is no name.
+    names.remove("");
+    names
+}
+
+/// Files of `probes/`, a folder with the file of its name as one, and which others each imports.
+fn imports_of_probes() -> io::Result<BTreeMap<String, BTreeSet<String>>> {
+    let room = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/probes");
+    let mut found = Vec::new();
+    files(&room, &mut found)?;
+    let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for path in found {
+        let inner = path.strip_prefix(&room).unwrap_or(&path);
+        let is_top = inner.components().count() == 1;
+        let file = inner.components().next().map(|part| part.as_os_str());
+        let file = file.unwrap_or_default().to_string_lossy();
+        let file = file.trim_end_matches(".rs");
+        if file == "mod" {
+            continue;
+        }
+        let text = fs::read_to_string(&path)?;
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let lines = code.lines().map(|line| line.split("//").next());
+        let code = lines.flatten().collect::<Vec<_>>().join("\n");
+        let mut names = names_after(&code, "probes::");
+        if is_top {
+            names.extend(names_after(&code, "super::"));
+        }
+        names.remove(file);
+        imports.entry(file.to_owned()).or_default().extend(names);
+    }
+    Ok(imports)
+}
+
+#[test]
+fn imports_are_understood() {
+    let code = "use super::{\n a::{B, c},\n d,\n e::F,\n};\nuse super::g::H;";
+    let names: Vec<String> = names_after(code, "super::").into_iter().collect();
+    assert_eq!(names, ["a", "d", "e", "g"]);
+}
+
+#[test]
+fn no_files_of_probes_import_each_other() -> io::Result<()> {
+    let mut left = imports_of_probes()?;
+    assert!(left["attach"].contains("programs") && left["measure"].contains("trial"));
+    // What imports none of the rest is the floor below it.
+    loop {
+        let names: BTreeSet<String> = left.keys().cloned().collect();
+        left.retain(|_, imports| !imports.is_disjoint(&names));
+        if left.len() == names.len() {
+            break;
+        }
+    }
+    assert!(left.is_empty(), "in a circle, or above one: {left:#?}");
     Ok(())
 }

@@ -11,8 +11,9 @@ use crate::{
     failure::Failure,
     kernel::preflight::{self, Finding},
     probes::{
-        loader::{Kernel, Programs, Wishes},
-        maps::Filters,
+        attach::{self, Options},
+        examine::Kernel,
+        filters::Filters,
         plan::{Choice, Decision, HOOKS, Hook, Mechanism, Plan, plan},
         selfcheck,
     },
@@ -73,7 +74,7 @@ fn examine(args: &DoctorArgs) -> Report {
             .map(|finding| format!("tracing is not possible: {}", finding.message())),
         findings,
     };
-    let mut kernel = match Kernel::examine(args.btf.as_ref(), args.backend) {
+    let mut kernel = match examined(args, args.backend) {
         Ok(kernel) => kernel,
         Err(error) => {
             report
@@ -83,20 +84,25 @@ fn examine(args: &DoctorArgs) -> Report {
         }
     };
     if report.problem.is_none() {
+        let used = attach(&mut kernel, args, args.backend);
         for (choice, subject) in [
             (Choice::Fentry, "all fentry"),
             (Choice::Kprobe, "all kprobe"),
             (Choice::Legacy, "legacy"),
         ] {
-            match attach(&mut kernel, args, Some(choice)) {
-                Ok(_) => report.backends.push(choice),
+            let tried = match &used {
+                Ok(_) if is_used(&kernel, args, choice) => Ok(()),
+                _ => attach(&mut kernel, args, Some(choice)).map(drop),
+            };
+            match tried {
+                Ok(()) => report.backends.push(choice),
                 Err(error) => report.findings.push(Finding::absent(
                     subject,
                     format!("not possible: {}", without_reference(&error)),
                 )),
             }
         }
-        match attach(&mut kernel, args, args.backend) {
+        match used {
             Ok(findings) => report.findings.extend(findings),
             Err(error) => {
                 let why = without_reference(&error);
@@ -131,6 +137,23 @@ fn examine(args: &DoctorArgs) -> Report {
     report
 }
 
+/// The kernel, with all that `trace` would find out only where it has to.
+fn examined(args: &DoctorArgs, backend: Option<Choice>) -> Result<Kernel> {
+    let mut kernel = Kernel::examine(args.btf.as_ref(), backend)?;
+    if kernel.features.symbols_assumed {
+        kernel.features.read_symbols()?;
+    }
+    Ok(kernel)
+}
+
+/// Whether a session restricted to that is the one that is used anyway.
+fn is_used(kernel: &Kernel, args: &DoctorArgs, choice: Choice) -> bool {
+    if kernel.legacy || choice == Choice::Legacy {
+        return kernel.legacy && choice == Choice::Legacy;
+    }
+    kernel.plan(Some(choice)) == kernel.plan(args.backend)
+}
+
 /// Whether who holds a listener can be seen.
 fn owners() -> Finding {
     let mut processes = Processes::default();
@@ -143,7 +166,7 @@ fn owners() -> Finding {
 
 /// Attaches, runs the self-check and detaches again.
 fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Result<Vec<Finding>> {
-    let wishes = Wishes {
+    let options = Options {
         backend,
         btf: args.btf.clone(),
         buffer_bytes: 1 << 16,
@@ -157,10 +180,10 @@ fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Re
     let kernel = if usual || backend == args.backend {
         kernel
     } else {
-        other = Kernel::examine(args.btf.as_ref(), backend)?;
+        other = examined(args, backend)?;
         &mut other
     };
-    let mut programs = Programs::attach(kernel, &wishes)?;
+    let mut programs = attach::programs(kernel, &options)?;
     let mut channel = programs.take_events()?;
     selfcheck::run(&mut programs, &mut channel)?;
     let drops = match &programs.drops_unseen {

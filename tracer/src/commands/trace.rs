@@ -36,9 +36,12 @@ use crate::{
     own::{Board, Own},
     pipeline::{Pipeline, assess::Assessor, enrich::Enricher},
     probes::{
-        loader::{self, Kernel, Programs, Wishes},
-        maps::Filters,
+        attach::{self, Options},
+        examine::Kernel,
+        filters::Filters,
         plan::{Decision, Mechanism},
+        programs::Programs,
+        refusal::refused_maps,
         selfcheck,
     },
     recording::{Header, writer::Writer},
@@ -55,11 +58,11 @@ const DEBUG_INTERVAL: Duration = Duration::from_millis(200);
 pub(super) fn run(args: &TraceArgs) -> Result<()> {
     start_log(args.probes.debug_programs);
     let expectations = config::expectations(args.expect.config.as_deref(), &args.expect.expect)?;
-    let wishes = wishes(args)?;
+    let options = options(args)?;
     allowed(args.probes.btf.is_some())?;
     // Before all else: a sockpick beside this one writes there from now on.
-    let board = Board::hang_out().map_err(|error| loader::refused_maps(&error))?;
-    let mut kernel = Kernel::examine(wishes.btf.as_ref(), wishes.backend)?;
+    let board = Board::hang_out().map_err(|error| refused_maps(&error))?;
+    let mut kernel = Kernel::examine(options.btf.as_ref(), options.backend)?;
     debug!("the kernel is examined");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -67,7 +70,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     let (algorithm, how) = algorithm::detect();
     debug!("lookup: {algorithm:?}, {}", how.words());
     let assessor = Assessor::new(expectations, algorithm);
-    runtime.block_on(trace(args, &mut kernel, &wishes, assessor, Own::by(board)))
+    runtime.block_on(trace(args, &mut kernel, &options, assessor, Own::by(board)))
 }
 
 /// Warnings, what `RUST_LOG` asks for, and what the programs say if asked to.
@@ -91,9 +94,9 @@ fn allowed(own_btf_file: bool) -> Result<()> {
     }
 }
 
-fn wishes(args: &TraceArgs) -> Result<Wishes> {
+fn options(args: &TraceArgs) -> Result<Options> {
     let filter = &args.kernel_filter;
-    Ok(Wishes {
+    Ok(Options {
         backend: args.probes.backend,
         btf: args.probes.btf.clone(),
         buffer_bytes: args.probes.buffer_size,
@@ -112,14 +115,14 @@ fn wishes(args: &TraceArgs) -> Result<Wishes> {
 async fn trace(
     args: &TraceArgs,
     kernel: &mut Kernel,
-    wishes: &Wishes,
+    options: &Options,
     assessor: Assessor,
     own: Own,
 ) -> Result<()> {
     // Before anything is attached, so that a signal from here on ends it cleanly.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut programs = Programs::attach(kernel, wishes)?;
+    let mut programs = attach::programs(kernel, options)?;
     let mut channel = programs.take_events()?;
     selfcheck::run(&mut programs, &mut channel)?;
     debug!("the self-check passed");
@@ -136,11 +139,8 @@ async fn trace(
     if let Some(exits) = programs.take_exits()? {
         host.told_by(Box::new(exits));
     }
-    if kernel.files.is_some() && !programs.legacy {
-        match programs.holders() {
-            Ok(holders) => host.shown_by(Box::new(holders)),
-            Err(error) => debug!("who holds what is looked up in /proc: {error:#}"),
-        }
+    if let Some(holders) = programs.take_holders() {
+        host.shown_by(Box::new(holders));
     }
     let inventory = listeners::inventory();
     host.prepare(inventory.listeners.iter().map(|listener| listener.inode));

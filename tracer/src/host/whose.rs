@@ -1,7 +1,7 @@
 //! Whose a listener is: who holds it now, who took the last connection, who called `listen()`.
 //! Three questions with three answers; only the first names its owners.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use sockpick_ebpf::abi;

@@ -144,6 +144,12 @@ impl Btf {
             .map(Some)
     }
 
+    /// The number of a function's type.
+    #[must_use]
+    pub fn function_id(&self, function: &str) -> Option<u32> {
+        self.functions.get(function.as_bytes()).copied()
+    }
+
     /// A member by its path, as in `member("sock", "__sk_common.skc_num")`. Members
     /// of unnamed structures and unions are found by their own name.
     ///
@@ -346,6 +352,10 @@ mod tests {
         let names = btf.parameters("work")?;
         assert_eq!(names, Some(vec!["alpha".into(), "beta".into()]));
         assert_eq!(btf.parameters("rest")?, None);
+        assert_eq!(
+            (btf.function_id("work"), btf.function_id("rest")),
+            (Some(7), None)
+        );
         assert!(btf.member("outer", "nothing").is_err() && btf.member("none", "first").is_err());
         Ok(())
     }

@@ -1,15 +1,15 @@
 //! What the probes could attach to on this kernel.
 
-use std::{collections::BTreeMap, fs::File, io::BufReader, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use aya::{
     maps::MapType,
     programs::ProgramType,
     sys::{is_map_supported, is_program_supported},
 };
 
-use super::btf::Btf;
+use super::{btf::Btf, symbols};
 
 /// Where the kernel shows its own type information (`CONFIG_DEBUG_INFO_BTF`).
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -111,6 +111,10 @@ pub struct Features {
     pub without_sk_reuseport: bool,
     /// Whether it has ring buffers (5.8), and all else that the usual programs need.
     pub ring_buffer: bool,
+    /// Whether each function that its type information names is taken to be there under that
+    /// name, all others not to be there, and [`Features::busy`] is not known: nobody read the
+    /// symbols yet ([`Features::read_symbols`]).
+    pub symbols_assumed: bool,
     /// `None` where the kernel does not tell its addresses.
     pub busy: Option<Busy>,
     /// Most arguments a function may have for fentry; found by trying.
@@ -122,21 +126,52 @@ pub struct Features {
 }
 
 impl Features {
-    /// Looks at the running kernel. `btf` is its own type information.
+    /// Looks at the running kernel. `own` is its own type information, `given` that of a file.
+    /// Where there is `own`, symbols are assumed: reading them takes longer than all else here.
     ///
     /// # Errors
     /// If `/proc/kallsyms` cannot be read, or the type information is inconsistent.
-    pub fn of_running_kernel(names: &[&'static str], btf: Option<&Btf>) -> Result<Self> {
+    pub fn of_running_kernel(
+        names: &[&'static str],
+        own: Option<&Btf>,
+        given: Option<&Btf>,
+    ) -> Result<Self> {
+        let btf = own.or(given);
         let mut features = Self {
             kprobes: kprobes_possible(),
             kernel_btf: Path::new(KERNEL_BTF).exists(),
             without_sk_lookup: lacks(ProgramType::SkLookup),
             without_sk_reuseport: lacks(ProgramType::SkReuseport),
             ring_buffer: is_map_supported(MapType::RingBuf).unwrap_or(false),
+            registers: btf.map_or(Ok(Registers::X86_64), registers)?,
+            symbols_assumed: own.is_some(),
             ..Self::default()
         };
-        let wanted: Vec<&str> = names.iter().copied().chain(BUSY).collect();
-        let symbols = symbols(&wanted)?;
+        for &name in names {
+            let parameters = match btf {
+                Some(btf) => btf.parameters(name)?,
+                None => usual_parameters(name),
+            };
+            let symbol = parameters.as_ref().map(|_| name.to_owned());
+            let function = Function { symbol, parameters };
+            features.functions.insert(name, function);
+        }
+        if !features.symbols_assumed {
+            features.read_symbols()?;
+        }
+        Ok(features)
+    }
+
+    /// Learns from `/proc/kallsyms` what the functions' symbols are and where [`Busy`] is.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn read_symbols(&mut self) -> Result<()> {
+        let names: Vec<&str> = self.functions.keys().copied().chain(BUSY).collect();
+        let symbols = symbols::find(&names)?;
+        for (&name, function) in &mut self.functions {
+            function.symbol = symbols.get(name).map(|symbol| symbol.name.clone());
+        }
         let address = |name| Some(symbols.get(name)?.address).filter(|&address| address != 0);
         if let [
             Some(per_cpu_offset),
@@ -144,30 +179,14 @@ impl Features {
             Some(current_kprobe),
         ] = BUSY.map(address)
         {
-            features.busy = Some(Busy {
+            self.busy = Some(Busy {
                 per_cpu_offset,
                 prog_active,
                 current_kprobe,
             });
         }
-        for &name in names {
-            let parameters = match btf {
-                Some(btf) => btf.parameters(name)?,
-                None => usual_parameters(name),
-            };
-            features.functions.insert(
-                name,
-                Function {
-                    symbol: symbols.get(name).map(|symbol| symbol.name.clone()),
-                    parameters,
-                },
-            );
-        }
-        features.registers = match btf {
-            Some(btf) => registers(btf)?,
-            None => Registers::X86_64,
-        };
-        Ok(features)
+        self.symbols_assumed = false;
+        Ok(())
     }
 
     /// The function of that name, or an absent one.
@@ -209,92 +228,3 @@ fn registers(btf: &Btf) -> Result<Registers> {
 
 /// The symbols of [`Busy`].
 const BUSY: [&str; 3] = ["__per_cpu_offset", "bpf_prog_active", "current_kprobe"];
-
-/// A symbol of the kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Symbol {
-    name: String,
-    /// 0 where the kernel does not tell it.
-    address: u64,
-}
-
-/// The named symbols: as they are, or, of functions, as the compiler renamed them.
-fn symbols(names: &[&str]) -> Result<BTreeMap<String, Symbol>> {
-    let path = "/proc/kallsyms";
-    let file = File::open(path).with_context(|| format!("cannot read {path}"))?;
-    symbols_in(BufReader::with_capacity(1 << 16, file), names)
-        .with_context(|| format!("cannot read {path}"))
-}
-
-fn symbols_in(
-    mut lines: impl std::io::BufRead,
-    names: &[&str],
-) -> Result<BTreeMap<String, Symbol>> {
-    let mut found: BTreeMap<String, Symbol> = BTreeMap::new();
-    let mut line = Vec::new();
-    while {
-        line.clear();
-        lines.read_until(b'\n', &mut line)?
-    } > 0
-    {
-        // "address type name [module]": the name begins at a fixed column.
-        let Some(rest) = line.get(19..) else { continue };
-        let end = rest
-            .iter()
-            .position(u8::is_ascii_whitespace)
-            .unwrap_or(rest.len());
-        let symbol = &rest[..end];
-        let base_end = symbol.iter().position(|&byte| byte == b'.').unwrap_or(end);
-        let base = &symbol[..base_end];
-        let Some(name) = names.iter().find(|name| name.as_bytes() == base) else {
-            continue;
-        };
-        // A `.cold` or `.part` symbol is a piece of the function, not the function.
-        let whole = base_end == end
-            || symbol[base_end..].starts_with(b".isra.")
-            || symbol[base_end..].starts_with(b".constprop.");
-        let better = found
-            .get(*name)
-            .is_none_or(|known| known.name.contains('.'));
-        if whole && better {
-            let address = str::from_utf8(&line[..16]).ok();
-            let address = address.and_then(|text| u64::from_str_radix(text, 16).ok());
-            let symbol = Symbol {
-                name: String::from_utf8_lossy(symbol).into_owned(),
-                address: address.unwrap_or(0),
-            };
-            found.insert((*name).into(), symbol);
-        }
-    }
-    Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_plain_and_renamed_symbols_but_not_pieces() -> Result<()> {
-        let text = "000000000001f8a0 A bpf_prog_active\n\
-                    ffffffff84771eb0 t inet_lhash2_lookup.isra.0\n\
-                    ffffffff84772600 T __inet_lookup_listener\n\
-                    ffffffff848a4145 t tcp_conn_request.cold\n\
-                    ffffffffc0000000 t inet_unhash\t[some_module]\n";
-        let names = [
-            "inet_lhash2_lookup",
-            "__inet_lookup_listener",
-            "tcp_conn_request",
-            "inet_unhash",
-            "bpf_prog_active",
-        ];
-        let found = symbols_in(text.as_bytes(), &names)?;
-        let called = |name: &str| found[name].name.as_str();
-        assert_eq!(called("inet_lhash2_lookup"), "inet_lhash2_lookup.isra.0");
-        assert_eq!(called("__inet_lookup_listener"), "__inet_lookup_listener");
-        assert_eq!(called("inet_unhash"), "inet_unhash");
-        assert_eq!(found["bpf_prog_active"].address, 0x1f8a0);
-        assert_eq!(found["inet_unhash"].address, 0xffff_ffff_c000_0000);
-        assert!(!found.contains_key("tcp_conn_request"));
-        Ok(())
-    }
-}

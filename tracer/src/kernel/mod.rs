@@ -5,3 +5,4 @@ pub mod btf;
 pub mod features;
 pub mod offsets;
 pub mod preflight;
+pub mod symbols;

@@ -6,11 +6,9 @@ mod legacy;
 mod nft;
 mod rule;
 
-use std::{
-    fs::{self, File},
-    io::{self, BufRead as _, BufReader},
-    sync::OnceLock,
-};
+use std::{fs, io, sync::OnceLock};
+
+use crate::kernel::symbols;
 
 pub use rule::{About, Action, Rule};
 
@@ -106,24 +104,5 @@ fn nft_is_there() -> bool {
 }
 
 fn is_built_in() -> bool {
-    let Ok(file) = File::open("/proc/kallsyms") else {
-        return false;
-    };
-    let mut lines = BufReader::with_capacity(1 << 16, file);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        match lines.read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => return false,
-            // "address type name"
-            Ok(_)
-                if line
-                    .get(19..)
-                    .is_some_and(|name| name == b"nf_tables_getchain\n") =>
-            {
-                return true;
-            }
-            Ok(_) => {}
-        }
-    }
+    symbols::find(&["nf_tables_getchain"]).is_ok_and(|found| !found.is_empty())
 }

@@ -3,23 +3,13 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd as _, OwnedFd},
 };
 
 use bytemuck::{Pod, Zeroable};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
-/// Commands of `bpf()`, `include/uapi/linux/bpf.h`.
-mod command {
-    pub(super) const MAP_CREATE: libc::c_long = 0;
-    pub(super) const LOOKUP: libc::c_long = 1;
-    pub(super) const UPDATE: libc::c_long = 2;
-    pub(super) const DELETE: libc::c_long = 3;
-    pub(super) const NEXT_KEY: libc::c_long = 4;
-    pub(super) const MAP_NEXT_ID: libc::c_long = 12;
-    pub(super) const MAP_FD_BY_ID: libc::c_long = 14;
-    pub(super) const INFO_BY_FD: libc::c_long = 15;
-}
+use crate::bpf::{self, Create, Element, MapInfo, address, address_of, command};
 
 /// `BPF_MAP_TYPE_HASH`
 const HASH: u32 = 1;
@@ -93,7 +83,7 @@ impl Board {
         // Before 5.11 maps count against this limit; a failure shows right below.
         let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
         let with = |flags, name| {
-            let mut create = Create {
+            bpf::create(Create {
                 map_type: HASH,
                 key_size: KEY_SIZE,
                 value_size: VALUE_SIZE,
@@ -101,13 +91,12 @@ impl Board {
                 map_flags: NO_PREALLOC | flags,
                 unused: [0; 2],
                 name,
-            };
-            bpf(command::MAP_CREATE, &mut create)
+            })
         };
         let made = with(ZERO_SEED, *NAME)
             .or_else(|_| with(0, *NAME))
             .or_else(|_| with(0, [0; 16]));
-        let board = Self(owned(made?));
+        let board = Self(made?);
         board.write(&MARK)?;
         Ok(board)
     }
@@ -134,7 +123,7 @@ impl Board {
                 value: address(&raw mut next),
                 flags: 0,
             };
-            if bpf(command::NEXT_KEY, &mut attr).is_err() {
+            if bpf::call(command::NEXT_KEY, &mut attr).is_err() {
                 break;
             }
             if next != MARK && !found.contains(&next) {
@@ -150,17 +139,8 @@ impl Board {
         self.info().map_flags & ZERO_SEED != 0
     }
 
-    fn info(&self) -> Info {
-        let mut info = Info::default();
-        let mut question = Question {
-            fd: self.fd(),
-            length: size_of::<Info>() as u32,
-            info: address(&raw mut info),
-        };
-        match bpf(command::INFO_BY_FD, &mut question) {
-            Ok(_) => info,
-            Err(_) => Info::default(),
-        }
+    fn info(&self) -> MapInfo {
+        bpf::info(self.0.as_fd()).unwrap_or_default()
     }
 
     fn is_one(&self) -> bool {
@@ -183,7 +163,7 @@ impl Board {
             },
             flags: 0,
         };
-        bpf(what, &mut attr).map(|_| ())
+        bpf::call(what, &mut attr).map(|_| ())
     }
 
     fn fd(&self) -> u32 {
@@ -196,22 +176,14 @@ pub(super) fn all() -> io::Result<Vec<Board>> {
     let mut boards = Vec::new();
     let mut id = 0;
     loop {
-        let mut next = ById {
-            id,
-            ..ById::default()
-        };
-        match bpf(command::MAP_NEXT_ID, &mut next) {
-            Ok(_) => id = next.next_id,
+        match bpf::next_id(command::MAP_NEXT_ID, id) {
+            Ok(next) => id = next,
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(boards),
             Err(error) => return Err(error),
         }
-        let mut open = ById {
-            id,
-            ..ById::default()
-        };
         // It may have gone meanwhile.
-        if let Ok(fd) = bpf(command::MAP_FD_BY_ID, &mut open) {
-            let board = Board(owned(fd));
+        if let Ok(fd) = bpf::by_id(command::MAP_FD_BY_ID, id) {
+            let board = Board(fd);
             if board.is_one() {
                 boards.push(board);
             }
@@ -238,80 +210,4 @@ pub(super) fn netns_cookie(socket: &impl AsFd) -> io::Result<u64> {
     } else {
         Err(io::Error::last_os_error())
     }
-}
-
-// The parts of `union bpf_attr` that the commands use.
-
-#[repr(C)]
-struct Create {
-    map_type: u32,
-    key_size: u32,
-    value_size: u32,
-    max_entries: u32,
-    map_flags: u32,
-    /// `inner_map_fd` and `numa_node`
-    unused: [u32; 2],
-    name: [u8; 16],
-}
-
-#[repr(C)]
-struct Element {
-    fd: u32,
-    reserved: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct ById {
-    id: u32,
-    next_id: u32,
-    flags: u32,
-}
-
-#[repr(C)]
-struct Question {
-    fd: u32,
-    length: u32,
-    info: u64,
-}
-
-/// The beginning of `struct bpf_map_info`.
-#[repr(C)]
-#[derive(Default)]
-struct Info {
-    map_type: u32,
-    id: u32,
-    key_size: u32,
-    value_size: u32,
-    max_entries: u32,
-    map_flags: u32,
-}
-
-fn address<T>(value: *mut T) -> u64 {
-    value.expose_provenance() as u64
-}
-
-/// Of what the kernel only reads.
-fn address_of<T>(value: &T) -> u64 {
-    (&raw const *value).expose_provenance() as u64
-}
-
-fn bpf<T>(what: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
-    // SAFETY: the structure is the part of `union bpf_attr` that this command reads and writes,
-    // of the size given; what it points to lives in the callers, and is as long as a key, a
-    // value of the map or the length given.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, what, &raw mut *attr, size_of::<T>()) };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
-}
-
-fn owned(fd: libc::c_long) -> OwnedFd {
-    // SAFETY: the kernel has just made this descriptor, and nobody else has it.
-    unsafe { OwnedFd::from_raw_fd(fd as RawFd) }
 }

@@ -17,8 +17,8 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use sockpick_ebpf::abi::{Ask, Config, Listener, Offsets, asked, group_prog, maps};
 
 use super::{
-    loader::{OBJECT, brief, is_permission, refused_maps, refused_program},
-    maps::Shared,
+    object::{Abi, OBJECT},
+    refusal::{brief, is_permission, refused_maps, refused_program},
     steering,
 };
 use crate::{
@@ -94,7 +94,7 @@ impl Asker {
         // Before 5.11 maps count against this limit, which is small by default; a
         // failure shows when the maps are made.
         let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
-        let config = Shared(Config {
+        let config = Abi(Config {
             off: *offsets,
             ..Config::default()
         });
@@ -131,7 +131,7 @@ impl Asker {
         ifindex: u32,
     ) -> Result<Answer> {
         self.state()?
-            .set(0, Shared(question(client, destination)), 0)
+            .set(0, Abi(question(client, destination)), 0)
             .context("cannot put the question")?;
         let program: &SchedClassifier = self
             .ebpf
@@ -149,11 +149,11 @@ impl Asker {
             .map_err(|error| {
                 anyhow::anyhow!("the kernel refuses the test run: {}", brief(&error))
             })?;
-        let Shared(answer) = self.state()?.get(&0, 0).context("cannot read the answer")?;
+        let Abi(answer) = self.state()?.get(&0, 0).context("cannot read the answer")?;
         read(&answer)
     }
 
-    fn state(&mut self) -> Result<Array<&mut aya::maps::MapData, Shared<Ask>>> {
+    fn state(&mut self) -> Result<Array<&mut aya::maps::MapData, Abi<Ask>>> {
         let map = self
             .ebpf
             .map_mut(maps::ASK)

@@ -15,7 +15,7 @@ use aya::{
 use memmap2::{MmapOptions, MmapRaw};
 use sockpick_ebpf::abi::{Stats, maps};
 
-use super::maps::Shared;
+use super::object::Abi;
 
 const FIELDS: usize = size_of::<Stats>() / size_of::<u64>();
 
@@ -35,7 +35,7 @@ impl Counters {
         let Map::Array(data) = map else {
             return Ok(Self::PerCpu);
         };
-        let rows: Array<_, Shared<Stats>> = Array::try_from(map)?;
+        let rows: Array<_, Abi<Stats>> = Array::try_from(map)?;
         MmapOptions::new()
             .len(rows.len() as usize * size_of::<Stats>())
             .map_raw_read_only(&data.fd().as_fd())
@@ -53,8 +53,8 @@ impl Counters {
                 }
             }
             Self::PerCpu => {
-                let rows: PerCpuArray<_, Shared<Stats>> = PerCpuArray::try_from(map(ebpf)?)?;
-                for Shared(row) in rows.get(&0, 0).context("cannot read the counters")?.iter() {
+                let rows: PerCpuArray<_, Abi<Stats>> = PerCpuArray::try_from(map(ebpf)?)?;
+                for Abi(row) in rows.get(&0, 0).context("cannot read the counters")?.iter() {
                     let row: [u64; FIELDS] = bytemuck::cast(*row);
                     sum.iter_mut()
                         .zip(row)

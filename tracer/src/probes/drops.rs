@@ -1,12 +1,12 @@
 //! SYNs that the kernel dropped after their lookup, before `tcp_conn_request`: a hook at the
 //! tracepoint `skb:kfree_skb` tells, and each is told with its own record.
 
-use anyhow::{Context as _, Result};
-use aya::maps::{HashMap, MapData};
+use anyhow::Result;
+use aya::maps::{HashMap, Map, MapData};
 use rustc_hash::FxHashSet;
-use sockpick_ebpf::abi::{Dropped, SynRecord, maps};
+use sockpick_ebpf::abi::{Dropped, SynRecord};
 
-use super::{loader::Programs, maps::Shared};
+use super::object::Abi;
 use crate::host::clock::monotonic_ns;
 
 /// What has no record by then (it was lost) is forgotten.
@@ -15,30 +15,25 @@ const KEPT_NS: u64 = 10_000_000_000;
 /// What was dropped, and was not yet told.
 pub struct Drops {
     /// `None` where the kernel does not tell.
-    map: Option<HashMap<MapData, Shared<Dropped>, u32>>,
+    map: Option<HashMap<MapData, Abi<Dropped>, u32>>,
     known: FxHashSet<Dropped>,
     /// `CLOCK_MONOTONIC` ns: everything dropped before is known.
     read_ns: u64,
 }
 
-impl Programs {
-    /// What was dropped after its lookup. Can be taken once.
+impl Drops {
+    /// Reads what was dropped from the map; from none where the kernel does not tell.
     ///
     /// # Errors
-    /// If it was taken before.
-    pub fn take_drops(&mut self) -> Result<Drops> {
-        let map = self.ebpf.take_map(maps::DROPPED);
-        let map = map.context("what was dropped was taken before")?;
-        let seen = self.drops_unseen.is_none();
-        Ok(Drops {
-            map: seen.then(|| HashMap::try_from(map)).transpose()?,
+    /// If it is another kind of map.
+    pub(super) fn of(map: Option<Map>) -> Result<Self> {
+        Ok(Self {
+            map: map.map(HashMap::try_from).transpose()?,
             known: FxHashSet::default(),
             read_ns: 0,
         })
     }
-}
 
-impl Drops {
     /// Says in the record whether its SYN was dropped. The kernel drops it some microseconds
     /// after it wrote the record: who reads it sooner than that does not see it.
     pub fn mark(&mut self, record: &mut SynRecord) {
@@ -59,10 +54,10 @@ impl Drops {
     fn read(&mut self) {
         let Some(map) = &mut self.map else { return };
         self.read_ns = monotonic_ns();
-        let found: Vec<Dropped> = map.keys().flatten().map(|Shared(key)| key).collect();
+        let found: Vec<Dropped> = map.keys().flatten().map(|Abi(key)| key).collect();
         for key in &found {
             // Nobody else removes any.
-            let _ = map.remove(&Shared(*key));
+            let _ = map.remove(&Abi(*key));
         }
         let oldest = self.read_ns.saturating_sub(KEPT_NS);
         self.known.retain(|key| key.ktime_ns >= oldest);

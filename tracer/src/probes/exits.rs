@@ -1,11 +1,9 @@
 //! When processes that hold listeners ended: a hook at the tracepoint `sched:sched_process_exit`
 //! tells, for those that it is told of.
 
-use anyhow::{Context as _, Result};
-use aya::maps::{HashMap, MapData};
-use sockpick_ebpf::abi::maps;
+use anyhow::Result;
+use aya::maps::{HashMap, Map, MapData};
 
-use super::loader::Programs;
 use crate::processes;
 
 /// Processes that are looked out for.
@@ -13,20 +11,14 @@ pub struct Exits {
     map: HashMap<MapData, u32, u64>,
 }
 
-impl Programs {
-    /// When processes end; `None` where the kernel does not tell. Can be taken once.
+impl Exits {
+    /// Processes are looked out for in this map.
     ///
     /// # Errors
-    /// If it was taken before.
-    pub fn take_exits(&mut self) -> Result<Option<Exits>> {
-        let map = self.ebpf.take_map(maps::HOLDERS);
-        let map = map.context("what tells who ended was taken before")?;
-        if self.exits_unseen.is_some() {
-            return Ok(None);
-        }
-        Ok(Some(Exits {
-            map: HashMap::try_from(map)?,
-        }))
+    /// If it is another kind of map.
+    pub(super) fn of(map: Map) -> Result<Self> {
+        let map = HashMap::try_from(map)?;
+        Ok(Self { map })
     }
 }
 

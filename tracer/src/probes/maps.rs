@@ -1,216 +1,98 @@
-//! What passes between the programs and user space while they run: what is recorded,
-//! filters, counters, listeners.
+//! The maps by which programs and user space speak while they run, taken out of the object
+//! once.
 
 use anyhow::{Context as _, Result};
-use aya::maps::{Array, HashMap, LpmTrie, Map, RingBuf, lpm_trie::Key};
-use aya_log::EbpfLogger;
-use ipnet::IpNet;
-use sockpick_ebpf::abi::{Config, Control, Listener, Stats, filter, maps};
-
-use super::{
-    channel::Channel,
-    loader::Programs,
-    plan::{Decision, Hook},
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, Map, MapData},
 };
+use sockpick_ebpf::abi::{Config, Control, Listener, maps};
+
+use super::object::Abi;
 
 /// A namespace number that no namespace has: nothing is recorded.
-const NOBODY: u32 = u32::MAX;
+pub(super) const NOBODY: u32 = u32::MAX;
+/// Stands for all namespaces: what passes the filters is recorded.
+pub(super) const EVERYBODY: u32 = 0;
 
-/// In-kernel filters; an empty list lets everything pass.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filters {
-    /// Destination ports.
-    pub ports: Vec<u16>,
-    /// Destination prefixes.
-    pub destinations: Vec<IpNet>,
-    /// Client prefixes.
-    pub sources: Vec<IpNet>,
-    /// Inode numbers of namespaces.
-    pub namespaces: Vec<u32>,
-    /// Only IPv4 packets.
-    pub ipv4: bool,
-    /// Only IPv6 packets.
-    pub ipv6: bool,
+/// They are taken before the programs are loaded, and have to be kept until those are.
+pub(super) struct Maps {
+    control: Array<MapData, Abi<Control>>,
+    listeners: HashMap<MapData, u64, Abi<Listener>>,
+    /// The buffer that the programs write to, until it is taken.
+    pub(super) events: Option<Map>,
+    /// What was dropped after its lookup, until it is taken.
+    pub(super) dropped: Option<Map>,
+    /// Which processes hold listeners, until it is taken.
+    pub(super) holders: Option<Map>,
 }
 
-/// Lets a shared structure pass through aya's maps.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-pub(super) struct Shared<T>(pub(super) T);
+impl Maps {
+    /// Takes them out of the object.
+    ///
+    /// # Errors
+    /// If the object lacks one.
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self> {
+        let mut take = |name| {
+            let map = ebpf.take_map(name);
+            map.with_context(|| format!("no map {name} in the object"))
+        };
+        Ok(Self {
+            control: Array::try_from(take(maps::CONTROL)?)?,
+            listeners: HashMap::try_from(take(maps::LISTENERS)?)?,
+            events: Some(take(maps::EVENTS)?),
+            dropped: Some(take(maps::DROPPED)?),
+            holders: Some(take(maps::HOLDERS)?),
+        })
+    }
 
-// SAFETY: the structures of the ABI are `repr(C)` integers without padding, which
-// their `bytemuck::Pod` proves.
-unsafe impl<T: bytemuck::Pod> aya::Pod for Shared<T> {}
-
-impl Programs {
-    /// Records the SYNs of one namespace only, past the filters.
+    /// Tells the programs which namespace's SYNs to record ([`NOBODY`], [`EVERYBODY`]), and
+    /// whether they know if the table was walked.
     ///
     /// # Errors
     /// If the kernel refuses the change.
-    pub fn record_only(&mut self, netns: u32) -> Result<()> {
-        self.set_control(netns)
-    }
-
-    /// Records nothing until told otherwise.
-    ///
-    /// # Errors
-    /// If the kernel refuses the change.
-    pub fn record_nothing(&mut self) -> Result<()> {
-        self.set_control(NOBODY)
-    }
-
-    /// Records what passes the filters, in all namespaces.
-    ///
-    /// # Errors
-    /// If the kernel refuses the change.
-    pub fn record(&mut self) -> Result<()> {
-        self.set_control(0)
-    }
-
-    fn set_control(&mut self, only_netns: u32) -> Result<()> {
-        let attached = |hook| matches!(self.plan.decision(hook), Some(Decision::Attach { .. }));
-        let walk_known =
-            attached(Hook::Walk4) && (attached(Hook::Walk6) || !attached(Hook::Lookup6));
-        let control = Shared(Control {
+    pub(super) fn record(&mut self, only_netns: u32, walk_known: bool) -> Result<()> {
+        let control = Abi(Control {
             only_netns,
             walk_known: u32::from(walk_known),
         });
-        let mut map: Array<_, Shared<Control>> = Array::try_from(self.map_mut(maps::CONTROL)?)?;
-        map.set(0, control, 0)
-            .context("cannot set what is recorded")
-    }
-
-    fn map_mut(&mut self, name: &str) -> Result<&mut Map> {
-        self.ebpf
-            .map_mut(name)
-            .with_context(|| format!("no map {name} in the object"))
-    }
-
-    pub(super) fn fill_filters(&mut self, filters: &Filters) -> Result<()> {
-        let mut ports: HashMap<_, u16, u8> = HashMap::try_from(self.map_mut(maps::FILTER_PORTS)?)?;
-        for port in &filters.ports {
-            ports.insert(port.to_be(), 1, 0)?;
-        }
-        let mut namespaces: HashMap<_, u32, u8> =
-            HashMap::try_from(self.map_mut(maps::FILTER_NETNS)?)?;
-        for netns in &filters.namespaces {
-            namespaces.insert(netns, 1, 0)?;
-        }
-        for (name, prefixes) in [
-            (maps::FILTER_DST, &filters.destinations),
-            (maps::FILTER_SRC, &filters.sources),
-        ] {
-            let mut trie: LpmTrie<_, [u8; 16], u8> = LpmTrie::try_from(self.map_mut(name)?)?;
-            for prefix in prefixes {
-                trie.insert(&key(prefix), 1, 0)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The buffer that the programs write to, to be read by [`crate::source`]. Can be taken once.
-    ///
-    /// # Errors
-    /// If it was taken before.
-    pub fn take_events(&mut self) -> Result<Channel> {
-        let map = self
-            .ebpf
-            .take_map(maps::EVENTS)
-            .context("the buffer was taken before")?;
-        if self.legacy {
-            return Channel::per_cpu(map, self.buffer_bytes);
-        }
-        Ok(Channel::Ring(RingBuf::try_from(map)?))
-    }
-
-    /// Tells legacy programs, which have no globals, their configuration.
-    pub(super) fn set_config(&mut self, config: Shared<Config>) -> Result<()> {
-        let mut map: Array<_, Shared<Config>> = Array::try_from(self.map_mut(maps::CONFIG)?)?;
-        map.set(0, config, 0)
-            .context("cannot set the configuration")
-    }
-
-    /// The counters, summed over the CPUs, with what no program saw, as far as the kernel
-    /// counts that.
-    ///
-    /// # Errors
-    /// If the kernel refuses to read the map.
-    pub fn stats(&self) -> Result<Stats> {
-        let mut stats = self.counters.sum(&self.ebpf)?;
-        let missed = self.missed();
-        stats.syns += missed.syns;
-        stats.lost_return += missed.syns;
-        stats.lost_listener_records += missed.listeners;
-        Ok(stats)
+        let set = self.control.set(0, control, 0);
+        set.context("cannot set what is recorded")
     }
 
     /// Every listener the programs know, with its address as key.
-    ///
-    /// # Errors
-    /// If the map is missing.
-    pub fn listeners(&self) -> Result<Vec<(u64, Listener)>> {
-        let map = self
-            .ebpf
-            .map(maps::LISTENERS)
-            .context("no listeners in the object")?;
-        let map: HashMap<_, u64, Shared<Listener>> = HashMap::try_from(map)?;
+    pub(super) fn listeners(&self) -> Vec<(u64, Listener)> {
         // An entry that goes while the map is walked is skipped.
-        Ok(map
-            .iter()
-            .flatten()
-            .map(|(sock, Shared(listener))| (sock, listener))
-            .collect())
+        let entries = self.listeners.iter().flatten();
+        entries
+            .map(|(sock, Abi(listener))| (sock, listener))
+            .collect()
     }
 
     /// Forgets a closed listener, and gives its last state. Nothing happens if its
     /// place was taken by another since.
     ///
     /// # Errors
-    /// If the map is missing.
-    pub fn forget_listener(&mut self, sock: u64, stamp: u64) -> Result<Option<Listener>> {
-        let mut map: HashMap<_, u64, Shared<Listener>> =
-            HashMap::try_from(self.map_mut(maps::LISTENERS)?)?;
-        match map.get(&sock, 0) {
-            Ok(Shared(listener)) if listener.stamp == stamp && listener.closed != 0 => {
-                map.remove(&sock)?;
+    /// If the kernel refuses to remove it.
+    pub(super) fn forget_listener(&mut self, sock: u64, stamp: u64) -> Result<Option<Listener>> {
+        match self.listeners.get(&sock, 0) {
+            Ok(Abi(listener)) if listener.stamp == stamp && listener.closed != 0 => {
+                self.listeners.remove(&sock)?;
                 Ok(Some(listener))
             }
             _ => Ok(None),
         }
     }
-
-    /// Forwards what the programs log to this process's log.
-    ///
-    /// # Errors
-    /// If the programs' log buffer cannot be read.
-    pub fn debug_log(&mut self) -> Result<EbpfLogger<&'static dyn log::Log>> {
-        EbpfLogger::init(&mut self.ebpf).context("cannot read the programs' log")
-    }
 }
 
-impl Filters {
-    pub(super) fn bits(&self) -> u16 {
-        [
-            (!self.ports.is_empty(), filter::PORTS),
-            (!self.destinations.is_empty(), filter::DST),
-            (!self.sources.is_empty(), filter::SRC),
-            (!self.namespaces.is_empty(), filter::NETNS),
-            (self.ipv4, filter::IPV4),
-            (self.ipv6, filter::IPV6),
-        ]
-        .into_iter()
-        .filter(|(on, _)| *on)
-        .fold(0, |bits, (_, bit)| bits | bit)
-    }
-}
-
-/// IPv4 prefixes are kept in v4-mapped form, 96 bits further down.
-fn key(prefix: &IpNet) -> Key<[u8; 16]> {
-    match prefix {
-        IpNet::V4(net) => Key::new(
-            96 + u32::from(net.prefix_len()),
-            net.network().to_ipv6_mapped().octets(),
-        ),
-        IpNet::V6(net) => Key::new(net.prefix_len().into(), net.network().octets()),
-    }
+/// Tells the programs for old kernels, which have no globals, their configuration.
+///
+/// # Errors
+/// If the kernel refuses it.
+pub(super) fn configure(ebpf: &mut Ebpf, config: Abi<Config>) -> Result<()> {
+    let map = ebpf.map_mut(maps::CONFIG);
+    let map = map.with_context(|| format!("no map {} in the object", maps::CONFIG))?;
+    let mut map: Array<_, Abi<Config>> = Array::try_from(map)?;
+    map.set(0, config, 0)
+        .context("cannot set the configuration")
 }

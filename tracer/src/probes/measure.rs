@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, anyhow};
 use log::debug;
 use sockpick_ebpf::abi::{ABSENT, Offsets};
 
-use super::selfcheck::TRIES;
+use super::trial::TRIES;
 use crate::{kernel::features::Registers, namespaces};
 use peeker::Peeker;
 

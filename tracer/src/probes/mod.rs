@@ -1,17 +1,24 @@
 //! What is attached where, and the proof that it reads this kernel rightly.
 
 pub mod ask;
+pub mod attach;
 pub mod channel;
 mod counters;
 pub mod drops;
+pub mod examine;
 pub mod exits;
+pub mod filters;
 pub mod holders;
-pub mod loader;
-pub mod maps;
+pub mod hooks;
+mod maps;
 pub mod measure;
 mod missed;
+mod object;
 pub mod plan;
+pub mod programs;
+pub mod refusal;
 pub mod selfcheck;
 pub mod steering;
 mod tracefs;
 mod tracepoints;
+mod trial;

@@ -1,182 +1,12 @@
 //! Which hook is served by which mechanism: a pure function of what the kernel
 //! offers and what the session wants.
 
-use std::fmt;
-
 use clap::ValueEnum;
 use serde::Serialize;
 use sockpick_ebpf::abi::{ArgLoc, Args, LookupArgs};
 
+pub use super::hooks::{HOOKS, Hook, Mechanism};
 use crate::kernel::features::{Busy, Features, Function, Registers};
-
-/// A place in the kernel that sockpick looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Hook {
-    /// IPv4 listener lookup.
-    Lookup4,
-    /// IPv6 listener lookup.
-    Lookup6,
-    /// The walk of the IPv4 listener table inside the lookup.
-    Walk4,
-    /// The walk of the IPv6 listener table inside the lookup.
-    Walk6,
-    /// The run of IPv4 `sk_lookup` programs.
-    Steer4,
-    /// The run of IPv6 `sk_lookup` programs.
-    Steer6,
-    /// The run of a group's `SK_REUSEPORT` program.
-    GroupProgram,
-    /// The SYN is taken for processing on a socket.
-    Request,
-    /// A listener appears.
-    Listen,
-    /// A listener goes.
-    Unhash,
-    /// A connection is accepted.
-    Accept,
-    /// The ACK of a SYN cookie is taken on a socket.
-    Cookie,
-    /// A connection goes to another member of its group.
-    Migrate,
-}
-
-/// Every hook, in the order a SYN meets them.
-pub const HOOKS: [Hook; 13] = [
-    Hook::Lookup4,
-    Hook::Lookup6,
-    Hook::Walk4,
-    Hook::Walk6,
-    Hook::Steer4,
-    Hook::Steer6,
-    Hook::GroupProgram,
-    Hook::Request,
-    Hook::Listen,
-    Hook::Unhash,
-    Hook::Accept,
-    Hook::Cookie,
-    Hook::Migrate,
-];
-
-impl Hook {
-    /// The kernel function, as it is called in the source.
-    #[must_use]
-    pub fn function(self) -> &'static str {
-        match self {
-            Self::Lookup4 => "__inet_lookup_listener",
-            Self::Lookup6 => "inet6_lookup_listener",
-            Self::Walk4 => "inet_lhash2_lookup",
-            Self::Walk6 => "inet6_lhash2_lookup",
-            Self::Steer4 => "inet_lookup_run_sk_lookup",
-            Self::Steer6 => "inet6_lookup_run_sk_lookup",
-            Self::GroupProgram => "bpf_run_sk_reuseport",
-            Self::Request => "tcp_conn_request",
-            Self::Listen => "inet_csk_listen_start",
-            Self::Unhash => "inet_unhash",
-            Self::Accept => "inet_csk_accept",
-            Self::Cookie => "tcp_get_cookie_sock",
-            Self::Migrate => "reuseport_migrate_sock",
-        }
-    }
-
-    /// What a session goes without when this hook is missing; `None` for the IPv4
-    /// lookup, without which there is nothing to tell.
-    #[must_use]
-    pub fn loss(self) -> Option<&'static str> {
-        Some(match self {
-            Self::Lookup4 => return None,
-            Self::Lookup6 => "IPv6 SYNs are not seen",
-            Self::Walk4 | Self::Walk6 | Self::Steer4 | Self::Steer6 => {
-                "a socket chosen by an sk_lookup program is told as `lookup`"
-            }
-            Self::GroupProgram => {
-                "a group whose program names no member is told as `reuseport_bpf`, and a SYN that \
-                 one drops as if nobody listened"
-            }
-            Self::Request => "SYNs that bypass the lookup (bpf_sk_assign, TPROXY) are not seen",
-            Self::Listen => "who called listen() is known only while /proc still shows it",
-            Self::Unhash => "a listener's close is not seen",
-            Self::Accept => "who accepts is not known",
-            Self::Cookie => {
-                "which listener gets a connection at the ACK of its SYN cookie is not known"
-            }
-            Self::Migrate => {
-                "which listener takes over the connections of one that closes is not known"
-            }
-        })
-    }
-
-    /// Programs, as `(name in the object, is it a return probe)`, per mechanism.
-    #[must_use]
-    pub fn programs(self, mechanism: Mechanism) -> &'static [(&'static str, bool)] {
-        use Mechanism::{Fentry, Kprobe};
-        match (self, mechanism) {
-            (Self::Lookup4, Fentry) => &[("lookup4_x", true)],
-            (Self::Lookup4, Kprobe) => &[("lookup4_k", false), ("lookup4_r", true)],
-            (Self::Lookup6, Fentry) => &[("lookup6_x", true)],
-            (Self::Lookup6, Kprobe) => &[("lookup6_k", false), ("lookup6_r", true)],
-            (Self::Walk4 | Self::Walk6, Fentry) => &[],
-            (Self::Walk4, Kprobe) => &[("walk4_k", false)],
-            (Self::Walk6, Kprobe) => &[("walk6_k", false)],
-            (Self::Steer4, Fentry) => &[("steer4_x", true)],
-            (Self::Steer4, Kprobe) => &[("steer4_r", true)],
-            (Self::Steer6, Fentry) => &[("steer6_x", true)],
-            (Self::Steer6, Kprobe) => &[("steer6_r", true)],
-            (Self::GroupProgram, Fentry) => &[("group_prog_x", true)],
-            (Self::GroupProgram, Kprobe) => &[("group_prog_k", false), ("group_prog_r", true)],
-            (Self::Request, Fentry) => &[("request_e", false)],
-            (Self::Request, Kprobe) => &[("request_k", false)],
-            (Self::Listen, Fentry) => &[("listen_x", true)],
-            (Self::Listen, Kprobe) => &[("listen_k", false), ("listen_r", true)],
-            (Self::Unhash, Fentry) => &[("unhash_e", false)],
-            (Self::Unhash, Kprobe) => &[("unhash_k", false)],
-            (Self::Accept, Fentry) => &[("accept_x", true)],
-            (Self::Accept, Kprobe) => &[("accept_k", false), ("accept_r", true)],
-            (Self::Cookie, Fentry) => &[("cookie_e", false)],
-            (Self::Cookie, Kprobe) => &[("cookie_k", false)],
-            (Self::Migrate, Fentry) => &[("migrate_x", true)],
-            (Self::Migrate, Kprobe) => &[("migrate_k", false), ("migrate_r", true)],
-        }
-    }
-
-    /// Parameters whose values the programs read.
-    fn reads(self) -> &'static [&'static str] {
-        match self {
-            Self::Lookup4 | Self::Lookup6 => &["net", "skb", "dif", "sdif"],
-            Self::Walk4 | Self::Walk6 => &[],
-            Self::Steer4 | Self::Steer6 => &["protocol", "skb"],
-            Self::GroupProgram | Self::Request => &["sk", "skb"],
-            Self::Listen | Self::Unhash | Self::Accept => &["sk"],
-            Self::Cookie => &["sk", "req"],
-            Self::Migrate => &["migrating_sk"],
-        }
-    }
-}
-
-impl fmt::Display for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.function())
-    }
-}
-
-/// How a hook is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mechanism {
-    /// fentry and fexit programs (kernel 5.5; more than six arguments: 6.6).
-    Fentry,
-    /// kprobes and kretprobes.
-    Kprobe,
-}
-
-impl fmt::Display for Mechanism {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Fentry => "fentry",
-            Self::Kprobe => "kprobe",
-        })
-    }
-}
 
 /// What a session may be restricted to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ValueEnum)]
@@ -253,9 +83,24 @@ impl Plan {
     /// that of the request.
     #[must_use]
     pub fn busy(&self, features: &Features) -> Option<Busy> {
-        let differ = self.lookup_mechanism() == Some(Mechanism::Kprobe)
-            && self.mechanism(Hook::Request) == Some(Mechanism::Fentry);
-        features.busy.filter(|_| differ)
+        features.busy.filter(|_| self.asks_whether_busy())
+    }
+
+    fn asks_whether_busy(&self) -> bool {
+        self.lookup_mechanism() == Some(Mechanism::Kprobe)
+            && self.mechanism(Hook::Request) == Some(Mechanism::Fentry)
+    }
+
+    /// Whether the plan may be another one once the kernel's symbols are read, though each
+    /// function that it attaches to is there as [`Features::symbols_assumed`] has it (attaching
+    /// proves that), or lacks something else that only they tell.
+    #[must_use]
+    pub fn hangs_on_symbols(&self, features: &Features) -> bool {
+        let missing = |(_, decision): &(Hook, Decision)| matches!(decision, Decision::Missing(_));
+        // Nothing else tells what this hook does, so its absence is not made up for.
+        let unknown = features.function(Hook::Migrate.function()).symbol.is_none();
+        features.symbols_assumed
+            && (unknown || self.asks_whether_busy() || self.hooks.iter().any(missing))
     }
 
     /// Where the programs find arguments and results under this plan.

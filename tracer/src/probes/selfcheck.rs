@@ -1,13 +1,17 @@
 //! Proves, before anything is reported, that the programs read this kernel rightly:
 //! connections over loopback in a private namespace, of which everything is known.
 
-use std::{thread, time::Duration};
+use std::thread;
 
 use anyhow::{Context as _, Result};
 use log::debug;
 use sockpick_ebpf::abi::Stats;
 
-use super::{channel::Channel, loader::Programs};
+use super::{
+    channel::Channel,
+    programs::Programs,
+    trial::{LOOK_INTERVAL, LOOKS, TRIES},
+};
 use crate::{
     decode::{self, Record},
     failure::Failure,
@@ -17,14 +21,7 @@ mod bench;
 mod compare;
 
 use bench::Bench;
-pub(super) use bench::attach_filter;
 use compare::Seen;
-
-/// How often, and how long apart, the ring buffer is looked at for the events.
-pub(super) const LOOKS: u32 = 100;
-pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// How often it is tried: the kernel may skip a kprobe's program while another tool's runs.
-pub(super) const TRIES: u32 = 3;
 
 /// Runs the check. On success the programs are ready to record.
 ///

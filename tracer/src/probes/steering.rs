@@ -21,14 +21,13 @@ use netlink_packet_route::{
 use nix::net::if_::if_indextoname;
 
 use crate::{
+    bpf,
     event::Program,
     namespaces::{Namespaces, within},
     rtnetlink,
 };
 
-/// `BPF_PROG_QUERY`, `include/uapi/linux/bpf.h`
-const PROG_QUERY: libc::c_long = 16;
-/// `BPF_SK_LOOKUP`, the attach type.
+/// `BPF_SK_LOOKUP`, the attach type (`include/uapi/linux/bpf.h`).
 const SK_LOOKUP: u32 = 36;
 /// Most programs of one namespace (`netns_bpf_max_progs`, `kernel/bpf/net_namespace.c`).
 const MOST: usize = 64;
@@ -80,19 +79,6 @@ fn ask(place: Attachment, namespaces: &Namespaces) -> Option<Vec<Program>> {
     }
 }
 
-/// The query part of `union bpf_attr`.
-#[repr(C)]
-#[derive(Default)]
-struct Query {
-    target_fd: u32,
-    attach_type: u32,
-    asked_flags: u32,
-    told_flags: u32,
-    prog_ids: u64,
-    prog_cnt: u32,
-    reserved: u32,
-}
-
 /// Ids of the programs attached to the namespace that the file stands for, in the order
 /// they run.
 ///
@@ -101,29 +87,7 @@ struct Query {
 /// # Errors
 /// If the kernel refuses the question, or has no such programs yet.
 pub fn sk_lookup_ids(netns: &File) -> io::Result<Vec<u32>> {
-    let mut ids = vec![0_u32; MOST];
-    let mut query = Query {
-        target_fd: netns.as_raw_fd().cast_unsigned(),
-        attach_type: SK_LOOKUP,
-        prog_ids: ids.as_mut_ptr().expose_provenance() as u64,
-        prog_cnt: MOST as u32,
-        ..Query::default()
-    };
-    // SAFETY: the structure is the part of `union bpf_attr` that this command reads and
-    // writes, of the size given; `ids` has room for `prog_cnt` numbers and outlives the call.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            PROG_QUERY,
-            &raw mut query,
-            size_of::<Query>(),
-        )
-    };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    ids.truncate(query.prog_cnt as usize);
-    Ok(ids)
+    bpf::attached(netns.as_raw_fd(), SK_LOOKUP, vec![0; MOST])
 }
 
 /// Whether any program for reuseport groups is loaded. False where the kernel does not tell

@@ -15,7 +15,7 @@ use crate::{
         noted::{NotedStock, Notes},
     },
     pipeline::{Counted, End, Input, Pipeline},
-    probes::{channel::Missing, loader::Programs},
+    probes::{channel::Missing, programs::Programs},
     recording::writer::Writer,
     sinks::summary::Summary,
     source::Source,
@@ -166,7 +166,7 @@ impl Session {
         self.before = self.programs.stats()?;
         self.take(None)?;
         self.bury(self.closing.len())?;
-        let listeners = self.programs.listeners()?;
+        let listeners = self.programs.listeners();
         let end = End {
             stats: self.before.since(&self.baseline),
             listeners: listeners.into_iter().map(|(_, one)| one).collect(),

@@ -17,7 +17,7 @@ use super::{
     peeker::{Peeker, Seen},
     sockets::{tcp_option, touch},
 };
-use crate::probes::selfcheck::TRIES;
+use crate::probes::trial::TRIES;
 
 /// `SO_PRIORITY` of the connection: a value that nothing else in a packet has.
 const PRIORITY: i32 = 0x3c5a_7e11;

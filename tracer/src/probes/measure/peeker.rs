@@ -12,8 +12,8 @@ use sockpick_ebpf::abi::{ArgLoc, Config, PEEK_BYTES, Peek, maps};
 use crate::{
     kernel::features::Registers,
     probes::{
-        loader::{LEGACY_OBJECT, refused_maps, refused_program},
-        maps::Shared,
+        object::{Abi, LEGACY_OBJECT},
+        refusal::{refused_maps, refused_program},
         tracefs,
     },
     processes::in_initial_namespace,
@@ -55,12 +55,12 @@ impl Peeker {
             .map_max_entries(maps::LISTENERS, 1)
             .load(LEGACY_OBJECT)
             .map_err(|error| refused_maps(&error))?;
-        let config = Shared(Config {
+        let config = Abi(Config {
             regs_sp: registers.stack_pointer,
             ..Config::default()
         });
         let map = ebpf.map_mut(maps::CONFIG).context("no configuration")?;
-        let mut map: Array<_, Shared<Config>> = Array::try_from(map)?;
+        let mut map: Array<_, Abi<Config>> = Array::try_from(map)?;
         map.set(0, config, 0)?;
         let program = program(&mut ebpf)?;
         program
@@ -138,9 +138,9 @@ impl Peeker {
             seen: 0,
             bytes: [0; PEEK_BYTES / 8],
         };
-        self.state()?.set(0, Shared(question), 0)?;
+        self.state()?.set(0, Abi(question), 0)?;
         call()?;
-        let Shared(answer) = self.state()?.get(&0, 0)?;
+        let Abi(answer) = self.state()?.get(&0, 0)?;
         if answer.armed != 0 {
             if question.process != 0 && !in_initial_namespace() {
                 bail!(
@@ -156,7 +156,7 @@ impl Peeker {
         })
     }
 
-    fn state(&mut self) -> Result<Array<&mut aya::maps::MapData, Shared<Peek>>> {
+    fn state(&mut self) -> Result<Array<&mut aya::maps::MapData, Abi<Peek>>> {
         let map = self.ebpf.map_mut(maps::PEEK).context("no map to look by")?;
         Ok(Array::try_from(map)?)
     }

@@ -17,7 +17,7 @@ use super::{
     finding::{common, is_address, number, only, places},
     peeker::{Peeker, Seen},
 };
-use crate::probes::selfcheck::{LOOK_INTERVAL, LOOKS, attach_filter};
+use crate::probes::trial::{LOOK_INTERVAL, LOOKS, attach_filter};
 
 const AF_INET: u64 = 2;
 const TCP_LISTEN: u64 = 10;

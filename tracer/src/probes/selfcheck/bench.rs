@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::{AsFd as _, AsRawFd as _},
+    os::fd::AsFd as _,
     sync::mpsc::{Receiver, Sender, channel},
     thread::{self, JoinHandle},
 };
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::namespaces;
+use crate::{namespaces, probes::trial::attach_filter};
 
 /// Limit given to the accept queue of every listener of the check.
 pub(super) const BACKLOG: u16 = 7;
@@ -299,33 +299,4 @@ fn is_without_ipv6(error: &anyhow::Error) -> bool {
         .downcast_ref::<io::Error>()
         .and_then(io::Error::raw_os_error)
         .is_some_and(|code| matches!(code, libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
-}
-
-/// `SO_ATTACH_REUSEPORT_CBPF` with a filter that returns `member`.
-pub(in crate::probes) fn attach_filter(socket: &Socket, member: u32) -> io::Result<()> {
-    let mut code = libc::sock_filter {
-        code: (libc::BPF_RET | libc::BPF_K) as u16,
-        jt: 0,
-        jf: 0,
-        k: member,
-    };
-    let program = libc::sock_fprog {
-        len: 1,
-        filter: &raw mut code,
-    };
-    // SAFETY: the option takes a `sock_fprog`, whose one instruction outlives the call.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_REUSEPORT_CBPF,
-            (&raw const program).cast(),
-            size_of_val(&program) as libc::socklen_t,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
 }

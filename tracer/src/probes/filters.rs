@@ -1,0 +1,97 @@
+//! Filters that the programs apply in the kernel.
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{HashMap, LpmTrie, Map, lpm_trie::Key},
+};
+use ipnet::IpNet;
+use sockpick_ebpf::abi::{filter, maps};
+
+/// In-kernel filters; an empty list lets everything pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filters {
+    /// Destination ports.
+    pub ports: Vec<u16>,
+    /// Destination prefixes.
+    pub destinations: Vec<IpNet>,
+    /// Client prefixes.
+    pub sources: Vec<IpNet>,
+    /// Inode numbers of namespaces.
+    pub namespaces: Vec<u32>,
+    /// Only IPv4 packets.
+    pub ipv4: bool,
+    /// Only IPv6 packets.
+    pub ipv6: bool,
+}
+
+impl Filters {
+    pub(super) fn bits(&self) -> u16 {
+        [
+            (!self.ports.is_empty(), filter::PORTS),
+            (!self.destinations.is_empty(), filter::DST),
+            (!self.sources.is_empty(), filter::SRC),
+            (!self.namespaces.is_empty(), filter::NETNS),
+            (self.ipv4, filter::IPV4),
+            (self.ipv6, filter::IPV6),
+        ]
+        .into_iter()
+        .filter(|(on, _)| *on)
+        .fold(0, |bits, (_, bit)| bits | bit)
+    }
+
+    /// Has their maps made as large as they need to be.
+    pub(super) fn size(&self, loader: &mut EbpfLoader<'_>) {
+        loader
+            .map_max_entries(maps::FILTER_PORTS, entries(self.ports.len()))
+            .map_max_entries(maps::FILTER_DST, entries(self.destinations.len()))
+            .map_max_entries(maps::FILTER_SRC, entries(self.sources.len()))
+            .map_max_entries(maps::FILTER_NETNS, entries(self.namespaces.len()));
+    }
+
+    /// Fills their maps.
+    ///
+    /// # Errors
+    /// If the kernel refuses an entry.
+    pub(super) fn fill(&self, ebpf: &mut Ebpf) -> Result<()> {
+        let mut ports: HashMap<_, u16, u8> = HashMap::try_from(map(ebpf, maps::FILTER_PORTS)?)?;
+        for port in &self.ports {
+            ports.insert(port.to_be(), 1, 0)?;
+        }
+        let mut namespaces: HashMap<_, u32, u8> =
+            HashMap::try_from(map(ebpf, maps::FILTER_NETNS)?)?;
+        for netns in &self.namespaces {
+            namespaces.insert(netns, 1, 0)?;
+        }
+        for (name, prefixes) in [
+            (maps::FILTER_DST, &self.destinations),
+            (maps::FILTER_SRC, &self.sources),
+        ] {
+            let mut trie: LpmTrie<_, [u8; 16], u8> = LpmTrie::try_from(map(ebpf, name)?)?;
+            for prefix in prefixes {
+                trie.insert(&key(prefix), 1, 0)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn map<'ebpf>(ebpf: &'ebpf mut Ebpf, name: &str) -> Result<&'ebpf mut Map> {
+    ebpf.map_mut(name)
+        .with_context(|| format!("no map {name} in the object"))
+}
+
+fn entries(count: usize) -> u32 {
+    u32::try_from(count.max(1)).unwrap_or(u32::MAX)
+}
+
+/// IPv4 prefixes are kept in v4-mapped form, 96 bits further down.
+fn key(prefix: &IpNet) -> Key<[u8; 16]> {
+    match prefix {
+        IpNet::V4(net) => Key::new(
+            96 + u32::from(net.prefix_len()),
+            net.network().to_ipv6_mapped().octets(),
+        ),
+        IpNet::V6(net) => Key::new(net.prefix_len().into(), net.network().octets()),
+    }
+}

@@ -1,0 +1,282 @@
+//! The programs of a session: a handle on what is attached.
+
+use std::io;
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Btf as AyaBtf, Ebpf,
+    maps::RingBuf,
+    programs::{FEntry, FExit, KProbe, ProbeKind, ProgramError},
+};
+use aya_log::EbpfLogger;
+use log::debug;
+use sockpick_ebpf::abi::{Listener, Stats};
+
+use super::{
+    channel::{Channel, Missing},
+    counters::Counters,
+    drops::Drops,
+    exits::Exits,
+    holders::{self, Holders},
+    maps::{EVERYBODY, Maps, NOBODY},
+    missed::Counted,
+    object::unload,
+    plan::{Decision, Hook, Plan},
+    tracefs,
+    tracepoints::{self, DROPS, EXITS},
+};
+
+/// Attached programs. Dropping it detaches them; so does the end of the process,
+/// however it comes, because nothing is pinned.
+pub struct Programs {
+    ebpf: Ebpf,
+    maps: Maps,
+    counters: Counters,
+    /// What was attached how.
+    pub plan: Plan,
+    /// Whether they are the programs for old kernels.
+    pub legacy: bool,
+    buffer_bytes: u32,
+    /// Why SYNs that are dropped after their lookup are not seen, if so.
+    pub drops_unseen: Option<String>,
+    /// Why it is not seen when processes end, if so.
+    pub exits_unseen: Option<String>,
+    /// Tells who holds what, where the kernel does.
+    holders: Option<Holders>,
+    /// Probes that were made through tracefs.
+    events: Vec<(String, tracefs::Event)>,
+    /// For what no program saw.
+    counted: Counted,
+    /// What [`Programs::missed`] was when they were detached.
+    missed_until_detached: Option<Missing>,
+}
+
+impl Programs {
+    /// Of an object that is loaded, to be attached by that plan. `buffer_bytes` is the size of
+    /// the buffer that they write to.
+    ///
+    /// # Errors
+    /// If the object lacks a map, or the kernel refuses to have its counters mapped.
+    pub(super) fn of(mut ebpf: Ebpf, plan: Plan, legacy: bool, buffer_bytes: u32) -> Result<Self> {
+        Ok(Self {
+            counters: Counters::of(&ebpf)?,
+            maps: Maps::take(&mut ebpf)?,
+            ebpf,
+            plan,
+            legacy,
+            buffer_bytes,
+            drops_unseen: None,
+            exits_unseen: None,
+            holders: None,
+            events: Vec::new(),
+            counted: Counted::default(),
+            missed_until_detached: None,
+        })
+    }
+
+    /// Records the SYNs of one namespace only, past the filters.
+    ///
+    /// # Errors
+    /// If the kernel refuses the change.
+    pub fn record_only(&mut self, netns: u32) -> Result<()> {
+        self.maps.record(netns, self.knows_walks())
+    }
+
+    /// Records nothing until told otherwise.
+    ///
+    /// # Errors
+    /// If the kernel refuses the change.
+    pub fn record_nothing(&mut self) -> Result<()> {
+        self.maps.record(NOBODY, self.knows_walks())
+    }
+
+    /// Records what passes the filters, in all namespaces.
+    ///
+    /// # Errors
+    /// If the kernel refuses the change.
+    pub fn record(&mut self) -> Result<()> {
+        self.maps.record(EVERYBODY, self.knows_walks())
+    }
+
+    /// Whether every walk of the table in a lookup is seen.
+    fn knows_walks(&self) -> bool {
+        let attached = |hook| matches!(self.plan.decision(hook), Some(Decision::Attach { .. }));
+        attached(Hook::Walk4) && (attached(Hook::Walk6) || !attached(Hook::Lookup6))
+    }
+
+    /// The buffer that the programs write to, to be read by [`crate::source`]. Can be taken once.
+    ///
+    /// # Errors
+    /// If it was taken before.
+    pub fn take_events(&mut self) -> Result<Channel> {
+        let map = self.maps.events.take();
+        let map = map.context("the buffer was taken before")?;
+        if self.legacy {
+            return Channel::per_cpu(map, self.buffer_bytes);
+        }
+        Ok(Channel::Ring(RingBuf::try_from(map)?))
+    }
+
+    /// What was dropped after its lookup. Can be taken once.
+    ///
+    /// # Errors
+    /// If it was taken before.
+    pub fn take_drops(&mut self) -> Result<Drops> {
+        let map = self.maps.dropped.take();
+        let map = map.context("what was dropped was taken before")?;
+        Drops::of(self.drops_unseen.is_none().then_some(map))
+    }
+
+    /// When processes end; `None` where the kernel does not tell. Can be taken once.
+    ///
+    /// # Errors
+    /// If it was taken before.
+    pub fn take_exits(&mut self) -> Result<Option<Exits>> {
+        let map = self.maps.holders.take();
+        let map = map.context("what tells who ended was taken before")?;
+        let map = self.exits_unseen.is_none().then_some(map);
+        map.map(Exits::of).transpose()
+    }
+
+    /// Who holds what; `None` where the kernel does not tell. Can be taken once.
+    pub fn take_holders(&mut self) -> Option<Holders> {
+        self.holders.take()
+    }
+
+    /// Has the kernel tell who holds what. `targets` as for [`Holders::of`].
+    pub(super) fn iterate(&mut self, targets: &AyaBtf) {
+        let program = self.ebpf.program_mut(holders::PROGRAM);
+        match Holders::of(program, targets) {
+            Ok(holders) => self.holders = Some(holders),
+            Err(error) => debug!("who holds what is looked up in /proc: {error:#}"),
+        }
+    }
+
+    /// The counters, summed over the CPUs, with what no program saw, as far as the kernel
+    /// counts that.
+    ///
+    /// # Errors
+    /// If the kernel refuses to read the map.
+    pub fn stats(&self) -> Result<Stats> {
+        let mut stats = self.counters.sum(&self.ebpf)?;
+        let missed = self.missed();
+        stats.syns += missed.syns;
+        stats.lost_return += missed.syns;
+        stats.lost_listener_records += missed.listeners;
+        Ok(stats)
+    }
+
+    fn missed(&self) -> Missing {
+        self.missed_until_detached
+            .unwrap_or_else(|| self.counted.missed(&self.ebpf, &self.plan, &self.events))
+    }
+
+    /// Every listener the programs know, with its address as key.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<(u64, Listener)> {
+        self.maps.listeners()
+    }
+
+    /// Forgets a closed listener, and gives its last state. Nothing happens if its
+    /// place was taken by another since.
+    ///
+    /// # Errors
+    /// If the kernel refuses to remove it.
+    pub fn forget_listener(&mut self, sock: u64, stamp: u64) -> Result<Option<Listener>> {
+        self.maps.forget_listener(sock, stamp)
+    }
+
+    /// Forwards what the programs log to this process's log.
+    ///
+    /// # Errors
+    /// If the programs' log buffer cannot be read.
+    pub fn debug_log(&mut self) -> Result<EbpfLogger<&'static dyn log::Log>> {
+        EbpfLogger::init(&mut self.ebpf).context("cannot read the programs' log")
+    }
+
+    /// Attaches to the tracepoints, and looks for what the kernel counts of all that is
+    /// attached. A session goes on without a tracepoint; why one was refused is kept.
+    pub(super) fn complete(&mut self) {
+        self.drops_unseen = tracepoints::attach(&mut self.ebpf, DROPS).err();
+        self.exits_unseen = tracepoints::attach(&mut self.ebpf, EXITS).err();
+        self.counted = Counted::of(&self.ebpf, &self.plan);
+    }
+
+    /// Logs what the verifier needed for a program.
+    pub(super) fn describe(&self, name: &str) {
+        if let Some(info) = self
+            .ebpf
+            .program(name)
+            .and_then(|program| program.info().ok())
+        {
+            debug!(
+                "{name}: {} instructions verified, {} bytes of machine code",
+                info.verified_instruction_count().unwrap_or(0),
+                info.size_jitted()
+            );
+        }
+    }
+
+    pub(super) fn attach_fentry(
+        &mut self,
+        name: &str,
+        is_return: bool,
+        function: &str,
+        targets: &AyaBtf,
+    ) -> Result<(), ProgramError> {
+        let Some(program) = self.ebpf.program_mut(name) else {
+            return Err(ProgramError::NotLoaded);
+        };
+        if is_return {
+            let program: &mut FExit = program.try_into()?;
+            program.load(function, targets)?;
+            program.attach().map(|_| ())
+        } else {
+            let program: &mut FEntry = program.try_into()?;
+            program.load(function, targets)?;
+            program.attach().map(|_| ())
+        }
+    }
+
+    pub(super) fn attach_kprobe(&mut self, name: &str, symbol: &str) -> Result<(), ProgramError> {
+        let Some(program) = self.ebpf.program_mut(name) else {
+            return Err(ProgramError::NotLoaded);
+        };
+        let program: &mut KProbe = program.try_into()?;
+        program.load()?;
+        if !tracefs::needed() {
+            return program.attach(symbol, 0).map(|_| ());
+        }
+        let is_return = matches!(program.kind(), ProbeKind::Return);
+        let event = tracefs::attach(program.fd()?, name, is_return, symbol);
+        let event = event.map_err(|error| ProgramError::IOError(io::Error::other(error)))?;
+        self.events.push((name.to_owned(), event));
+        Ok(())
+    }
+
+    /// Detaches everything, entries before returns, so that the counters stand still.
+    pub fn detach(&mut self) {
+        self.missed_until_detached = Some(self.missed());
+        self.counted = Counted::default();
+        // Who ended is asked of until the last event is told.
+        tracepoints::detach(&mut self.ebpf, DROPS);
+        for wanted in [false, true] {
+            for (hook, decision) in self.plan.hooks.clone() {
+                let Decision::Attach { mechanism, .. } = decision else {
+                    continue;
+                };
+                for &(name, is_return) in hook.programs(mechanism) {
+                    if is_return == wanted {
+                        self.events.retain(|(event, _)| event != name);
+                    }
+                    if is_return == wanted
+                        && let Some(program) = self.ebpf.program_mut(name)
+                        && let Err(error) = unload(program)
+                    {
+                        debug!("{name} did not unload: {error}");
+                    }
+                }
+            }
+        }
+    }
+}
