@@ -8,6 +8,7 @@ pub mod drops;
 pub mod examine;
 pub mod exits;
 pub mod filters;
+pub mod hooks;
 mod maps;
 pub mod measure;
 mod missed;
