@@ -180,6 +180,7 @@ impl Explainer {
             .into()
         })?;
         self.prepare_owners(&scene);
+        self.namespaces.refresh();
         let netns = self.namespaces.describe(inode, 0);
         if let Some(rules) = rules {
             self.rules.insert(inode, (rules, Instant::now()));
