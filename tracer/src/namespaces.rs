@@ -20,6 +20,8 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{
     event::Netns,
+    failure::Failure,
+    judge::netns::NetnsName,
     own::{self, Announced},
 };
 
@@ -160,29 +162,57 @@ pub fn all() -> Vec<Found> {
     Search::quick().namespaces().cloned().collect()
 }
 
-/// The namespace that a user names: an inode number, a name of `ip netns` or of docker's, a
-/// path, or a process id as `pid:N`.
+/// The namespace that a user names, as it is now; a name may be docker's, too.
 ///
 /// # Errors
-/// If there is no such namespace.
-pub fn named(text: &str) -> Result<u32> {
-    if let Ok(number) = text.parse::<u32>() {
-        return find(number).map(|found| found.inode).ok_or_else(|| {
-            anyhow!("no network namespace with the inode number {number} is found")
-        });
-    }
-    let path = match text.strip_prefix("pid:") {
-        Some(pid) => Path::new("/proc").join(pid).join("ns/net"),
-        None if text.contains('/') => PathBuf::from(text),
-        None => Path::new(NAMED).join(text),
+/// A usage [`Failure`], if there is no such namespace.
+pub fn named(name: &NetnsName) -> Result<u32, Failure> {
+    let (found, why) = match name {
+        NetnsName::Inode(number) => (
+            find(*number).map(|found| found.inode),
+            "none with that inode number is found".to_owned(),
+        ),
+        NetnsName::Name(text) => {
+            let path = Path::new(NAMED).join(text);
+            let of_docker = || inode(&Path::new(NAMED_BY_DOCKER).join(text));
+            (inode(&path).or_else(of_docker), not_there(&path))
+        }
+        NetnsName::Path(path) => (inode(Path::new(path)), not_there(Path::new(path))),
+        NetnsName::Pid(pid) => {
+            let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
+            (inode(&path), not_there(&path))
+        }
     };
-    let of_docker = || inode(&Path::new(NAMED_BY_DOCKER).join(text));
-    inode(&path).or_else(of_docker).with_context(|| {
-        format!(
-            "no network namespace {text:?} ({} is not there)",
-            path.display()
-        )
+    found.ok_or_else(|| {
+        Failure::usage(format!(
+            "there is no network namespace {:?} ({why}); write it as a name of ip netns list, an \
+             inode number, a path, or pid:N, such as pid:1",
+            name.to_string()
+        ))
     })
+}
+
+fn not_there(path: &Path) -> String {
+    format!("{} is not there, or may not be read", path.display())
+}
+
+/// The same name, if whichever namespace has it is meant, now or later; the inode number, where
+/// a path, a process or a name of docker's leads to one now.
+///
+/// # Errors
+/// A usage [`Failure`], if a path or a process leads to none.
+pub fn fixed(name: &NetnsName) -> Result<NetnsName, Failure> {
+    match name {
+        NetnsName::Inode(_) => Ok(name.clone()),
+        NetnsName::Name(text) => {
+            let of_docker = || inode(&Path::new(NAMED_BY_DOCKER).join(text));
+            Ok(match inode(&Path::new(NAMED).join(text)) {
+                None => of_docker().map_or_else(|| name.clone(), NetnsName::Inode),
+                Some(_) => name.clone(),
+            })
+        }
+        NetnsName::Path(_) | NetnsName::Pid(_) => named(name).map(NetnsName::Inode),
+    }
 }
 
 /// Runs `work` in the namespace of the file: here if it is this thread's own, which needs
