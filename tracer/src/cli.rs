@@ -1,10 +1,8 @@
 //! Arguments, checked.
 
 mod explain;
-mod place;
 mod replay;
 mod survey;
-mod values;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -12,19 +10,20 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use crate::{
-    event::{Match, Reason, Verdict},
+    event::{Family, Match, Reason, Verdict},
+    judge::netns::NetnsName,
     pipeline::selection::{ListenerPattern, Selection},
     probes::plan::Choice,
+    settings::{
+        Expect, Given, Watch,
+        place::{expect, listener},
+        values::{Ports, buffer_size, count, duration, name, pid, ports, prefix},
+    },
 };
 
 pub use explain::{Circumstances, Client, Destination, ExplainArgs, Question, Target};
-pub use place::{Expect, expected_address};
 pub use replay::{ReplayArgs, Speed};
 pub use survey::{AuditArgs, ListenersArgs, ScopeArgs};
-pub use values::{MOST_PORTS, Ports, duration, every_port};
-
-use place::{expect, listener};
-use values::{buffer_size, count, name, netns, pid, ports, prefix};
 
 /// Which listening socket did the kernel give this SYN to, and how was it chosen?
 #[derive(Debug, Parser)]
@@ -72,8 +71,8 @@ pub struct TraceArgs {
     #[arg(long, value_name = "N", value_parser = count)]
     pub count: Option<u64>,
     /// Filters applied in the kernel.
-    #[command(flatten)]
-    pub kernel_filter: KernelFilterArgs,
+    #[command(flatten, next_help_heading = "Filters in the kernel")]
+    pub watch: WatchArgs,
     /// Filters applied in user space.
     #[command(flatten)]
     pub user_filter: UserFilterArgs,
@@ -85,10 +84,9 @@ pub struct TraceArgs {
     pub probes: ProbeArgs,
 }
 
-/// Filters that run in the kernel.
+/// Which SYNs are looked at: in the kernel, or of a recording.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Filters in the kernel")]
-pub struct KernelFilterArgs {
+pub struct WatchArgs {
     /// Destination ports: 80, 80,443 or 8000-8010 (repeatable; at most 4096 in all)
     #[arg(long, value_name = "PORT[-PORT]", value_parser = ports, value_delimiter = ',')]
     pub port: Vec<Ports>,
@@ -98,12 +96,30 @@ pub struct KernelFilterArgs {
     /// Client address or CIDR (repeatable)
     #[arg(long, value_name = "ADDR[/LEN]", value_parser = prefix)]
     pub src: Vec<IpNet>,
-    /// Network namespace: a name of ip netns, an inode number, a path, or pid:N (repeatable)
-    #[arg(long, value_name = "NETNS", value_parser = netns)]
-    pub netns: Vec<u32>,
+    /// Network namespace: a name of ip netns or an inode number, as the namespace had it in a
+    /// recording; where SYNs are traced also a path, or pid:N (repeatable)
+    #[arg(long, value_name = "NETNS", value_parser = NetnsName::parse)]
+    pub netns: Vec<NetnsName>,
     /// Only packets of this family
     #[arg(long, value_enum)]
     pub family: Option<FamilyArg>,
+}
+
+impl WatchArgs {
+    /// What is given on the command line.
+    #[must_use]
+    pub fn given(&self, expect: &ExpectArgs) -> Given {
+        Given {
+            watch: Watch {
+                ports: self.port.clone(),
+                destinations: self.dst.clone(),
+                sources: self.src.clone(),
+                netns: self.netns.clone(),
+                family: self.family.map(Family::from),
+            },
+            expect: expect.expect.clone(),
+        }
+    }
 }
 
 /// What should be where.
@@ -113,7 +129,7 @@ pub struct ExpectArgs {
     /// SYNs for this address belong to a listener of its own (repeatable)
     #[arg(long, value_name = "ADDR:PORT[=NAME]", value_parser = expect)]
     pub expect: Vec<Expect>,
-    /// Services and what is learned, from a TOML file (docs/verdicts.md)
+    /// Services, what is learned and which SYNs, from a TOML file (docs/verdicts.md)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -233,6 +249,15 @@ pub enum FamilyArg {
     /// IPv6
     #[value(alias = "6")]
     Ipv6,
+}
+
+impl From<FamilyArg> for Family {
+    fn from(family: FamilyArg) -> Self {
+        match family {
+            FamilyArg::Ipv4 => Self::Ipv4,
+            FamilyArg::Ipv6 => Self::Ipv6,
+        }
+    }
 }
 
 #[cfg(test)]

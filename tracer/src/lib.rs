@@ -25,6 +25,7 @@ pub mod processes;
 pub mod recording;
 pub mod routes;
 pub mod rtnetlink;
+pub mod settings;
 pub mod sinks;
 pub mod source;
 pub mod stock;

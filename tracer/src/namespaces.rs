@@ -18,12 +18,20 @@ use nix::{
 use rustc_hash::{FxHashMap, FxHashSet};
 use socket2::{Domain, Socket, Type};
 
-use crate::{event::Netns, own::Announced};
+use crate::{
+    event::Netns,
+    failure::Failure,
+    judge::netns::NetnsName,
+    own::{self, Announced},
+};
 
+mod known;
 mod search;
 mod sockets;
 
 pub use search::Search;
+
+use known::{Known, Look};
 
 /// Where `ip netns` keeps its names.
 const NAMED: &str = "/run/netns";
@@ -35,57 +43,60 @@ const OWN: &str = "/proc/thread-self/ns/net";
 const MOST_INTERFACES: usize = 4096;
 
 /// What is known of the namespaces, kept while the session runs.
-#[derive(Default)]
 pub struct Namespaces {
-    known: FxHashMap<u32, Known>,
+    known: Known<Machine>,
     interfaces: FxHashMap<(u32, u32), Option<Arc<str>>>,
     /// Per namespace, until the next [`Namespaces::refresh`].
     l3mdev_accept: FxHashMap<u32, bool>,
 }
 
-struct Known {
-    netns: Arc<Netns>,
-    /// A file whose namespace this is.
-    path: Option<PathBuf>,
+/// The running machine.
+struct Machine;
+
+impl Look for Machine {
+    fn seen(&self, inode: u32) -> Option<Found> {
+        seen(inode)
+    }
+
+    fn inode(&self, path: &Path) -> Option<u32> {
+        inode(path)
+    }
+
+    fn cookie(&self, found: &Found) -> Option<u64> {
+        let cookie = within(&found.path, found.inode, || Ok(own::cookie()));
+        cookie.ok().filter(|&cookie| cookie != 0)
+    }
+
+    fn named(&self) -> Vec<Found> {
+        search::named().collect()
+    }
+}
+
+impl Default for Namespaces {
+    fn default() -> Self {
+        Self {
+            known: Known::new(Machine),
+            interfaces: FxHashMap::default(),
+            l3mdev_accept: FxHashMap::default(),
+        }
+    }
 }
 
 impl Namespaces {
     /// The namespace as it goes into an event. A cookie of 0 is none.
     pub fn describe(&mut self, inode: u32, cookie: u64) -> Arc<Netns> {
         let cookie = (cookie != 0).then_some(cookie);
-        if let Some(known) = self.known.get(&inode)
-            && known.netns.cookie == cookie
-        {
-            return known.netns.clone();
+        let (netns, is_other) = self.known.describe(inode, cookie);
+        if is_other {
+            self.interfaces.retain(|&(of, _), _| of != inode);
+            self.l3mdev_accept.remove(&inode);
         }
-        let (name, path) = match seen(inode) {
-            Some(found) => (found.name, Some(found.path)),
-            None => (None, None),
-        };
-        let netns = Arc::new(Netns {
-            inode,
-            cookie,
-            name,
-        });
-        let known = Known {
-            netns: netns.clone(),
-            path,
-        };
-        self.known.insert(inode, known);
         netns
     }
 
     /// Has these known, so that they need not be looked for one by one.
     pub fn learn<'a>(&mut self, found: impl IntoIterator<Item = &'a Found>) {
-        for found in found {
-            let netns = Arc::new(Netns {
-                inode: found.inode,
-                cookie: None,
-                name: found.name.clone(),
-            });
-            let path = Some(found.path.clone());
-            self.known.insert(found.inode, Known { netns, path });
-        }
+        self.known.learn(found);
     }
 
     /// Name of an interface of a namespace.
@@ -108,13 +119,7 @@ impl Namespaces {
     /// A file whose namespace this is.
     #[must_use]
     pub fn path(&self, inode: u32) -> Option<PathBuf> {
-        match self.known.get(&inode) {
-            // The process that it was found by may have ended since.
-            Some(Known {
-                path: Some(path), ..
-            }) if self::inode(path) == Some(inode) => Some(path.clone()),
-            _ => seen(inode).map(|found| found.path),
-        }
+        self.known.path(inode)
     }
 
     /// `net.ipv4.tcp_l3mdev_accept`: unbound listeners take packets of every VRF. False
@@ -134,6 +139,7 @@ impl Namespaces {
 
     /// Forgets what may have changed since: called now and then by the session.
     pub fn refresh(&mut self) {
+        self.known.refresh();
         self.interfaces.retain(|_, name| name.is_some());
         self.l3mdev_accept.clear();
     }
@@ -156,29 +162,57 @@ pub fn all() -> Vec<Found> {
     Search::quick().namespaces().cloned().collect()
 }
 
-/// The namespace that a user names: an inode number, a name of `ip netns` or of docker's, a
-/// path, or a process id as `pid:N`.
+/// The namespace that a user names, as it is now; a name may be docker's, too.
 ///
 /// # Errors
-/// If there is no such namespace.
-pub fn named(text: &str) -> Result<u32> {
-    if let Ok(number) = text.parse::<u32>() {
-        return find(number).map(|found| found.inode).ok_or_else(|| {
-            anyhow!("no network namespace with the inode number {number} is found")
-        });
-    }
-    let path = match text.strip_prefix("pid:") {
-        Some(pid) => Path::new("/proc").join(pid).join("ns/net"),
-        None if text.contains('/') => PathBuf::from(text),
-        None => Path::new(NAMED).join(text),
+/// A usage [`Failure`], if there is no such namespace.
+pub fn named(name: &NetnsName) -> Result<u32, Failure> {
+    let (found, why) = match name {
+        NetnsName::Inode(number) => (
+            find(*number).map(|found| found.inode),
+            "none with that inode number is found".to_owned(),
+        ),
+        NetnsName::Name(text) => {
+            let path = Path::new(NAMED).join(text);
+            let of_docker = || inode(&Path::new(NAMED_BY_DOCKER).join(text));
+            (inode(&path).or_else(of_docker), not_there(&path))
+        }
+        NetnsName::Path(path) => (inode(Path::new(path)), not_there(Path::new(path))),
+        NetnsName::Pid(pid) => {
+            let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
+            (inode(&path), not_there(&path))
+        }
     };
-    let of_docker = || inode(&Path::new(NAMED_BY_DOCKER).join(text));
-    inode(&path).or_else(of_docker).with_context(|| {
-        format!(
-            "no network namespace {text:?} ({} is not there)",
-            path.display()
-        )
+    found.ok_or_else(|| {
+        Failure::usage(format!(
+            "there is no network namespace {:?} ({why}); write it as a name of ip netns list, an \
+             inode number, a path, or pid:N, such as pid:1",
+            name.to_string()
+        ))
     })
+}
+
+fn not_there(path: &Path) -> String {
+    format!("{} is not there, or may not be read", path.display())
+}
+
+/// The same name, if whichever namespace has it is meant, now or later; the inode number, where
+/// a path, a process or a name of docker's leads to one now.
+///
+/// # Errors
+/// A usage [`Failure`], if a path or a process leads to none.
+pub fn fixed(name: &NetnsName) -> Result<NetnsName, Failure> {
+    match name {
+        NetnsName::Inode(_) => Ok(name.clone()),
+        NetnsName::Name(text) => {
+            let of_docker = || inode(&Path::new(NAMED_BY_DOCKER).join(text));
+            Ok(match inode(&Path::new(NAMED).join(text)) {
+                None => of_docker().map_or_else(|| name.clone(), NetnsName::Inode),
+                Some(_) => name.clone(),
+            })
+        }
+        NetnsName::Path(_) | NetnsName::Pid(_) => named(name).map(NetnsName::Inode),
+    }
 }
 
 /// Runs `work` in the namespace of the file: here if it is this thread's own, which needs
@@ -293,4 +327,20 @@ pub fn inode(path: &Path) -> Option<u32> {
     fs::metadata(path)
         .ok()
         .and_then(|data| data.ino().try_into().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_has_the_cookie_that_its_sockets_tell() {
+        let number = own().expect("a namespace");
+        let found = seen(number).expect("the own one");
+        assert_eq!(Machine.cookie(&found).unwrap_or(0), own::cookie());
+        let mut namespaces = Namespaces::default();
+        let netns = namespaces.describe(number, own::cookie());
+        assert_eq!(netns.inode, number);
+        assert!(namespaces.path(number).is_some());
+    }
 }

@@ -70,7 +70,7 @@ impl Drop for Announced {
 }
 
 /// The cookie of this thread's namespace; 0 where the kernel does not tell (before 5.14).
-fn cookie() -> u64 {
+pub(crate) fn cookie() -> u64 {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None);
     socket.map_or(0, |socket| board::netns_cookie(&socket).unwrap_or(0))
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use sockpick::event::{Family, Owner, Reason, Verdict, Via};
+use sockpick::event::{Family, Netns, Owner, Reason, Verdict, Via};
 use sockpick::judge::expectations::{Address, Expectations, OwnerRule, Service};
+use sockpick::judge::netns::NetnsName;
 use sockpick::judge::picture::{Live, Picture};
 use sockpick::judge::rules::{Algorithm, Bound, Packet, mapped};
 use sockpick::judge::steering::Steered;
@@ -61,6 +62,15 @@ fn packet(destination: &str, dif: u32) -> Packet {
         dif,
         sdif: 0,
         l3mdev_accept: false,
+    }
+}
+
+/// The namespace 7 is named.
+fn netns(inode: u32) -> Netns {
+    Netns {
+        inode,
+        cookie: None,
+        name: (inode == NETNS).then(|| "web".to_owned()),
     }
 }
 
@@ -134,6 +144,7 @@ impl Scene {
         };
         let judgement = judge.judge(&Syn {
             packet: *packet,
+            netns: &netns(packet.netns),
             ktime_ns: NOW,
             cpu: 1,
             via,
@@ -528,6 +539,24 @@ fn services_are_expected_where_they_are_named() {
 }
 
 #[test]
+fn a_service_of_one_namespace_is_expected_there_by_its_name() {
+    let of = |netns: NetnsName| {
+        let mut scene = Scene::new()
+            .live("0.0.0.0:80")
+            .service("6.6.6.6:80", OwnerRule::default());
+        for service in &mut scene.expectations.services {
+            service.netns = Some(netns.clone());
+        }
+        scene
+    };
+    let there = "Uncovered NotListening service A";
+    of(NetnsName::Name("web".into())).expect("6.6.6.6", 1, there);
+    of(NetnsName::Inode(NETNS)).expect("6.6.6.6", 1, there);
+    of(NetnsName::Name("db".into())).expect("6.6.6.6", 1, "Ok");
+    of(NetnsName::Inode(8)).expect("6.6.6.6", 1, "Ok");
+}
+
+#[test]
 fn steering_is_on_purpose_unless_a_service_says_otherwise() {
     let scene = || Scene::new().live("127.0.0.1:8080").live("6.6.6.6:80");
     let said = |scene: &Scene, via| scene.says(&packet("6.6.6.6", 1), via, Some(1));
@@ -640,6 +669,7 @@ fn judged(
     };
     let judgement = judge.judge(&Syn {
         packet: *packet,
+        netns: &netns(packet.netns),
         ktime_ns: NOW,
         cpu: 0,
         via: Via::ReuseportHash,
@@ -736,7 +766,7 @@ proptest! {
             algorithm: Algorithm::AddressFirst,
         };
         let judgement = judge.judge(&Syn {
-            packet, ktime_ns: NOW, cpu: 0, via: Via::ReuseportHash,
+            packet, netns: &netns(packet.netns), ktime_ns: NOW, cpu: 0, via: Via::ReuseportHash,
             chosen: Some(Chosen { bound: chosen, id: picked, uid: 0, owners: &[] }),
         });
         let missed = ago * SECOND <= HOLD

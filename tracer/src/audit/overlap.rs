@@ -42,6 +42,8 @@ struct Key {
     device: u32,
     v6only: bool,
     who: usize,
+    /// Interface that common packets come through; 0: any, or the device is what it is about.
+    through: u32,
 }
 
 pub(super) fn findings(view: &View<'_>) -> Vec<Finding> {
@@ -75,6 +77,10 @@ fn key(view: &View<'_>, pair: Pair) -> Key {
         device: general.device,
         v6only: general.v6only,
         who: view.who(pair.general),
+        through: match course {
+            Course::Device { .. } => 0,
+            _ => general.device.max(view.group(pair.specific).bound.device),
+        },
     }
 }
 
@@ -100,6 +106,19 @@ impl Told<'_> {
             specific, general, ..
         } = self.pairs[0];
         (self.view.named(specific), self.view.named(general))
+    }
+
+    /// The interface that the packets in question come through, if it has to be a certain one.
+    fn through(&self) -> String {
+        if self.key.through == 0 {
+            return String::new();
+        }
+        let Pair {
+            specific, general, ..
+        } = self.pairs[0];
+        let bound = [specific, general].map(|index| self.view.group(index).device.as_deref());
+        let device = bound.into_iter().flatten().next();
+        device.map_or_else(String::new, |device| format!(" through {device}"))
     }
 
     fn in_bucket(&self) -> usize {
@@ -131,9 +150,13 @@ impl Told<'_> {
         } else {
             String::new()
         };
+        let through = match self.through() {
+            any if any.is_empty() => any,
+            through => format!(" and comes{through}"),
+        };
         let cause = format!(
-            "{general} also fits what {specific} is for. While {specific} listens it gets all \
-             of that ({why}); while it does not, as in a restart, {general} gets \
+            "{general} also fits what {specific} is for{through}. While {specific} listens it \
+             gets all of that ({why}); while it does not, as in a restart, {general} gets \
              it{whose}.{crowd}"
         );
         let remedy = "None is needed if that is meant. Otherwise keep a socket of the specific \
@@ -203,7 +226,7 @@ impl Told<'_> {
     /// Who gets the connections now, and whose restart changes that.
     fn next_restart(&self, order: Order, robbed: bool) -> String {
         let (specific, general) = self.names();
-        let endpoint = self.view.group(self.pairs[0].specific).endpoint();
+        let endpoint = self.view.group(self.pairs[0].specific).endpoint() + &self.through();
         match (robbed, order) {
             (true, Order::Never) => {
                 format!("{general} gets the connections for {endpoint}, and no restart helps")
@@ -294,10 +317,11 @@ impl Told<'_> {
             kind,
             severity,
             key: format!(
-                " {course:?} {one_service} {families:?} {} {} {}",
+                " {course:?} {one_service} {families:?} {} {} {}{}",
                 general.endpoint(),
                 general.bound.v6only,
-                general.uid
+                general.uid,
+                self.through()
             ),
             cases: &cases,
         };

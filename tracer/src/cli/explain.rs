@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::{Args, Parser};
 
-use super::{Output, netns, place::written};
+use super::Output;
+use crate::{judge::netns::NetnsName, settings::place::written};
 
 /// `sockpick explain`
 #[derive(Debug, Args)]
@@ -35,8 +36,8 @@ pub struct Circumstances {
     pub dev: Option<String>,
     /// Network namespace it arrives in: a name of ip netns, an inode number, a path, or
     /// pid:N [default: this one]
-    #[arg(long, value_name = "NETNS", value_parser = netns)]
-    pub netns: Option<u32>,
+    #[arg(long, value_name = "NETNS", value_parser = NetnsName::parse)]
+    pub netns: Option<NetnsName>,
 }
 
 /// What to explain.
@@ -93,7 +94,7 @@ impl Question {
         })?;
         let said = &mut question.circumstances;
         said.from = said.from.take().or_else(|| defaults.from.clone());
-        said.netns = said.netns.or(defaults.netns);
+        said.netns = said.netns.take().or_else(|| defaults.netns.clone());
         if said.dev.is_none() {
             said.dev.clone_from(&defaults.dev);
         }

@@ -3,12 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ipnet::IpNet;
 
-use super::{
-    Color, ExpectArgs, FamilyArg, Output, Ports, UserFilterArgs,
-    values::{count, ports, prefix},
-};
+use super::{Color, ExpectArgs, Output, UserFilterArgs, WatchArgs};
+use crate::settings::values::count;
 
 /// `sockpick replay`
 #[derive(Debug, Args)]
@@ -29,35 +26,14 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "N", value_parser = count)]
     pub count: Option<u64>,
     /// Filters that trace applies in the kernel.
-    #[command(flatten)]
-    pub filter: RecordedFilterArgs,
+    #[command(flatten, next_help_heading = "Filters over what was recorded")]
+    pub watch: WatchArgs,
     /// Filters applied in user space.
     #[command(flatten)]
     pub user_filter: UserFilterArgs,
     /// What should be where.
     #[command(flatten)]
     pub expect: ExpectArgs,
-}
-
-/// The filters of trace's that run in the kernel, over a recording.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Filters over what was recorded")]
-pub struct RecordedFilterArgs {
-    /// Destination ports: 80, 80,443 or 8000-8010 (repeatable; at most 4096 in all)
-    #[arg(long, value_name = "PORT[-PORT]", value_parser = ports, value_delimiter = ',')]
-    pub port: Vec<Ports>,
-    /// Destination address or CIDR (repeatable)
-    #[arg(long, value_name = "ADDR[/LEN]", value_parser = prefix)]
-    pub dst: Vec<IpNet>,
-    /// Client address or CIDR (repeatable)
-    #[arg(long, value_name = "ADDR[/LEN]", value_parser = prefix)]
-    pub src: Vec<IpNet>,
-    /// Network namespace by the name or inode number that it had (repeatable)
-    #[arg(long, value_name = "NETNS")]
-    pub netns: Vec<String>,
-    /// Only packets of this family
-    #[arg(long, value_enum)]
-    pub family: Option<FamilyArg>,
 }
 
 /// How fast a recording is replayed.

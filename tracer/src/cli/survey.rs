@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Output, Ports, duration, netns, ports};
-use crate::audit::Severity;
+use super::Output;
+use crate::{
+    audit::Severity,
+    judge::netns::NetnsName,
+    settings::values::{Ports, duration, ports},
+};
 
 /// `sockpick listeners`
 #[derive(Debug, Args)]
@@ -42,6 +46,6 @@ pub struct ScopeArgs {
     #[arg(long, value_name = "PORT[-PORT]", value_parser = ports, value_delimiter = ',')]
     pub port: Vec<Ports>,
     /// Network namespace: a name of ip netns, an inode number, a path, or pid:N (repeatable)
-    #[arg(long, value_name = "NETNS", value_parser = netns)]
-    pub netns: Vec<u32>,
+    #[arg(long, value_name = "NETNS", value_parser = NetnsName::parse)]
+    pub netns: Vec<NetnsName>,
 }

@@ -44,6 +44,9 @@ struct HookReport {
     fentry: String,
     /// With kprobes alone.
     kprobe: String,
+    /// The session would go without it.
+    #[serde(skip)]
+    is_missing: bool,
 }
 
 pub(super) fn run(args: &DoctorArgs) -> Result<()> {
@@ -132,6 +135,7 @@ fn examine(args: &DoctorArgs) -> Report {
                 "missing: these programs need a BPF ring buffer (5.8)".to_owned()
             },
             kprobe: word(&kprobe, hook),
+            is_missing: is_missing(&used, hook),
         })
         .collect();
     report
@@ -220,6 +224,10 @@ fn without_reference(error: &anyhow::Error) -> String {
         .replace(" (sockpick doctor tells the lockdown mode)", "")
 }
 
+fn is_missing(plan: &Plan, hook: Hook) -> bool {
+    matches!(plan.decision(hook), None | Some(Decision::Missing(_)))
+}
+
 fn word(plan: &Plan, hook: Hook) -> String {
     match plan.decision(hook) {
         Some(Decision::Attach { mechanism, symbol }) if symbol == hook.function() => {
@@ -255,11 +263,49 @@ fn table(out: &mut impl io::Write, report: &Report) -> io::Result<()> {
     }
     for hook in &report.hooks {
         writeln!(out, "{:28} {}", hook.function, hook.used)?;
-        if hook.used.starts_with("missing")
+        if hook.is_missing
             && let Some(loss) = hook.hook.loss()
         {
             writeln!(out, "{:28} so {loss}", "")?;
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_is_told_of_what_is_missing_whatever_the_words() {
+        let hook = HOOKS.into_iter().find(|hook| hook.loss().is_some());
+        let hook = hook.expect("a hook that can be done without");
+        for is_missing in [true, false] {
+            let report = Report {
+                kernel: String::new(),
+                findings: Vec::new(),
+                backends: Vec::new(),
+                hooks: vec![HookReport {
+                    hook,
+                    function: hook.function(),
+                    used: "missing here?".to_owned(),
+                    fentry: String::new(),
+                    kprobe: String::new(),
+                    is_missing,
+                }],
+                problem: None,
+            };
+            let mut out = Vec::new();
+            table(&mut out, &report).expect("memory takes it");
+            let text = String::from_utf8(out).expect("text");
+            let loss = hook.loss().unwrap_or_default();
+            assert_eq!(text.contains(loss), is_missing, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_plan_without_a_hook_misses_it() {
+        let nothing = plan(&crate::kernel::features::Features::default(), None);
+        assert!(is_missing(&nothing, Hook::Lookup4));
+    }
 }

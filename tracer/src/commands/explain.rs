@@ -154,7 +154,7 @@ impl Explainer {
             device: device(destination, circumstances)?,
         };
         let own = namespaces::own().context("cannot tell this process's network namespace")?;
-        let inode = netns.unwrap_or(own);
+        let inode = netns.as_ref().map_or(Ok(own), namespaces::named)?;
         let path = if inode == own {
             "/proc/thread-self/ns/net".into()
         } else {
@@ -180,6 +180,7 @@ impl Explainer {
             .into()
         })?;
         self.prepare_owners(&scene);
+        self.namespaces.refresh();
         let netns = self.namespaces.describe(inode, 0);
         if let Some(rules) = rules {
             self.rules.insert(inode, (rules, Instant::now()));

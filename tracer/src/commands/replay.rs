@@ -3,36 +3,37 @@
 use std::{
     fs::File,
     io::{self, Read, Write as _},
+    net::SocketAddr,
     path::Path,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
-use ipnet::IpNet;
 use sockpick_ebpf::abi::Stats;
 
 use super::shown;
 use crate::{
-    cli::{FamilyArg, ReplayArgs, Speed, every_port},
+    cli::{ReplayArgs, Speed},
     config,
     decode::Record,
-    event::Family,
+    event::Netns,
     failure::Failure,
     host::recorded::Recorded,
-    judge::{self, expectations::Expectations},
+    judge::{self, netns::NetnsName},
     pipeline::{Counted, End, Input, Pipeline, assess::Assessor, enrich::Enricher},
     recording::{Asked, Frame, Header, reader::Reader},
+    settings::{Settings, Watch},
 };
 
 pub(super) fn run(args: &ReplayArgs) -> Result<()> {
-    let filter = Filter::of(args)?;
+    let given = args.watch.given(&args.expect);
+    let settings = config::settings(&given, args.expect.config.as_deref())?;
+    let settings = settings.with_netns(as_recorded)?;
     for file in &args.files {
         let name = file.display().to_string();
-        let expectations =
-            config::expectations(args.expect.config.as_deref(), &args.expect.expect)?;
         let (reader, header) = Reader::begin(open(file)?, &name)?;
-        replay(args, &filter, expectations, reader, header, &name)?;
+        replay(args, &settings, reader, header, &name)?;
     }
     Ok(())
 }
@@ -52,8 +53,7 @@ fn open(path: &Path) -> Result<Box<dyn Read>> {
 
 fn replay(
     args: &ReplayArgs,
-    filter: &Filter,
-    expectations: Expectations,
+    settings: &Settings,
     mut reader: Reader,
     header: Header,
     name: &str,
@@ -61,7 +61,7 @@ fn replay(
     let mut host = Recorded::default();
     let mut pipeline = Pipeline::new(
         Enricher::new(header.backend, Box::new(host.clone())),
-        Assessor::new(expectations, header.algorithm),
+        Assessor::new(settings.expectations.clone(), header.algorithm),
         &header.listeners.into(),
         shown(args.output, args.color, header.netns),
         args.user_filter.selection(args.count),
@@ -81,7 +81,7 @@ fn replay(
                 if let Input::Record(record) = &input {
                     pace.wait(record.ktime_ns());
                     seen.ktime_ns(record.ktime_ns());
-                    if !filter.passes(record, &host) {
+                    if !passes(&settings.watch, record, &host) {
                         seen.left_out(record);
                         continue;
                     }
@@ -196,78 +196,84 @@ impl Pace {
     }
 }
 
-/// The filters that trace has in the kernel.
-struct Filter {
-    ports: Vec<u16>,
-    destinations: Vec<IpNet>,
-    sources: Vec<IpNet>,
-    namespaces: Vec<String>,
-    family: Option<Family>,
+/// Whether the kernel would have told of it. Listeners come and go past the filters.
+fn passes(watch: &Watch, record: &Record, host: &Recorded) -> bool {
+    if watch.is_everything() {
+        return true;
+    }
+    let (netns, cookie, family, client, destination, port_be) = match record {
+        Record::Listen(_) | Record::Close(_) => return true,
+        Record::Syn(syn) => (
+            syn.netns,
+            syn.netns_cookie,
+            syn.family,
+            syn.client,
+            syn.destination,
+            syn.destination_port_be,
+        ),
+        Record::Handover(one) => (
+            one.netns,
+            one.netns_cookie,
+            one.family,
+            one.client,
+            one.destination,
+            one.destination_port_be,
+        ),
+    };
+    let client = judge::packet_address(client, family);
+    let destination = judge::packet_address(destination, family);
+    let named = || Netns {
+        inode: netns,
+        cookie: None,
+        name: host.netns_name(netns, cookie),
+    };
+    watch.fits(client, SocketAddr::new(destination, u16::from_be(port_be)))
+        && (watch.netns.is_empty() || watch.fits_netns(&named()))
 }
 
-impl Filter {
-    fn of(args: &ReplayArgs) -> Result<Self> {
-        let filter = &args.filter;
-        Ok(Self {
-            ports: every_port(&filter.port).map_err(Failure::usage)?,
-            destinations: filter.dst.clone(),
-            sources: filter.src.clone(),
-            namespaces: filter.netns.clone(),
-            family: filter.family.map(|family| match family {
-                FamilyArg::Ipv4 => Family::Ipv4,
-                FamilyArg::Ipv6 => Family::Ipv6,
-            }),
-        })
+/// What a recording knows of a namespace: its name and its inode number.
+fn as_recorded(name: &NetnsName) -> Result<NetnsName, Failure> {
+    match name {
+        NetnsName::Name(_) | NetnsName::Inode(_) => Ok(name.clone()),
+        NetnsName::Path(_) | NetnsName::Pid(_) => Err(Failure::usage(format!(
+            "a recording does not say which network namespace {name} was; write it as the name \
+             that ip netns had for it, or as its inode number"
+        ))),
     }
+}
 
-    fn is_empty(&self) -> bool {
-        self.ports.is_empty()
-            && self.destinations.is_empty()
-            && self.sources.is_empty()
-            && self.namespaces.is_empty()
-            && self.family.is_none()
-    }
+#[cfg(test)]
+mod tests {
+    use sockpick_ebpf::abi::SynRecord;
 
-    /// Whether the kernel would have told of it. Listeners come and go past the filters.
-    fn passes(&self, record: &Record, host: &Recorded) -> bool {
-        if self.is_empty() {
-            return true;
-        }
-        let (netns, cookie, family, client, destination, port_be) = match record {
-            Record::Listen(_) | Record::Close(_) => return true,
-            Record::Syn(syn) => (
-                syn.netns,
-                syn.netns_cookie,
-                syn.family,
-                syn.client,
-                syn.destination,
-                syn.destination_port_be,
-            ),
-            Record::Handover(one) => (
-                one.netns,
-                one.netns_cookie,
-                one.family,
-                one.client,
-                one.destination,
-                one.destination_port_be,
-            ),
+    use super::*;
+    use crate::host::answers::{Key, Value};
+
+    #[test]
+    fn a_namespace_is_meant_by_the_name_that_it_had_when_it_was_recorded() {
+        let host = Recorded::default();
+        let name = |inode, name: &str| {
+            let value = Value::Name(Some(name.to_owned()));
+            (Key::Netns(inode, 1), 0, value)
         };
-        let within = |nets: &[IpNet], address| {
-            let address = judge::packet_address(address, family);
-            nets.is_empty() || nets.iter().any(|net| net.contains(&address))
+        host.begin(false, vec![name(7, "web"), name(8, "db")]);
+        let syn = |netns| {
+            Record::Syn(SynRecord {
+                netns,
+                netns_cookie: 1,
+                family: libc::AF_INET as u16,
+                ..SynRecord::default()
+            })
         };
-        let is_meant = |wanted: &String| {
-            wanted.parse() == Ok(netns) || host.netns_name(netns, cookie).as_ref() == Some(wanted)
+        let of = |text: &str| Watch {
+            netns: vec![NetnsName::parse(text).expect("a name")],
+            ..Watch::default()
         };
-        let family = if family == libc::AF_INET as u16 {
-            Family::Ipv4
-        } else {
-            Family::Ipv6
-        };
-        (self.ports.is_empty() || self.ports.contains(&u16::from_be(port_be)))
-            && within(&self.destinations, destination)
-            && within(&self.sources, client)
-            && (self.namespaces.is_empty() || self.namespaces.iter().any(is_meant))
-            && self.family.is_none_or(|wanted| wanted == family)
+        assert!(passes(&of("web"), &syn(7), &host));
+        assert!(!passes(&of("web"), &syn(8), &host));
+        assert!(passes(&of("8"), &syn(8), &host));
+        assert!(!passes(&of("web"), &syn(9), &host), "it has no name");
+        assert!(passes(&Watch::default(), &syn(9), &host));
+        assert!(as_recorded(&NetnsName::Pid(1)).is_err());
     }
 }

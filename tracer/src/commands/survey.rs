@@ -182,12 +182,17 @@ struct Look {
 
 impl Look {
     fn take(scope: &ScopeArgs) -> Result<Self> {
+        let wanted: Vec<u32> = scope
+            .netns
+            .iter()
+            .map(namespaces::named)
+            .collect::<Result<_, _>>()?;
         let mut search = Search::thorough();
-        let named = |found: &&Found| scope.netns.is_empty() || scope.netns.contains(&found.inode);
+        let named = |found: &&Found| wanted.is_empty() || wanted.contains(&found.inode);
         let first: Vec<Found> = search.namespaces().filter(named).cloned().collect();
         let mut inventory = listeners::inventory_of(first.clone());
         // What a socket alone keeps is found only where all others are known.
-        if scope.netns.iter().any(|&inode| search.get(inode).is_none()) || scope.netns.is_empty() {
+        if wanted.iter().any(|&inode| search.get(inode).is_none()) || wanted.is_empty() {
             let seen = inventory.listeners.iter().map(|listener| listener.inode);
             search.kept_by_sockets(&seen.collect());
             let known: HashSet<u32> = first.iter().map(|found| found.inode).collect();

@@ -20,9 +20,9 @@ use tokio::{
 
 use super::shown;
 use crate::{
-    cli::{FamilyArg, KernelFilterArgs, Output, TraceArgs, every_port},
+    cli::{Output, TraceArgs},
     config,
-    event::Backend,
+    event::{Backend, Family},
     failure::Failure,
     host::{
         Host,
@@ -45,6 +45,7 @@ use crate::{
         selfcheck,
     },
     recording::{Header, writer::Writer},
+    settings::{Settings, Watch, values::every_port},
     sinks::{Quiet, Sink},
     source::Source,
     words::count,
@@ -57,8 +58,13 @@ const DEBUG_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(super) fn run(args: &TraceArgs) -> Result<()> {
     start_log(args.probes.debug_programs);
-    let expectations = config::expectations(args.expect.config.as_deref(), &args.expect.expect)?;
-    let options = options(args)?;
+    let given = args.watch.given(&args.expect);
+    let settings = config::settings(&given, args.expect.config.as_deref())?;
+    let Settings {
+        watch,
+        expectations,
+    } = settings.with_netns(namespaces::fixed)?;
+    let options = options(args, &watch)?;
     allowed(args.probes.btf.is_some())?;
     // Before all else: a sockpick beside this one writes there from now on.
     let board = Board::hang_out().map_err(|error| refused_maps(&error))?;
@@ -70,7 +76,8 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     let (algorithm, how) = algorithm::detect();
     debug!("lookup: {algorithm:?}, {}", how.words());
     let assessor = Assessor::new(expectations, algorithm);
-    runtime.block_on(trace(args, &mut kernel, &options, assessor, Own::by(board)))
+    let own = Own::by(board);
+    runtime.block_on(trace(args, &watch, &mut kernel, &options, assessor, own))
 }
 
 /// Warnings, what `RUST_LOG` asks for, and what the programs say if asked to.
@@ -94,19 +101,20 @@ fn allowed(own_btf_file: bool) -> Result<()> {
     }
 }
 
-fn options(args: &TraceArgs) -> Result<Options> {
-    let filter = &args.kernel_filter;
+/// The namespaces of the filter are those that have the names now.
+fn options(args: &TraceArgs, watch: &Watch) -> Result<Options> {
+    let namespaces = watch.netns.iter().map(namespaces::named);
     Ok(Options {
         backend: args.probes.backend,
         btf: args.probes.btf.clone(),
         buffer_bytes: args.probes.buffer_size,
         filters: Filters {
-            ports: every_port(&filter.port).map_err(Failure::usage)?,
-            destinations: filter.dst.clone(),
-            sources: filter.src.clone(),
-            namespaces: filter.netns.clone(),
-            ipv4: filter.family == Some(FamilyArg::Ipv4),
-            ipv6: filter.family == Some(FamilyArg::Ipv6),
+            ports: every_port(&watch.ports),
+            destinations: watch.destinations.clone(),
+            sources: watch.sources.clone(),
+            namespaces: namespaces.collect::<Result<_, _>>()?,
+            ipv4: watch.family == Some(Family::Ipv4),
+            ipv6: watch.family == Some(Family::Ipv6),
         },
         debug_programs: args.probes.debug_programs,
     })
@@ -114,6 +122,7 @@ fn options(args: &TraceArgs) -> Result<Options> {
 
 async fn trace(
     args: &TraceArgs,
+    watch: &Watch,
     kernel: &mut Kernel,
     options: &Options,
     assessor: Assessor,
@@ -151,7 +160,7 @@ async fn trace(
     let recorder = args
         .write
         .as_deref()
-        .map(|path| record(path, args, &assessor, backend, &inventory))
+        .map(|path| record(path, watch, &assessor, backend, &inventory))
         .transpose()?;
     let host: Box<dyn Host> = match &recorder {
         Some((_, notes)) => Box::new(Noted::new(host, notes.clone())),
@@ -183,7 +192,7 @@ async fn trace(
     }
     let mut summary = session.end()?;
     if summary.saw_nothing() {
-        summary.notes.extend(unseen::notes(&args.kernel_filter));
+        summary.notes.extend(unseen::notes(&options.filters));
     }
     // Nobody may be left to read it.
     let _ = write!(io::stderr(), "{summary}");
@@ -197,7 +206,7 @@ async fn trace(
 /// Begins a recording.
 fn record(
     path: &Path,
-    args: &TraceArgs,
+    watch: &Watch,
     assessor: &Assessor,
     backend: Backend,
     inventory: &Inventory,
@@ -217,32 +226,11 @@ fn record(
         algorithm: assessor.algorithm(),
         backend,
         netns: own_netns(),
-        filters: filters(&args.kernel_filter),
+        filters: watch.to_string(),
         listeners: inventory.into(),
     };
     let notes = Notes::default();
     Ok((Writer::begin(path, header, notes.clone())?, notes))
-}
-
-/// The filters in the kernel, in words.
-fn filters(filter: &KernelFilterArgs) -> String {
-    let KernelFilterArgs {
-        port,
-        dst,
-        src,
-        netns,
-        family,
-    } = filter;
-    let mut words = Vec::new();
-    words.extend(port.iter().map(|ports| format!("port {ports}")));
-    words.extend(dst.iter().map(|net| format!("dst {net}")));
-    words.extend(src.iter().map(|net| format!("src {net}")));
-    words.extend(netns.iter().map(|inode| format!("netns {inode}")));
-    words.extend(family.map(|family| match family {
-        FamilyArg::Ipv4 => "family ipv4".to_owned(),
-        FamilyArg::Ipv6 => "family ipv6".to_owned(),
-    }));
-    words.join(", ")
 }
 
 fn own_netns() -> u32 {

@@ -2,7 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use crate::event::{Owner, counting};
+use super::netns::NetnsName;
+use crate::event::{Netns, Owner, counting};
 
 /// All that is expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +31,8 @@ pub struct Service {
     pub name: Arc<str>,
     /// Where it listens.
     pub listen: Vec<Address>,
-    /// Namespace (inode number) it is expected in; `None`: wherever its addresses are.
-    pub netns: Option<u32>,
+    /// Namespace it is expected in; `None`: wherever its addresses are.
+    pub netns: Option<NetnsName>,
     /// Who may hold its listeners.
     pub owner: OwnerRule,
 }
@@ -75,10 +76,10 @@ impl Expectations {
 
     /// The service that a destination belongs to: one that names it, else one that takes any.
     #[must_use]
-    pub fn claim(&self, netns: u32, destination: IpAddr, port: u16) -> Option<Claim<'_>> {
+    pub fn claim(&self, netns: &Netns, destination: IpAddr, port: u16) -> Option<Claim<'_>> {
         let mut any = None;
         for service in &self.services {
-            if service.netns.is_some_and(|wanted| wanted != netns) {
+            if !service.is_expected_in(netns) {
                 continue;
             }
             for listen in service.listen.iter().filter(|listen| listen.port == port) {
@@ -103,6 +104,12 @@ impl Expectations {
             }
         }
         any
+    }
+}
+
+impl Service {
+    fn is_expected_in(&self, netns: &Netns) -> bool {
+        self.netns.as_ref().is_none_or(|wanted| wanted.means(netns))
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod expectations;
 pub mod explain;
 pub mod health;
+pub mod netns;
 pub mod picture;
 pub mod rules;
 pub mod steering;

@@ -10,7 +10,7 @@ use super::{
     rules::{Algorithm, Bound, Fit, Packet, Unfit},
     steering::Steered,
 };
-use crate::event::{Owner, Reason, Verdict, Via};
+use crate::event::{Netns, Owner, Reason, Verdict, Via};
 
 /// A kernel that looks the address up first cannot pass over a specific listener for a
 /// wildcard. If it seems to have, the listener opened while the SYN was under way; one
@@ -22,6 +22,8 @@ const RACE_NS: u64 = 1_000_000_000;
 pub struct Syn<'a> {
     /// The packet.
     pub packet: Packet,
+    /// Its namespace, as it was named when the SYN came.
+    pub netns: &'a Netns,
     /// `CLOCK_MONOTONIC` ns at which its socket was known.
     pub ktime_ns: u64,
     /// CPU it was received on.
@@ -117,7 +119,7 @@ impl<'a> Judge<'a> {
         let packet = &syn.packet;
         let claim = self
             .expectations
-            .claim(packet.netns, packet.destination, packet.port);
+            .claim(syn.netns, packet.destination, packet.port);
         let Some(chosen) = &syn.chosen else {
             return self.refused(syn, claim);
         };

@@ -96,13 +96,7 @@ impl Search {
     }
 
     fn own_and_named(&mut self) {
-        for path in entries(NAMED) {
-            let name = path.file_name().map(OsStr::to_string_lossy);
-            let name = name.map(std::borrow::Cow::into_owned);
-            if let Some(inode) = inode(&path) {
-                self.found.insert(inode, Found { inode, path, name });
-            }
-        }
+        self.found.extend(named().map(|found| (found.inode, found)));
         let own = Path::new("/proc/self/ns/net");
         if let Some(inode) = inode(own) {
             self.add(inode, || own.to_owned());
@@ -234,6 +228,19 @@ fn unescaped(text: &[u8]) -> PathBuf {
 
 fn processes() -> impl Iterator<Item = u32> {
     entries("/proc").filter_map(|path| path.file_name()?.to_str()?.parse().ok())
+}
+
+/// Those that have a name.
+pub(super) fn named() -> impl Iterator<Item = Found> {
+    entries(NAMED).filter_map(|path| {
+        let inode = inode(&path)?;
+        let name = path.file_name()?.to_string_lossy().into_owned();
+        Some(Found {
+            inode,
+            path,
+            name: Some(name),
+        })
+    })
 }
 
 fn entries(directory: &str) -> impl Iterator<Item = PathBuf> {

@@ -265,7 +265,7 @@ impl Assessor {
         record.has_listener != 0
             && self
                 .expectations
-                .claim(record.netns, address, port)
+                .claim(&event.netns, address, port)
                 .is_some_and(|claim| claim.service.owner.asks_processes())
     }
 
@@ -334,6 +334,7 @@ fn syn<'a>(record: &SynRecord, event: &'a Event, packet: Packet) -> Syn<'a> {
     });
     Syn {
         packet,
+        netns: &event.netns,
         ktime_ns: record.ktime_ns,
         cpu: record.cpu,
         via: event.via,

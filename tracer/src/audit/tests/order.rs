@@ -97,3 +97,36 @@ fn a_mapped_listener_is_advised_nothing_that_does_not_help() {
         }
     }
 }
+
+/// Where one is bound to a device, both fit only what comes through it.
+#[test]
+fn an_overlap_beside_a_device_is_of_what_comes_through_it() {
+    for (specific, general) in [
+        (on_device(group(1, "6.6.6.6", B), 1), group(0, "0.0.0.0", A)),
+        (group(1, "6.6.6.6", B), on_device(group(0, "0.0.0.0", A), 1)),
+    ] {
+        let groups = || vec![general.clone(), specific.clone()];
+        let found = findings(&scene(Algorithm::AddressFirst, groups()));
+        let said = &found[0].cause;
+        assert!(said.contains(" and comes through eth1. While"), "{said}");
+        let found = findings(&scene(Algorithm::PortOnly, groups()));
+        let said = &found[0].cause;
+        assert!(said.contains("80 through eth1 until"), "{said}");
+    }
+    let groups = vec![group(0, "0.0.0.0", A), group(1, "6.6.6.6", B)];
+    let found = findings(&scene(Algorithm::AddressFirst, groups));
+    assert!(!found[0].cause.contains("through"), "{}", found[0].cause);
+}
+
+/// Each device is a situation of its own.
+#[test]
+fn overlaps_through_different_devices_are_not_one_finding() {
+    let groups = vec![
+        group(0, "0.0.0.0", A),
+        on_device(group(1, "6.6.6.6", B), 1),
+        on_device(group(2, "6.6.6.7", B), 2),
+    ];
+    let found = findings(&scene(Algorithm::AddressFirst, groups));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert_ne!(found[0].id, found[1].id);
+}

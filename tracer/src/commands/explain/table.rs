@@ -14,6 +14,7 @@ use crate::{
         explain::{Outcome, Rule},
         rules::Ranking,
     },
+    netfilter::Action,
     sinks::printable,
     words,
 };
@@ -51,7 +52,16 @@ pub(super) fn write(out: &mut impl Write, answer: &Answer, own: Option<u32>) -> 
         let text = format!("through {}: {gets}; {by}", printable(&other.ifname));
         labelled(out, "else", &text)?;
     }
-    let how = match answer.asked {
+    labelled(out, "how", &how(answer))?;
+    for note in &answer.notes {
+        labelled(out, "note", note)?;
+    }
+    list(out, answer)
+}
+
+fn how(answer: &Answer) -> String {
+    match answer.asked {
+        _ if answer.rule == Rule::NotLocal => "asked the routing table".to_owned(),
         Asked::Kernel => "asked the kernel".to_owned(),
         Asked::Rules => {
             let because = answer.because.as_deref().unwrap_or_default();
@@ -61,12 +71,7 @@ pub(super) fn write(out: &mut impl Write, answer: &Answer, own: Option<u32>) -> 
             };
             format!("by the rules of this kernel ({rules}), because {because}")
         }
-    };
-    labelled(out, "how", &how)?;
-    for note in &answer.notes {
-        labelled(out, "note", note)?;
     }
-    list(out, answer)
 }
 
 /// A label and a text, wrapped beside it.
@@ -91,11 +96,25 @@ fn gets(answer: &Answer) -> String {
         let destination = answer.destination.address;
         return format!("nothing: {destination} is not local here");
     }
-    got(
+    let got = got(
         answer.listener.as_ref(),
         answer.reuseport.as_ref(),
         answer.certain,
-    )
+    );
+    if answer.translations.is_empty() {
+        return got;
+    }
+    let takes = answer.translations.iter();
+    let takes = takes.map(|rule| rule.action == Action::Tproxy);
+    let may = match (
+        takes.clone().any(|takes| takes),
+        takes.clone().all(|takes| takes),
+    ) {
+        (_, true) => "take it",
+        (true, _) => "change its destination or take it",
+        (false, _) => "change its destination",
+    };
+    format!("if it comes to the lookup as it is (rules of netfilter may {may} before): {got}")
 }
 
 fn got(listener: Option<&Listener>, reuseport: Option<&Reuseport>, certain: bool) -> String {
@@ -247,5 +266,87 @@ fn namespace(netns: &Netns) -> Cow<'_, str> {
     match &netns.name {
         Some(name) => printable(name),
         None => Cow::Owned(netns.inode.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        commands::explain::answer::Translation,
+        event::{Endpoint, SCHEMA},
+    };
+
+    fn answer(rule: Rule, actions: &[Action]) -> Answer {
+        let endpoint = |text: &str| Endpoint {
+            address: text.parse().expect("an address"),
+            port: 80,
+        };
+        let translation = |&action: &Action| Translation {
+            place: "nftables chain ip nat prerouting".to_owned(),
+            action,
+            to: None,
+            names_port: true,
+        };
+        Answer {
+            schema: SCHEMA,
+            netns: Arc::new(Netns {
+                inode: 1,
+                cookie: None,
+                name: None,
+            }),
+            client: endpoint("192.0.2.1"),
+            destination: endpoint("6.6.6.6"),
+            ifindex: 1,
+            ifname: "eth0".to_owned(),
+            local: None,
+            asked: Asked::Kernel,
+            because: None,
+            ranking: Ranking::AddressFirst,
+            certain: true,
+            rule,
+            matched: Match::None,
+            via: Via::Lookup,
+            listener: None,
+            reuseport: None,
+            otherwise: Vec::new(),
+            translations: actions.iter().map(translation).collect(),
+            sk_lookup_programs: Vec::new(),
+            candidates: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_first_line_is_for_what_comes_to_the_lookup_where_rules_may_act_before() {
+        let says = |actions: &[Action]| gets(&answer(Rule::NoListener, actions));
+        assert_eq!(says(&[]), "nothing: the client is refused with a reset");
+        for (actions, may) in [
+            (
+                &[Action::Dnat] as &[Action],
+                "may change its destination before",
+            ),
+            (&[Action::Tproxy], "may take it before"),
+            (
+                &[Action::Redirect, Action::Tproxy],
+                "may change its destination or take it before",
+            ),
+        ] {
+            let said = says(actions);
+            assert!(
+                said.starts_with("if it comes to the lookup as it is"),
+                "{said}"
+            );
+            assert!(said.contains(may) && said.ends_with("a reset"), "{said}");
+        }
+    }
+
+    #[test]
+    fn who_was_asked_is_who_decided() {
+        let not_local = answer(Rule::NotLocal, &[]);
+        assert_eq!(how(&not_local), "asked the routing table");
+        assert_eq!(how(&answer(Rule::NoListener, &[])), "asked the kernel");
     }
 }

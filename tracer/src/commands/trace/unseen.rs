@@ -1,26 +1,26 @@
 //! Why a filter by port or destination may have let nothing through.
 
 use crate::{
-    cli::{KernelFilterArgs, every_port},
     namespaces,
     netfilter::{self, About, Rules},
+    probes::filters::Filters,
 };
 
 /// What rules of netfilter may have done with the SYNs that the filter is for, in the
 /// namespaces it names, or in this process's.
-pub(super) fn notes(filter: &KernelFilterArgs) -> Vec<String> {
-    if filter.port.is_empty() && filter.dst.is_empty() {
+pub(super) fn notes(filter: &Filters) -> Vec<String> {
+    if filter.ports.is_empty() && filter.destinations.is_empty() {
         return Vec::new();
     }
     let about = About {
-        ports: every_port(&filter.port).unwrap_or_default(),
-        destinations: filter.dst.clone(),
+        ports: filter.ports.clone(),
+        destinations: filter.destinations.clone(),
     };
     let own = namespaces::own();
-    let wanted: Vec<u32> = if filter.netns.is_empty() {
+    let wanted: Vec<u32> = if filter.namespaces.is_empty() {
         own.into_iter().collect()
     } else {
-        filter.netns.clone()
+        filter.namespaces.clone()
     };
     let mut notes = Vec::new();
     for inode in wanted {

@@ -1,4 +1,4 @@
-//! Values of options that are places: an address, an interface, a port, each or all.
+//! Values that are places: an address, an interface, a port, each or all.
 
 use std::net::IpAddr;
 
@@ -19,15 +19,15 @@ pub struct Expect {
 /// A place as it is written: as the column LISTENER has it (`127.0.0.53%lo:53`,
 /// `[fe80::1]%eth0:7000`), with the interface inside the brackets, or without some parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Written<'a> {
+pub(crate) struct Written<'a> {
     /// What stands for the address; may be empty.
-    pub(super) address: &'a str,
-    pub(super) device: Option<&'a str>,
-    pub(super) port: Option<&'a str>,
+    pub(crate) address: &'a str,
+    pub(crate) device: Option<&'a str>,
+    pub(crate) port: Option<&'a str>,
 }
 
 /// Takes a place apart; `None` if it has not the form of one.
-pub(super) fn written(text: &str) -> Option<Written<'_>> {
+pub(crate) fn written(text: &str) -> Option<Written<'_>> {
     let (address, rest) = if let Some(rest) = text.strip_prefix('[') {
         rest.split_once(']')?
     } else if text.parse::<IpAddr>().is_ok() {
@@ -85,7 +85,7 @@ pub fn expected_address(text: &str) -> Result<Address, String> {
     }
 }
 
-pub(super) fn expect(text: &str) -> Result<Expect, String> {
+pub(crate) fn expect(text: &str) -> Result<Expect, String> {
     let (address, name) = text.split_once('=').unwrap_or((text, text));
     if name.is_empty() {
         return Err(format!(
@@ -98,7 +98,7 @@ pub(super) fn expect(text: &str) -> Result<Expect, String> {
     })
 }
 
-pub(super) fn listener(text: &str) -> Result<ListenerPattern, String> {
+pub(crate) fn listener(text: &str) -> Result<ListenerPattern, String> {
     let wrong = || {
         format!(
             "{text:?} names no listener; write it as 192.0.2.1:80, [2001:db8::1]:80, *:80, \

@@ -1,11 +1,9 @@
-//! Values of options that are not places: ports, numbers, times, sizes, prefixes, namespaces.
-//! Each says in one line what is wrong, which form the value has, and gives an example.
+//! Values that are not places: ports, numbers, times, sizes, prefixes. Each says in one line
+//! what is wrong, which form the value has, and gives an example.
 
 use std::{collections::BTreeSet, fmt, net::IpAddr, str::FromStr, time::Duration};
 
 use ipnet::IpNet;
-
-use crate::namespaces;
 
 /// Most ports that a filter in the kernel takes: each is an entry of a hash table, which is
 /// filled one by one at the start.
@@ -38,25 +36,16 @@ impl fmt::Display for Ports {
 }
 
 /// Every single port, each once, in order.
-///
-/// # Errors
-/// If there are more than [`MOST_PORTS`], in words for the user.
-pub fn every_port(some: &[Ports]) -> Result<Vec<u16>, String> {
+#[must_use]
+pub fn every_port(some: &[Ports]) -> Vec<u16> {
     let ports: BTreeSet<u16> = some
         .iter()
         .flat_map(|ports| ports.first..=ports.last)
         .collect();
-    if ports.len() > MOST_PORTS {
-        return Err(format!(
-            "--port names {} ports, and the kernel filter takes at most {MOST_PORTS}; name fewer, \
-             as in --port 80,443 or --port 8000-8010, or leave --port out",
-            ports.len()
-        ));
-    }
-    Ok(ports.into_iter().collect())
+    ports.into_iter().collect()
 }
 
-pub(super) fn ports(text: &str) -> Result<Ports, String> {
+pub(crate) fn ports(text: &str) -> Result<Ports, String> {
     let port = |text: &str| text.parse::<u16>().ok().filter(|&port| port != 0);
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     port(first)
@@ -75,36 +64,27 @@ fn positive<T: FromStr + PartialEq + Default>(text: &str, what: &str) -> Result<
         .ok_or_else(|| format!("{text:?} is no {what}; write it as a whole number, such as 100"))
 }
 
-pub(super) fn count(text: &str) -> Result<u64, String> {
+pub(crate) fn count(text: &str) -> Result<u64, String> {
     positive(text, "count")
 }
 
-pub(super) fn pid(text: &str) -> Result<u32, String> {
+pub(crate) fn pid(text: &str) -> Result<u32, String> {
     positive(text, "process id")
 }
 
-pub(super) fn name(text: &str) -> Result<String, String> {
+pub(crate) fn name(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Err("the name is empty; write it as in /proc/PID/comm, such as nginx".to_owned());
     }
     Ok(text.to_owned())
 }
 
-pub(super) fn prefix(text: &str) -> Result<IpNet, String> {
+pub(crate) fn prefix(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(address.into());
     }
     text.parse().map_err(|_| {
         format!("{text:?} is no address and no prefix; write it as 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32")
-    })
-}
-
-pub(super) fn netns(text: &str) -> Result<u32, String> {
-    namespaces::named(text).map_err(|error| {
-        format!(
-            "{error:#}; write it as a name of ip netns list, an inode number, a path, or pid:N, \
-             such as pid:1"
-        )
     })
 }
 
@@ -132,7 +112,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("{text:?} is no time; write it as 500ms, 30s, 10m or 1h"))
 }
 
-pub(super) fn buffer_size(text: &str) -> Result<u32, String> {
+pub(crate) fn buffer_size(text: &str) -> Result<u32, String> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
