@@ -15,6 +15,7 @@ use crate::{
     event::{Match, Reason, Verdict},
     pipeline::selection::{ListenerPattern, Selection},
     probes::plan::Choice,
+    recording::recorder::Rotation,
 };
 
 pub use explain::{Circumstances, Client, Destination, ExplainArgs, Question, Target};
@@ -24,7 +25,7 @@ pub use survey::{AuditArgs, ListenersArgs, ScopeArgs};
 pub use values::{MOST_PORTS, Ports, duration, every_port};
 
 use place::{expect, listener};
-use values::{buffer_size, count, name, netns, pid, ports, prefix};
+use values::{buffer_size, count, name, netns, pid, ports, prefix, rotation};
 
 /// Which listening socket did the kernel give this SYN to, and how was it chosen?
 #[derive(Debug, Parser)]
@@ -62,6 +63,10 @@ pub struct TraceArgs {
     /// Prints no SYNs unless --output is given
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
+    /// Record in parts of this size: FILE, FILE.1, FILE.2 and so on (night.1.zst for night.zst);
+    /// with N, only the last N are kept beside the one that is written
+    #[arg(long, value_name = "SIZE[,N]", value_parser = rotation, requires = "write")]
+    pub write_rotate: Option<Rotation>,
     /// When to use colour in the table
     #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub color: Color,
@@ -165,6 +170,7 @@ impl UserFilterArgs {
             only_alerts: self.only_alerts,
             alert_on: self.alert_on.clone(),
             count,
+            began_midway: false,
         }
     }
 }

@@ -1,77 +1,74 @@
 //! `sockpick replay`: the pipeline once more, over a recording.
 
+mod anonymise;
+mod files;
+mod filter;
+mod progress;
+
 use std::{
-    fs::File,
-    io::{self, Read, Write as _},
-    path::Path,
+    io::{self, IsTerminal as _, Write as _},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
-use ipnet::IpNet;
 use sockpick_ebpf::abi::Stats;
 
 use super::shown;
 use crate::{
-    cli::{FamilyArg, ReplayArgs, Speed, every_port},
+    cli::{ReplayArgs, Speed},
     config,
     decode::Record,
-    event::Family,
-    failure::Failure,
     host::recorded::Recorded,
-    judge::{self, expectations::Expectations},
+    judge::expectations::Expectations,
     pipeline::{Counted, End, Input, Pipeline, assess::Assessor, enrich::Enricher},
-    recording::{Asked, Frame, Header, reader::Reader},
+    recording::{Asked, Frame, Position},
 };
+use files::{Files, Open};
+use filter::Filter;
 
 pub(super) fn run(args: &ReplayArgs) -> Result<()> {
+    if let Some(out) = &args.anonymize {
+        return anonymise::run(&args.files, out);
+    }
     let filter = Filter::of(args)?;
-    for file in &args.files {
-        let name = file.display().to_string();
+    let mut files = Files::new(&args.files, !io::stdout().is_terminal());
+    while let Some(open) = files.next()? {
         let expectations =
             config::expectations(args.expect.config.as_deref(), &args.expect.expect)?;
-        let (reader, header) = Reader::begin(open(file)?, &name)?;
-        replay(args, &filter, expectations, reader, header, &name)?;
+        replay(args, &filter, expectations, open, &mut files)?;
     }
     Ok(())
 }
 
-fn open(path: &Path) -> Result<Box<dyn Read>> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdin()));
-    }
-    let file = File::open(path).map_err(|error| {
-        Failure::usage(format!(
-            "cannot read the recording {}: {error}",
-            path.display()
-        ))
-    })?;
-    Ok(Box::new(file))
-}
-
+/// Replays a recording, and the parts that follow it.
 fn replay(
     args: &ReplayArgs,
     filter: &Filter,
     expectations: Expectations,
-    mut reader: Reader,
-    header: Header,
-    name: &str,
+    mut open: Open,
+    files: &mut Files,
 ) -> Result<()> {
+    let header = open.header.clone();
     let mut host = Recorded::default();
+    let mut selection = args.user_filter.selection(args.count);
+    selection.began_midway = open.is_later();
     let mut pipeline = Pipeline::new(
         Enricher::new(header.backend, Box::new(host.clone())),
         Assessor::new(expectations, header.algorithm),
         &header.listeners.into(),
         shown(args.output, args.color, header.netns),
-        args.user_filter.selection(args.count),
+        selection,
     );
-    let mut seen = Seen::default();
+    let mut seen = Seen::since(open.reader.position());
     let mut pace = Pace::new(args.speed);
     let mut end = None;
-    while let Some(frame) = reader.frame() {
+    let mut goes_on = None;
+    open.tell_of_missing();
+    while let Some(frame) = open.reader.frame() {
+        files.progress.show(&open.name);
         match frame {
-            Frame::Header(_) => {}
+            Frame::Header(_) | Frame::Part(_) => {}
             Frame::Input(Asked {
                 starts_afresh,
                 notes,
@@ -85,37 +82,41 @@ fn replay(
                         seen.left_out(record);
                         continue;
                     }
-                    seen.syns += u64::from(matches!(record, Record::Syn(_)));
+                    seen.take(record);
                 }
                 if let Input::Counted(counted) = &mut input {
-                    counted.stats = seen.of(&counted.stats);
-                    seen.last = *counted;
+                    *counted = seen.counted(counted);
                 }
                 pipeline.take(&input, &mut host)?;
+            }
+            Frame::Continued => {
+                if let Some(next) = files.following(open.reader.position())? {
+                    open = next;
+                } else {
+                    goes_on = open.reader.position();
+                    break;
+                }
             }
             Frame::End(Asked {
                 starts_afresh,
                 notes,
-                mut to,
+                to,
             }) => {
                 host.begin(starts_afresh, notes);
-                to.stats = seen.of(&to.stats);
-                end = Some(to);
+                end = Some(seen.end_of(to));
                 break;
             }
         }
     }
+    files.progress.erase();
     let is_whole = end.is_some();
     let summary = pipeline.end(&end.unwrap_or_else(|| seen.end()))?;
     // Nobody may be left to read it.
     let _ = write!(io::stderr(), "{summary}");
-    if let Some(torn) = reader.torn() {
-        eprintln!("sockpick: {name} is torn {torn}; what came before was replayed");
-    } else if !is_whole {
-        eprintln!(
-            "sockpick: {name} ends before its session did (sockpick was killed, or still writes); \
-             what it has was replayed"
-        );
+    if let Some(position) = goes_on {
+        open.tell_of_next(position);
+    } else {
+        open.tell_of_tear(is_whole, "replayed");
     }
     Ok(())
 }
@@ -123,7 +124,11 @@ fn replay(
 /// What was read.
 #[derive(Default)]
 struct Seen {
+    /// What was counted before the first part that was read.
+    before: Position,
+    /// SYNs, and those without a listener.
     syns: u64,
+    refused: u64,
     /// SYNs that the filters left out, and those of them without a listener.
     left_out: u64,
     left_out_refused: u64,
@@ -133,9 +138,24 @@ struct Seen {
 }
 
 impl Seen {
+    /// Nothing yet; `position`: of the part that it begins with.
+    fn since(position: Option<Position>) -> Self {
+        Self {
+            before: position.unwrap_or_default(),
+            ..Self::default()
+        }
+    }
+
     fn ktime_ns(&mut self, ktime_ns: u64) {
         self.first_ns.get_or_insert(ktime_ns);
         self.last_ns = self.last_ns.max(ktime_ns);
+    }
+
+    fn take(&mut self, record: &Record) {
+        if let Record::Syn(record) = record {
+            self.syns += 1;
+            self.refused += u64::from(record.has_listener == 0);
+        }
     }
 
     fn left_out(&mut self, record: &Record) {
@@ -145,13 +165,42 @@ impl Seen {
         }
     }
 
-    /// The counters, as if the filters had been in the kernel.
+    /// The counters since it began, as if the filters had been in the kernel.
     fn of(&self, stats: &Stats) -> Stats {
+        let since = stats.since(&self.before.counted.stats);
+        if !self.before.is_later() {
+            return Stats {
+                syns: since.syns.saturating_sub(self.left_out),
+                emitted: since.emitted.saturating_sub(self.left_out),
+                refused: since.refused.saturating_sub(self.left_out_refused),
+                ..since
+            };
+        }
+        // Records that were counted in the part before may be in this one: what is in it counts.
+        let emitted = self.syns + self.last.missing.0;
         Stats {
-            syns: stats.syns.saturating_sub(self.left_out),
-            emitted: stats.emitted.saturating_sub(self.left_out),
-            refused: stats.refused.saturating_sub(self.left_out_refused),
-            ..*stats
+            syns: emitted + since.syns.saturating_sub(since.emitted),
+            emitted,
+            refused: self.refused,
+            ..since
+        }
+    }
+
+    fn counted(&mut self, counted: &Counted) -> Counted {
+        let ((syns, listeners), before) = (counted.missing, self.before.counted.missing);
+        self.last.missing = (
+            syns.saturating_sub(before.0),
+            listeners.saturating_sub(before.1),
+        );
+        self.last.stats = self.of(&counted.stats);
+        self.last
+    }
+
+    fn end_of(&self, end: End) -> End {
+        End {
+            stats: self.of(&end.stats),
+            seconds: (end.seconds - self.before.seconds).max(0.0),
+            ..end
         }
     }
 
@@ -196,78 +245,37 @@ impl Pace {
     }
 }
 
-/// The filters that trace has in the kernel.
-struct Filter {
-    ports: Vec<u16>,
-    destinations: Vec<IpNet>,
-    sources: Vec<IpNet>,
-    namespaces: Vec<String>,
-    family: Option<Family>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Filter {
-    fn of(args: &ReplayArgs) -> Result<Self> {
-        let filter = &args.filter;
-        Ok(Self {
-            ports: every_port(&filter.port).map_err(Failure::usage)?,
-            destinations: filter.dst.clone(),
-            sources: filter.src.clone(),
-            namespaces: filter.netns.clone(),
-            family: filter.family.map(|family| match family {
-                FamilyArg::Ipv4 => Family::Ipv4,
-                FamilyArg::Ipv6 => Family::Ipv6,
-            }),
-        })
-    }
-
-    fn is_empty(&self) -> bool {
-        self.ports.is_empty()
-            && self.destinations.is_empty()
-            && self.sources.is_empty()
-            && self.namespaces.is_empty()
-            && self.family.is_none()
-    }
-
-    /// Whether the kernel would have told of it. Listeners come and go past the filters.
-    fn passes(&self, record: &Record, host: &Recorded) -> bool {
-        if self.is_empty() {
-            return true;
-        }
-        let (netns, cookie, family, client, destination, port_be) = match record {
-            Record::Listen(_) | Record::Close(_) => return true,
-            Record::Syn(syn) => (
-                syn.netns,
-                syn.netns_cookie,
-                syn.family,
-                syn.client,
-                syn.destination,
-                syn.destination_port_be,
-            ),
-            Record::Handover(one) => (
-                one.netns,
-                one.netns_cookie,
-                one.family,
-                one.client,
-                one.destination,
-                one.destination_port_be,
-            ),
+    #[test]
+    fn a_later_part_counts_what_is_in_it() {
+        let stats = |syns, emitted, lost_ring| Stats {
+            syns,
+            emitted,
+            lost_ring,
+            ..Stats::default()
         };
-        let within = |nets: &[IpNet], address| {
-            let address = judge::packet_address(address, family);
-            nets.is_empty() || nets.iter().any(|net| net.contains(&address))
+        let counted = |stats, missing| Counted {
+            stats,
+            missing: (missing, 0),
         };
-        let is_meant = |wanted: &String| {
-            wanted.parse() == Ok(netns) || host.netns_name(netns, cookie).as_ref() == Some(wanted)
-        };
-        let family = if family == libc::AF_INET as u16 {
-            Family::Ipv4
-        } else {
-            Family::Ipv6
-        };
-        (self.ports.is_empty() || self.ports.contains(&u16::from_be(port_be)))
-            && within(&self.destinations, destination)
-            && within(&self.sources, client)
-            && (self.namespaces.is_empty() || self.namespaces.iter().any(is_meant))
-            && self.family.is_none_or(|wanted| wanted == family)
+        // Three were written before the part began, and are read in it.
+        let mut seen = Seen::since(Some(Position {
+            number: 2,
+            counted: counted(stats(100, 90, 10), 4),
+            seconds: 5.0,
+            ..Position::default()
+        }));
+        seen.syns = 3 + 20;
+        let now = seen.counted(&counted(stats(125, 110, 15), 4));
+        assert_eq!((now.stats, now.missing), (stats(28, 23, 5), (0, 0)));
+        let end = seen.end_of(End {
+            stats: stats(125, 110, 15),
+            seconds: 7.0,
+            ..End::default()
+        });
+        assert_eq!((end.stats, end.seconds), (stats(28, 23, 5), 2.0));
     }
 }
