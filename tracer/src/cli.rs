@@ -14,10 +14,11 @@ use crate::{
     judge::netns::NetnsName,
     pipeline::selection::{ListenerPattern, Selection},
     probes::plan::Choice,
+    recording::recorder::Rotation,
     settings::{
         Expect, Given, Watch,
         place::{expect, listener},
-        values::{Ports, buffer_size, count, duration, name, pid, ports, prefix},
+        values::{Ports, buffer_size, count, duration, name, pid, ports, prefix, rotation},
     },
 };
 
@@ -61,6 +62,10 @@ pub struct TraceArgs {
     /// Prints no SYNs unless --output is given
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
+    /// Record in parts of this size: FILE, FILE.1, FILE.2 and so on (night.1.zst for night.zst);
+    /// with N, only the last N are kept beside the one that is written
+    #[arg(long, value_name = "SIZE[,N]", value_parser = rotation, requires = "write")]
+    pub write_rotate: Option<Rotation>,
     /// When to use colour in the table
     #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub color: Color,
@@ -181,6 +186,7 @@ impl UserFilterArgs {
             only_alerts: self.only_alerts,
             alert_on: self.alert_on.clone(),
             count,
+            began_midway: false,
         }
     }
 }

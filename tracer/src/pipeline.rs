@@ -29,8 +29,8 @@ use crate::{
         self,
         health::{self, Health},
     },
-    listeners::Inventory,
-    sinks::{Sink, bound, summary::Summary},
+    listeners::{Inventory, Listening},
+    sinks::{Quiet, Sink, bound, summary::Summary},
     stock::TakeStock,
 };
 use assess::Assessor;
@@ -205,6 +205,30 @@ impl Pipeline {
         self.selection
             .count
             .is_some_and(|limit| self.shown >= limit)
+    }
+
+    /// Goes on without telling anybody of SYNs.
+    pub fn mute(&mut self) {
+        self.sink = Box::new(Quiet);
+    }
+
+    /// The listeners as of the last record, in no order: what a replay may begin with that knows
+    /// nothing from before. Cookies and queues are not among what is known of them.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<Listening> {
+        let uids = self.health.uids();
+        let listening = |(bound, inode)| Listening {
+            bound,
+            inode,
+            cookie: 0,
+            uid: uids.get(&(bound, inode)).copied().unwrap_or_default(),
+            queue: Queue {
+                length: 0,
+                limit: 0,
+            },
+            complete: false,
+        };
+        self.assessor.listeners().map(listening).collect()
     }
 
     /// Takes what comes next. `present` is asked where the listeners are in doubt.
@@ -468,7 +492,6 @@ mod tests {
         event::Backend,
         host::unknown::Nobody,
         judge::{expectations::Expectations, rules::Algorithm},
-        sinks::Quiet,
         stock::Stock,
     };
     use sockpick_ebpf::abi::kind;

@@ -6,7 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod anonymise;
+mod permutation;
 pub mod reader;
+pub mod recorder;
 pub mod writer;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +18,7 @@ use crate::{
     event::Backend,
     host::{answers::Listeners, noted::Note},
     judge::rules::Algorithm,
-    pipeline::{End, Input},
+    pipeline::{Counted, End, Input},
 };
 
 /// How a recording begins.
@@ -36,6 +39,46 @@ pub enum Frame {
     Input(Asked<Input>),
     /// The last: how the session ended.
     End(Asked<End>),
+    /// The first of a part, where a long recording is cut into several files.
+    Part(Box<Part>),
+    /// The last of a part that another follows.
+    Continued,
+}
+
+/// A part of a recording that is cut into several files.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Part {
+    /// Where and how it was recorded; time and listeners as of this part's beginning.
+    pub header: Header,
+    /// Which part it is.
+    pub position: Position,
+}
+
+/// Which part of a recording a file is.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Position {
+    /// Names the session: all its parts have the same number, chosen at random.
+    pub session: u64,
+    /// Counted from 1.
+    pub number: u32,
+    /// What was counted in the parts before.
+    pub counted: Counted,
+    /// How long they took.
+    pub seconds: f64,
+}
+
+impl Position {
+    /// Whether this is the part after that one.
+    #[must_use]
+    pub fn follows(&self, before: &Self) -> bool {
+        self.session == before.session && before.number.checked_add(1) == Some(self.number)
+    }
+
+    /// Whether parts came before.
+    #[must_use]
+    pub fn is_later(&self) -> bool {
+        self.number > 1
+    }
 }
 
 /// Something, and the answers that it led to.

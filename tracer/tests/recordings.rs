@@ -1,7 +1,13 @@
 //! Recordings: those of released versions for ever, torn ones up to the tear, and whatever else
 //! somebody gives.
 
+#[path = "recordings/anonymised.rs"]
+mod anonymised;
+#[path = "recordings/parts.rs"]
+mod parts;
+
 use std::io::{self, Cursor};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -48,7 +54,7 @@ fn replay(bytes: &[u8]) -> Option<(String, bool, Option<String>)> {
     let mut ended = false;
     while let Some(frame) = reader.frame() {
         match frame {
-            Frame::Header(_) => {}
+            Frame::Header(_) | Frame::Part(_) | Frame::Continued => {}
             Frame::Input(Asked {
                 starts_afresh,
                 notes,
@@ -103,6 +109,49 @@ fn a_later_version_is_refused_with_the_remedy() {
         .expect("refused");
     let words = refused.to_string();
     assert!(words.contains("later sockpick"), "{words}");
+}
+
+/// A folder for files of a test's own; removed when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> io::Result<Self> {
+        let name = format!("sockpick-{name}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir(&folder)?;
+        Ok(Self(folder))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left is in a folder for what may be lost.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What `sockpick replay` ended with, and what it said: on stdout, on stderr.
+fn sockpick_replay(files: &[PathBuf], options: &[&str]) -> io::Result<(i32, String, String)> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sockpick"));
+    let output = command.arg("replay").args(files).args(options).output()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let code = output.status.code().unwrap_or(-1);
+    Ok((code, text(&output.stdout), text(&output.stderr)))
+}
+
+#[test]
+fn nobody_reads_and_replay_ends_quietly() -> io::Result<()> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sockpick"));
+    command.args(["replay", "-o", "json", "tests/recordings/v1.sockpick"]);
+    let (reader, writer) = io::pipe()?;
+    drop(reader);
+    let output = command.stdout(writer).output()?;
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+    Ok(())
 }
 
 #[test]

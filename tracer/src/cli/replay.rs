@@ -10,9 +10,20 @@ use crate::settings::values::count;
 /// `sockpick replay`
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// Recordings, one after the other; - for stdin
+    /// Recordings, one after the other; the parts of one as if they were one file; - for stdin
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// Instead of telling it, write it to the file OUT without what tells whose it is: addresses
+    /// and names are replaced, the same one by the same; compressed if it ends in .zst
+    #[arg(
+        long,
+        value_name = "OUT",
+        conflicts_with_all = [
+            "output", "color", "speed", "count", "RecordedFilterArgs", "UserFilterArgs",
+            "ExpectArgs",
+        ],
+    )]
+    pub anonymize: Option<PathBuf>,
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,

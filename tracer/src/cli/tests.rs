@@ -28,6 +28,22 @@ fn times_and_sizes_are_read() {
     for wrong in ["", "4095", "12KiB", "2048", "4GiB", "9999999999"] {
         assert!(buffer_size(wrong).is_err(), "{wrong}");
     }
+    let parts = |bytes, keep| Ok(Rotation { bytes, keep });
+    assert_eq!(rotation("4K"), parts(4096, None));
+    assert_eq!(rotation("1G,5"), parts(1 << 30, Some(5)));
+    for wrong in [
+        "",
+        "4",
+        "0M",
+        "1T",
+        "1M,",
+        "1M,0",
+        ",5",
+        "1M,5,6",
+        "99999999999G",
+    ] {
+        assert!(rotation(wrong).is_err(), "{wrong}");
+    }
 }
 
 #[test]
@@ -109,7 +125,7 @@ fn a_wrong_value_is_told_its_form() {
             let Some(option) = argument.get_long() else {
                 continue;
             };
-            let free = ["btf", "config", "dev", "write"].contains(&option);
+            let free = ["anonymize", "btf", "config", "dev", "write"].contains(&option);
             let listed = !argument.get_possible_values().is_empty();
             if free || listed || !argument.get_action().takes_values() {
                 continue;
@@ -133,6 +149,7 @@ fn refusal(command: &Command, option: &str, value: &str) -> String {
     match command.get_name() {
         "explain" => words.push("192.0.2.1:80"),
         "replay" => words.push("recording"),
+        "trace" => words.extend(["--write", "recording"]),
         _ => {}
     }
     words.extend([option.as_str(), value]);

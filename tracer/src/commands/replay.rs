@@ -1,10 +1,12 @@
 //! `sockpick replay`: the pipeline once more, over a recording.
 
+mod anonymise;
+mod files;
+mod filter;
+mod progress;
+
 use std::{
-    fs::File,
-    io::{self, Read, Write as _},
-    net::SocketAddr,
-    path::Path,
+    io::{self, IsTerminal as _, Write as _},
     thread,
     time::{Duration, Instant},
 };
@@ -17,61 +19,50 @@ use crate::{
     cli::{ReplayArgs, Speed},
     config,
     decode::Record,
-    event::Netns,
-    failure::Failure,
     host::recorded::Recorded,
-    judge::{self, netns::NetnsName},
     pipeline::{Counted, End, Input, Pipeline, assess::Assessor, enrich::Enricher},
-    recording::{Asked, Frame, Header, reader::Reader},
-    settings::{Settings, Watch},
+    recording::{Asked, Frame, Position},
+    settings::Settings,
 };
+use files::{Files, Open};
+use filter::{as_recorded, passes};
 
 pub(super) fn run(args: &ReplayArgs) -> Result<()> {
+    if let Some(out) = &args.anonymize {
+        return anonymise::run(&args.files, out);
+    }
     let given = args.watch.given(&args.expect);
     let settings = config::settings(&given, args.expect.config.as_deref())?;
     let settings = settings.with_netns(as_recorded)?;
-    for file in &args.files {
-        let name = file.display().to_string();
-        let (reader, header) = Reader::begin(open(file)?, &name)?;
-        replay(args, &settings, reader, header, &name)?;
+    let mut files = Files::new(&args.files, !io::stdout().is_terminal());
+    while let Some(open) = files.next()? {
+        replay(args, &settings, open, &mut files)?;
     }
     Ok(())
 }
 
-fn open(path: &Path) -> Result<Box<dyn Read>> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdin()));
-    }
-    let file = File::open(path).map_err(|error| {
-        Failure::usage(format!(
-            "cannot read the recording {}: {error}",
-            path.display()
-        ))
-    })?;
-    Ok(Box::new(file))
-}
-
-fn replay(
-    args: &ReplayArgs,
-    settings: &Settings,
-    mut reader: Reader,
-    header: Header,
-    name: &str,
-) -> Result<()> {
+/// Replays a recording, and the parts that follow it.
+fn replay(args: &ReplayArgs, settings: &Settings, mut open: Open, files: &mut Files) -> Result<()> {
+    let header = open.header.clone();
     let mut host = Recorded::default();
+    let mut selection = args.user_filter.selection(args.count);
+    selection.began_midway = open.is_later();
     let mut pipeline = Pipeline::new(
         Enricher::new(header.backend, Box::new(host.clone())),
         Assessor::new(settings.expectations.clone(), header.algorithm),
         &header.listeners.into(),
         shown(args.output, args.color, header.netns),
-        args.user_filter.selection(args.count),
+        selection,
     );
-    let mut seen = Seen::default();
+    let mut seen = Seen::since(open.reader.position());
     let mut pace = Pace::new(args.speed);
     let mut end = None;
-    while let Some(frame) = reader.frame() {
+    let mut goes_on = None;
+    open.tell_of_missing();
+    while let Some(frame) = open.reader.frame() {
+        files.progress.show(&open.name);
         match frame {
-            Frame::Header(_) => {}
+            Frame::Header(_) | Frame::Part(_) => {}
             Frame::Input(Asked {
                 starts_afresh,
                 notes,
@@ -85,37 +76,41 @@ fn replay(
                         seen.left_out(record);
                         continue;
                     }
-                    seen.syns += u64::from(matches!(record, Record::Syn(_)));
+                    seen.take(record);
                 }
                 if let Input::Counted(counted) = &mut input {
-                    counted.stats = seen.of(&counted.stats);
-                    seen.last = *counted;
+                    *counted = seen.counted(counted);
                 }
                 pipeline.take(&input, &mut host)?;
+            }
+            Frame::Continued => {
+                if let Some(next) = files.following(open.reader.position())? {
+                    open = next;
+                } else {
+                    goes_on = open.reader.position();
+                    break;
+                }
             }
             Frame::End(Asked {
                 starts_afresh,
                 notes,
-                mut to,
+                to,
             }) => {
                 host.begin(starts_afresh, notes);
-                to.stats = seen.of(&to.stats);
-                end = Some(to);
+                end = Some(seen.end_of(to));
                 break;
             }
         }
     }
+    files.progress.erase();
     let is_whole = end.is_some();
     let summary = pipeline.end(&end.unwrap_or_else(|| seen.end()))?;
     // Nobody may be left to read it.
     let _ = write!(io::stderr(), "{summary}");
-    if let Some(torn) = reader.torn() {
-        eprintln!("sockpick: {name} is torn {torn}; what came before was replayed");
-    } else if !is_whole {
-        eprintln!(
-            "sockpick: {name} ends before its session did (sockpick was killed, or still writes); \
-             what it has was replayed"
-        );
+    if let Some(position) = goes_on {
+        open.tell_of_next(position);
+    } else {
+        open.tell_of_tear(is_whole, "replayed");
     }
     Ok(())
 }
@@ -123,7 +118,11 @@ fn replay(
 /// What was read.
 #[derive(Default)]
 struct Seen {
+    /// What was counted before the first part that was read.
+    before: Position,
+    /// SYNs, and those without a listener.
     syns: u64,
+    refused: u64,
     /// SYNs that the filters left out, and those of them without a listener.
     left_out: u64,
     left_out_refused: u64,
@@ -133,9 +132,24 @@ struct Seen {
 }
 
 impl Seen {
+    /// Nothing yet; `position`: of the part that it begins with.
+    fn since(position: Option<Position>) -> Self {
+        Self {
+            before: position.unwrap_or_default(),
+            ..Self::default()
+        }
+    }
+
     fn ktime_ns(&mut self, ktime_ns: u64) {
         self.first_ns.get_or_insert(ktime_ns);
         self.last_ns = self.last_ns.max(ktime_ns);
+    }
+
+    fn take(&mut self, record: &Record) {
+        if let Record::Syn(record) = record {
+            self.syns += 1;
+            self.refused += u64::from(record.has_listener == 0);
+        }
     }
 
     fn left_out(&mut self, record: &Record) {
@@ -145,13 +159,42 @@ impl Seen {
         }
     }
 
-    /// The counters, as if the filters had been in the kernel.
+    /// The counters since it began, as if the filters had been in the kernel.
     fn of(&self, stats: &Stats) -> Stats {
+        let since = stats.since(&self.before.counted.stats);
+        if !self.before.is_later() {
+            return Stats {
+                syns: since.syns.saturating_sub(self.left_out),
+                emitted: since.emitted.saturating_sub(self.left_out),
+                refused: since.refused.saturating_sub(self.left_out_refused),
+                ..since
+            };
+        }
+        // Records that were counted in the part before may be in this one: what is in it counts.
+        let emitted = self.syns + self.last.missing.0;
         Stats {
-            syns: stats.syns.saturating_sub(self.left_out),
-            emitted: stats.emitted.saturating_sub(self.left_out),
-            refused: stats.refused.saturating_sub(self.left_out_refused),
-            ..*stats
+            syns: emitted + since.syns.saturating_sub(since.emitted),
+            emitted,
+            refused: self.refused,
+            ..since
+        }
+    }
+
+    fn counted(&mut self, counted: &Counted) -> Counted {
+        let ((syns, listeners), before) = (counted.missing, self.before.counted.missing);
+        self.last.missing = (
+            syns.saturating_sub(before.0),
+            listeners.saturating_sub(before.1),
+        );
+        self.last.stats = self.of(&counted.stats);
+        self.last
+    }
+
+    fn end_of(&self, end: End) -> End {
+        End {
+            stats: self.of(&end.stats),
+            seconds: (end.seconds - self.before.seconds).max(0.0),
+            ..end
         }
     }
 
@@ -196,84 +239,37 @@ impl Pace {
     }
 }
 
-/// Whether the kernel would have told of it. Listeners come and go past the filters.
-fn passes(watch: &Watch, record: &Record, host: &Recorded) -> bool {
-    if watch.is_everything() {
-        return true;
-    }
-    let (netns, cookie, family, client, destination, port_be) = match record {
-        Record::Listen(_) | Record::Close(_) => return true,
-        Record::Syn(syn) => (
-            syn.netns,
-            syn.netns_cookie,
-            syn.family,
-            syn.client,
-            syn.destination,
-            syn.destination_port_be,
-        ),
-        Record::Handover(one) => (
-            one.netns,
-            one.netns_cookie,
-            one.family,
-            one.client,
-            one.destination,
-            one.destination_port_be,
-        ),
-    };
-    let client = judge::packet_address(client, family);
-    let destination = judge::packet_address(destination, family);
-    let named = || Netns {
-        inode: netns,
-        cookie: None,
-        name: host.netns_name(netns, cookie),
-    };
-    watch.fits(client, SocketAddr::new(destination, u16::from_be(port_be)))
-        && (watch.netns.is_empty() || watch.fits_netns(&named()))
-}
-
-/// What a recording knows of a namespace: its name and its inode number.
-fn as_recorded(name: &NetnsName) -> Result<NetnsName, Failure> {
-    match name {
-        NetnsName::Name(_) | NetnsName::Inode(_) => Ok(name.clone()),
-        NetnsName::Path(_) | NetnsName::Pid(_) => Err(Failure::usage(format!(
-            "a recording does not say which network namespace {name} was; write it as the name \
-             that ip netns had for it, or as its inode number"
-        ))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use sockpick_ebpf::abi::SynRecord;
-
     use super::*;
-    use crate::host::answers::{Key, Value};
 
     #[test]
-    fn a_namespace_is_meant_by_the_name_that_it_had_when_it_was_recorded() {
-        let host = Recorded::default();
-        let name = |inode, name: &str| {
-            let value = Value::Name(Some(name.to_owned()));
-            (Key::Netns(inode, 1), 0, value)
+    fn a_later_part_counts_what_is_in_it() {
+        let stats = |syns, emitted, lost_ring| Stats {
+            syns,
+            emitted,
+            lost_ring,
+            ..Stats::default()
         };
-        host.begin(false, vec![name(7, "web"), name(8, "db")]);
-        let syn = |netns| {
-            Record::Syn(SynRecord {
-                netns,
-                netns_cookie: 1,
-                family: libc::AF_INET as u16,
-                ..SynRecord::default()
-            })
+        let counted = |stats, missing| Counted {
+            stats,
+            missing: (missing, 0),
         };
-        let of = |text: &str| Watch {
-            netns: vec![NetnsName::parse(text).expect("a name")],
-            ..Watch::default()
-        };
-        assert!(passes(&of("web"), &syn(7), &host));
-        assert!(!passes(&of("web"), &syn(8), &host));
-        assert!(passes(&of("8"), &syn(8), &host));
-        assert!(!passes(&of("web"), &syn(9), &host), "it has no name");
-        assert!(passes(&Watch::default(), &syn(9), &host));
-        assert!(as_recorded(&NetnsName::Pid(1)).is_err());
+        // Three were written before the part began, and are read in it.
+        let mut seen = Seen::since(Some(Position {
+            number: 2,
+            counted: counted(stats(100, 90, 10), 4),
+            seconds: 5.0,
+            ..Position::default()
+        }));
+        seen.syns = 3 + 20;
+        let now = seen.counted(&counted(stats(125, 110, 15), 4));
+        assert_eq!((now.stats, now.missing), (stats(28, 23, 5), (0, 0)));
+        let end = seen.end_of(End {
+            stats: stats(125, 110, 15),
+            seconds: 7.0,
+            ..End::default()
+        });
+        assert_eq!((end.stats, end.seconds), (stats(28, 23, 5), 2.0));
     }
 }

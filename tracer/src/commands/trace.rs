@@ -26,6 +26,7 @@ use crate::{
     failure::Failure,
     host::{
         Host,
+        answers::Listeners,
         clock::{monotonic_ns, wall_offset_ns},
         live::Live,
         noted::{Noted, Notes},
@@ -44,14 +45,17 @@ use crate::{
         refusal::refused_maps,
         selfcheck,
     },
-    recording::{Header, writer::Writer},
+    recording::{
+        Header,
+        recorder::{Recorder, Rotation},
+    },
     settings::{Settings, Watch, values::every_port},
     sinks::{Quiet, Sink},
     source::Source,
     words::count,
 };
 
-use session::Session;
+use session::{Recording, Session};
 
 /// How often the log of the programs is looked at with `--debug-programs`.
 const DEBUG_INTERVAL: Duration = Duration::from_millis(200);
@@ -157,20 +161,29 @@ async fn trace(
         eprintln!("sockpick: owners may be missing (?): {why}");
     }
     let source = Source::new(channel, programs.take_drops()?, args.probes.flush_interval)?;
-    let recorder = args
+    let recording = args
         .write
         .as_deref()
-        .map(|path| record(path, watch, &assessor, backend, &inventory))
+        .map(|path| {
+            record(
+                path,
+                args.write_rotate,
+                watch,
+                &assessor,
+                backend,
+                &inventory,
+            )
+        })
         .transpose()?;
-    let host: Box<dyn Host> = match &recorder {
-        Some((_, notes)) => Box::new(Noted::new(host, notes.clone())),
+    let host: Box<dyn Host> = match &recording {
+        Some(recording) => Box::new(Noted::new(host, recording.notes.clone())),
         None => Box::new(host),
     };
     let enricher = Enricher::new(backend, host);
     let selection = args.user_filter.selection(args.count);
     let (sink, is_quiet) = sink(args);
     let pipeline = Pipeline::new(enricher, assessor, &inventory, sink, selection);
-    let mut session = Session::begin(programs, source, pipeline, recorder, args)?;
+    let mut session = Session::begin(programs, source, pipeline, recording, args)?;
     announce(session.programs(), &inventory, backend);
     let gone = reader_gone();
     tokio::pin!(gone);
@@ -182,22 +195,38 @@ async fn trace(
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             () = &mut deadline => break,
-            () = &mut gone => return Ok(()),
+            () = &mut gone => return leave(session, Ok(())),
             () = sleep(DEBUG_INTERVAL), if args.probes.debug_programs => {}
         }
-        session.batch()?;
+        if let Err(error) = session.batch() {
+            return leave(session, Err(error));
+        }
         if session.is_complete() || is_quiet && session.is_cut {
             break;
         }
     }
-    let mut summary = session.end()?;
+    let mut summary = match session.end() {
+        Ok(summary) => summary,
+        Err(error) => return leave(session, Err(error)),
+    };
     if summary.saw_nothing() {
         summary.notes.extend(unseen::notes(&options.filters));
     }
     // Nobody may be left to read it.
     let _ = write!(io::stderr(), "{summary}");
-    if session.is_cut {
-        // What there is to say of it was said when it happened.
+    cut(session.is_cut)
+}
+
+/// Ends where stdout takes no more, as `how`: a recording gets its proper end before.
+fn leave(mut session: Session, how: Result<()>) -> Result<()> {
+    session.end_recording()?;
+    cut(session.is_cut)?;
+    how
+}
+
+/// Whether a recording is whole: what there is to say if not was said when it happened.
+fn cut(is_cut: bool) -> Result<()> {
+    if is_cut {
         return Err(Failure::runtime("").into());
     }
     Ok(())
@@ -206,11 +235,12 @@ async fn trace(
 /// Begins a recording.
 fn record(
     path: &Path,
+    rotation: Option<Rotation>,
     watch: &Watch,
     assessor: &Assessor,
     backend: Backend,
     inventory: &Inventory,
-) -> Result<(Writer, Notes)> {
+) -> Result<Recording> {
     let read = |path: &str| {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         text.trim().to_owned()
@@ -230,7 +260,15 @@ fn record(
         listeners: inventory.into(),
     };
     let notes = Notes::default();
-    Ok((Writer::begin(path, header, notes.clone())?, notes))
+    let recorder = Recorder::begin(path, header.clone(), notes.clone(), rotation)?;
+    Ok(Recording {
+        recorder,
+        notes,
+        header: Header {
+            listeners: Listeners::default(),
+            ..header
+        },
+    })
 }
 
 fn own_netns() -> u32 {

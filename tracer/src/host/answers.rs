@@ -79,10 +79,10 @@ pub enum Value {
 /// [`Then`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Whose {
-    owners: Vec<Owner>,
+    pub(crate) owners: Vec<Owner>,
     in_kernel: bool,
-    accepted_by: Option<Process>,
-    opened_by: Option<Process>,
+    pub(crate) accepted_by: Option<Process>,
+    pub(crate) opened_by: Option<Process>,
 }
 
 impl From<&Then> for Whose {
@@ -209,11 +209,22 @@ impl From<Process> for event::Process {
 /// The listeners at one moment: an [`Inventory`], or a [`Stock`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Listeners {
-    all: Vec<Listening>,
+    pub(crate) all: Vec<Listening>,
     asked: Vec<u32>,
     done_ns: u64,
     closing: Vec<(u32, u64)>,
     opening: Vec<(u32, u64)>,
+}
+
+impl Listeners {
+    /// These are there.
+    #[must_use]
+    pub fn present(all: Vec<Listening>) -> Self {
+        Self {
+            all,
+            ..Self::default()
+        }
+    }
 }
 
 impl From<&Inventory> for Listeners {

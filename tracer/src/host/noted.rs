@@ -54,9 +54,11 @@ impl Notes {
         (starts_afresh, new)
     }
 
-    /// Forgets what was written: a new file begins.
+    /// Forgets what was written: a new file begins, where all is written again.
     pub fn forget(&self) {
-        self.0.borrow_mut().forget();
+        let mut pages = self.0.borrow_mut();
+        pages.forget();
+        pages.starts_afresh = true;
     }
 
     fn count(pages: &mut Pages, key: &Key) -> u32 {

@@ -106,6 +106,18 @@ impl Health {
         }
     }
 
+    /// Owners of the sockets that listen, by where they are bound and their inode number.
+    #[must_use]
+    pub fn uids(&self) -> FxHashMap<(Bound, u64), u32> {
+        let groups = self.groups.iter();
+        groups
+            .flat_map(|((bound, uid), group)| {
+                let inodes = group.members.keys();
+                inodes.map(|inode| ((*bound, *inode), *uid))
+            })
+            .collect()
+    }
+
     /// Listeners that came when too many were watched already.
     #[must_use]
     pub fn unwatched(&self) -> u64 {

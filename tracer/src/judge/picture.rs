@@ -160,15 +160,19 @@ impl Picture {
         self.expire(closed_ns);
     }
 
+    /// Every live socket, and where it is bound.
+    pub fn live(&self) -> impl Iterator<Item = (Bound, &Live)> {
+        let places = self.places.values().flatten();
+        places.flat_map(|place| place.live.iter().map(|live| (place.bound, live)))
+    }
+
     /// Drops every live socket for which `keep` says no, as closed at `now_ns`, and says how
     /// many that are: their records were lost. One that is met all the same comes back.
     pub fn retain(&mut self, now_ns: u64, keep: impl Fn(&Bound, u64) -> bool) -> usize {
         let lost: Vec<(Bound, Live)> = self
-            .places
-            .values()
-            .flatten()
-            .flat_map(|place| place.live.iter().map(|live| (place.bound, live.clone())))
+            .live()
             .filter(|(bound, live)| !keep(bound, live.inode))
+            .map(|(bound, live)| (bound, live.clone()))
             .collect();
         for (bound, live) in &lost {
             self.leave(bound, live, now_ns, Arc::from([]));

@@ -97,6 +97,11 @@ impl Assessor {
         }
     }
 
+    /// The listeners, as far as records told: where they are bound, and their inode numbers.
+    pub fn listeners(&self) -> impl Iterator<Item = (Bound, u64)> {
+        self.picture.live().map(|(bound, live)| (bound, live.inode))
+    }
+
     /// Makes the picture right again after listener records were lost.
     pub fn resync(&mut self, stock: &Stock) {
         self.bury(stock, self.seen_ns);

@@ -44,13 +44,18 @@ pub struct Selection {
     pub alert_on: Vec<Reason>,
     /// No more than so many SYNs.
     pub count: Option<u64>,
+    /// The kernel's counters of a listener began before what is told of.
+    pub began_midway: bool,
 }
 
 impl Selection {
     /// The kernel's counters are exact whatever was lost, but know nothing of a filter that
-    /// asks about events.
+    /// asks about events, or of when that began.
     pub(super) fn asks_about_events(&self) -> bool {
-        !self.matched.is_empty() || !self.verdicts.is_empty() || self.only_alerts
+        self.began_midway
+            || !self.matched.is_empty()
+            || !self.verdicts.is_empty()
+            || self.only_alerts
     }
 }
 

@@ -1,22 +1,32 @@
 //! Reads a recording, of whom- and wherever it is: nothing in it is believed, and no more memory
-//! is taken than a frame needs.
+//! is taken than a recording of a busy host needs.
 
 use std::io::{self, BufRead, BufReader, Read};
 
 use anyhow::{Context as _, Result};
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
-use super::{Frame, Header, MAGIC, MOST_BYTES, VERSION, ZSTD};
+use super::{Frame, Header, MAGIC, MOST_BYTES, Position, VERSION, ZSTD};
 use crate::failure::Failure;
 
 /// Most bytes of what compression may refer back to; what sockpick writes needs less.
 const MOST_WINDOW: u64 = 2 * MOST_BYTES as u64;
 
+/// Most memory of the process, in bytes, at which more is read. Whatever a file makes replay
+/// remember, listeners that never close for one, counts.
+const MOST_RESIDENT: u64 = 768 << 20;
+/// After so many bytes of frames that is looked at.
+const LOOKED_AT: u64 = MOST_BYTES as u64;
+
 /// A recording that is being read.
 pub struct Reader {
     input: Box<dyn Read>,
-    /// Bytes (uncompressed) of whole frames.
+    /// Which part of a recording it is, if it is one.
+    position: Option<Position>,
+    /// Bytes (uncompressed) of whole frames, and how many there were when memory was looked at.
     whole: u64,
+    looked_at: u64,
+    most_resident: u64,
     torn: Option<String>,
 }
 
@@ -40,7 +50,10 @@ impl Reader {
         };
         let mut reader = Self {
             input,
+            position: None,
             whole: 0,
+            looked_at: 0,
+            most_resident: MOST_RESIDENT,
             torn: None,
         };
         let is_none = || Failure::usage(format!("{name} is no recording of sockpick's"));
@@ -64,8 +77,18 @@ impl Reader {
         }
         match reader.frame() {
             Some(Frame::Header(header)) => Ok((reader, *header)),
+            Some(Frame::Part(part)) => {
+                reader.position = Some(part.position);
+                Ok((reader, part.header))
+            }
             _ => Err(Failure::usage(format!("{name} is a recording without its beginning")).into()),
         }
+    }
+
+    /// Which part of a recording it is, if it is one.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        self.position
     }
 
     /// The next frame; `None` at the end, or where it is torn.
@@ -89,7 +112,23 @@ impl Reader {
         Some(format!("after {} bytes: {why}", self.whole))
     }
 
+    /// Fails if the process has grown too large.
+    fn look_at_memory(&mut self) -> io::Result<()> {
+        if self.whole - self.looked_at < LOOKED_AT {
+            return Ok(());
+        }
+        self.looked_at = self.whole;
+        if resident() > self.most_resident {
+            return Err(io::Error::other(format!(
+                "going on would need more than {} MiB of memory",
+                self.most_resident >> 20
+            )));
+        }
+        Ok(())
+    }
+
     fn read(&mut self) -> io::Result<Option<Frame>> {
+        self.look_at_memory()?;
         let mut head = [[0; 4]; 2];
         if !fill(&mut self.input, head.as_flattened_mut())? {
             return Ok(None);
@@ -113,6 +152,14 @@ impl Reader {
         self.whole += 8 + length;
         Ok(Some(frame))
     }
+}
+
+/// Memory of this process in bytes; 0 where it cannot be told.
+fn resident() -> u64 {
+    let own = procfs::process::Process::myself();
+    let status = own.and_then(|own| own.status()).ok();
+    // In KiB.
+    status.and_then(|status| status.vmrss).unwrap_or(0) << 10
 }
 
 /// Fills the buffer; false if there is nothing at all.
@@ -156,5 +203,51 @@ impl<R: BufRead> Read for Unpacked<R> {
             let frame = frame.map_err(io::Error::other)?;
             self.frame = Some(frame);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+    use crate::{
+        host::answers::{Key, Value},
+        pipeline::Input,
+        recording::Asked,
+    };
+
+    /// A frame with an answer almost as long as a frame may be.
+    fn long() -> Result<Vec<u8>> {
+        let text = "x".repeat(MOST_BYTES as usize - 64);
+        let payload = postcard::to_stdvec(&Frame::Input(Asked {
+            starts_afresh: false,
+            notes: vec![(Key::Told(1), 0, Value::Text(text))],
+            to: Input::Malformed,
+        }))?;
+        let mut bytes = u32::try_from(payload.len())?.to_le_bytes().to_vec();
+        bytes.extend(crc32fast::hash(&payload).to_le_bytes());
+        bytes.extend(payload);
+        Ok(bytes)
+    }
+
+    #[test]
+    fn what_would_take_too_much_memory_is_not_read_on() -> Result<()> {
+        let mut bytes = include_bytes!("../../tests/recordings/v1.sockpick").to_vec();
+        let header = u32::from_le_bytes(bytes[10..14].try_into()?) as usize;
+        bytes.truncate(18 + header);
+        bytes.extend(long()?.repeat(3));
+        let read = |most_resident| -> Result<(usize, Option<String>)> {
+            let (mut reader, _) = Reader::begin(Cursor::new(bytes.clone()), "it")?;
+            reader.most_resident = most_resident;
+            let frames = std::iter::from_fn(|| reader.frame()).count();
+            Ok((frames, reader.torn()))
+        };
+        assert_eq!(read(u64::MAX)?, (3, None));
+        let (frames, torn) = read(1 << 20)?;
+        assert_eq!(frames, 1, "looked at after 16 MiB");
+        let torn = torn.unwrap_or_default();
+        assert!(torn.contains("more than 1 MiB of memory"), "{torn}");
+        Ok(())
     }
 }

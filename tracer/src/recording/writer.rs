@@ -9,11 +9,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
-use super::{Asked, Frame, Header, MAGIC, MOST_BYTES, VERSION};
-use crate::{
-    host::noted::Notes,
-    pipeline::{End, Input},
-};
+use super::{Asked, Frame, MAGIC, MOST_BYTES, VERSION};
+use crate::{decode::Record, pipeline::Input};
 
 /// Bytes that wait for a batch's end at most.
 const BUFFER: usize = 256 * 1024;
@@ -22,7 +19,6 @@ const BUFFER: usize = 256 * 1024;
 pub struct Writer {
     path: PathBuf,
     file: File,
-    notes: Notes,
     compressed: bool,
     buffer: Vec<u8>,
     /// Bytes in the file that are whole.
@@ -34,11 +30,11 @@ pub struct Writer {
 
 impl Writer {
     /// Begins a file, which must not be there; its name ends in `.zst` if it is to be compressed.
-    /// `notes` has the answers to what is written.
+    /// `first` has the header.
     ///
     /// # Errors
     /// If it cannot be made or written.
-    pub fn begin(path: &Path, header: Header, notes: Notes) -> Result<Self> {
+    pub fn begin(path: &Path, first: &Frame) -> Result<Self> {
         let mut options = OpenOptions::new();
         let file = options.write(true).create_new(true).open(path);
         let file = file.map_err(|error| {
@@ -54,7 +50,6 @@ impl Writer {
         let mut writer = Self {
             path: path.to_owned(),
             file,
-            notes,
             compressed: path.extension().is_some_and(|end| end == "zst"),
             buffer: Vec::with_capacity(BUFFER),
             whole: 0,
@@ -63,41 +58,54 @@ impl Writer {
         };
         writer.buffer.extend(MAGIC);
         writer.buffer.extend(VERSION.to_le_bytes());
-        writer.frame(&Frame::Header(Box::new(header)))?;
+        writer.frame(first)?;
         writer.flush()?;
         Ok(writer)
     }
 
-    /// What the pipeline took, after it has.
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file, as the system knows it.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Bytes in the file.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.whole
+    }
+
+    /// Writes a frame; what ends a batch or a file is in the file when this returns.
     ///
     /// # Errors
     /// If the file takes no more: what was written before is kept.
-    pub fn input(&mut self, input: &Input) -> Result<()> {
-        let is_syn = matches!(input, Input::Record(crate::decode::Record::Syn(_)));
-        let (starts_afresh, notes) = self.notes.take();
-        self.frame(&Frame::Input(Asked {
-            starts_afresh,
-            notes,
-            to: input.clone(),
-        }))?;
+    pub fn put(&mut self, frame: &Frame) -> Result<()> {
+        self.frame(frame)?;
+        let (is_syn, is_end) = match frame {
+            Frame::Input(Asked { to, .. }) => (
+                matches!(to, Input::Record(Record::Syn(_))),
+                matches!(to, Input::Counted(_)),
+            ),
+            _ => (false, true),
+        };
         self.waiting += u64::from(is_syn);
-        if self.buffer.len() >= BUFFER || matches!(input, Input::Counted(_)) {
+        if self.buffer.len() >= BUFFER || is_end {
             self.flush()?;
         }
         Ok(())
     }
 
-    /// How the session ended, after the pipeline has.
+    /// Hands over what waits.
     ///
     /// # Errors
-    /// As [`Writer::input`].
-    pub fn end(&mut self, end: &End) -> Result<()> {
-        let (starts_afresh, notes) = self.notes.take();
-        self.frame(&Frame::End(Asked {
-            starts_afresh,
-            notes,
-            to: end.clone(),
-        }))?;
+    /// As [`Writer::put`].
+    pub fn finish(mut self) -> Result<()> {
         self.flush()
     }
 

@@ -5,6 +5,11 @@ use std::{collections::BTreeSet, fmt, net::IpAddr, str::FromStr, time::Duration}
 
 use ipnet::IpNet;
 
+use crate::recording::recorder::Rotation;
+
+/// Least bytes of a part of a recording: the listeners that it begins with may need as many.
+const LEAST_PART: u64 = 4096;
+
 /// Most ports that a filter in the kernel takes: each is an entry of a hash table, which is
 /// filled one by one at the start.
 pub const MOST_PORTS: usize = 4096;
@@ -112,21 +117,41 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("{text:?} is no time; write it as 500ms, 30s, 10m or 1h"))
 }
 
-pub(crate) fn buffer_size(text: &str) -> Result<u32, String> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor: u32 = match unit {
+/// The size of a recording's parts, and how many are kept.
+pub(crate) fn rotation(text: &str) -> Result<Rotation, String> {
+    let (size, keep) = match text.split_once(',') {
+        Some((size, keep)) => (size, Some(keep)),
+        None => (text, None),
+    };
+    let bytes = bytes(size).filter(|bytes| *bytes >= LEAST_PART);
+    let keep = keep.map(|keep| keep.parse().ok().filter(|keep| *keep > 0));
+    match (bytes, keep) {
+        (Some(bytes), None) => Ok(Rotation { bytes, keep: None }),
+        (Some(bytes), Some(keep @ Some(_))) => Ok(Rotation { bytes, keep }),
+        _ => Err(format!(
+            "{text:?} is no size of parts (4K or more), and no number of them to keep (1 or more) \
+             behind it; write it as 100M or 1G,5"
+        )),
+    }
+}
+
+/// Bytes with a suffix, in powers of 1024.
+fn bytes(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
+    let factor: u64 = match unit {
         "" | "B" => 1,
         "K" | "KiB" => 1 << 10,
         "M" | "MiB" => 1 << 20,
-        _ => 0,
+        "G" | "GiB" => 1 << 30,
+        _ => return None,
     };
-    number
-        .parse::<u32>()
-        .ok()
-        .and_then(|number| number.checked_mul(factor))
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+pub(crate) fn buffer_size(text: &str) -> Result<u32, String> {
+    bytes(text)
+        .and_then(|size| u32::try_from(size).ok())
         .filter(|size| size.is_power_of_two() && (4096..=1 << 30).contains(size))
         .ok_or_else(|| {
             format!(

@@ -1,5 +1,6 @@
 //! What a session recorded, told once more: it has to be the same, byte for byte.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,11 +24,14 @@ const SHARED: [(&str, bool); 10] = [
     ("--count", true),
 ];
 
-/// The file that a session writes; removed when dropped.
+/// Small enough that most sessions write more than one.
+const PART: &str = "8K";
+
+/// The file that a session writes, or the files; removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Recording {
-    /// Where it is.
-    pub(crate) file: PathBuf,
+    file: PathBuf,
+    in_parts: bool,
     sockpick: PathBuf,
     options: Vec<String>,
 }
@@ -37,7 +41,7 @@ impl Recording {
     pub(crate) fn new(sockpick: &Path, options: &[&str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        // Every other one is compressed.
+        // Every other one is compressed, and every other pair of them in parts.
         let end = if next % 2 == 1 { ".zst" } else { "" };
         let name = format!("recording-{}-{next}{end}", std::process::id());
         let mut shared = Vec::new();
@@ -53,6 +57,7 @@ impl Recording {
         }
         Self {
             file: std::env::temp_dir().join(name),
+            in_parts: next % 4 >= 2,
             sockpick: sockpick.to_owned(),
             options: shared,
         }
@@ -80,10 +85,46 @@ impl Recording {
         Ok(events)
     }
 
+    /// Options of trace's that have it written.
+    pub(crate) fn written(&self) -> Vec<OsString> {
+        let mut options = vec!["--write".into(), self.file.clone().into()];
+        if self.in_parts {
+            options.extend(["--write-rotate".into(), PART.into()]);
+        }
+        options
+    }
+
+    /// The file, and those of further parts, in no order.
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        let stem = self.file.with_extension("");
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(std::env::temp_dir())? {
+            let path = entry?.path();
+            let is_part = path.with_extension("").with_extension("") == stem;
+            if path == self.file || self.in_parts && is_part {
+                files.push(path);
+            }
+        }
+        Ok(files)
+    }
+
+    /// Whether it has its proper end.
+    pub(crate) fn is_whole(&self) -> Result<()> {
+        let mut command = Command::new(&self.sockpick);
+        let output = command.arg("replay").args(self.files()?).output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() && !said.contains("before its session did") {
+            return Ok(());
+        }
+        let message = "the recording has no proper end".to_owned();
+        let details = said.lines().map(str::to_owned).collect();
+        Err(Failure { message, details }.into())
+    }
+
     /// Replays it as an ordinary user could, and compares with what the session said.
     pub(crate) fn tells(&self, lines: &[String], stderr: &[String]) -> Result<()> {
         let mut command = Command::new(&self.sockpick);
-        command.args(["replay", "-o", "json"]).arg(&self.file);
+        command.args(["replay", "-o", "json"]).args(self.files()?);
         let output = command.args(&self.options).output()?;
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).context("no UTF-8");
         let (again, said) = (text(output.stdout)?, text(output.stderr)?);
@@ -119,6 +160,8 @@ impl Recording {
 impl Drop for Recording {
     fn drop(&mut self) {
         // It may never have been begun.
-        let _ = std::fs::remove_file(&self.file);
+        for file in self.files().unwrap_or_default() {
+            let _ = std::fs::remove_file(file);
+        }
     }
 }

@@ -82,7 +82,7 @@ impl Context {
         }
         let mut command = self.trace_command(filters);
         let recording = Recording::new(&self.sockpick, filters);
-        command.arg("--write").arg(&recording.file);
+        command.args(recording.written());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = spawn(&mut command)?;
         let (tell, ready) = channel();

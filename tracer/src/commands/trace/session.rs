@@ -11,12 +11,13 @@ use crate::{
     cli::TraceArgs,
     decode::Record,
     host::{
+        answers::Listeners,
         clock::{monotonic_ns, wall_offset_ns},
         noted::{NotedStock, Notes},
     },
-    pipeline::{Counted, End, Input, Pipeline},
+    pipeline::{Counted, End, Input, Pipeline, enrich::Enricher},
     probes::{channel::Missing, programs::Programs},
-    recording::writer::Writer,
+    recording::{Header, Position, recorder::Recorder},
     sinks::summary::Summary,
     source::Source,
 };
@@ -25,11 +26,20 @@ use crate::{
 /// no lookup can end with it any more.
 const LINGER_NS: u64 = 1_000_000_000;
 
+/// A recording that goes along with the session.
+pub(super) struct Recording {
+    pub(super) recorder: Recorder,
+    /// What was answered since the last input.
+    pub(super) notes: Notes,
+    /// How a part of it begins, but for time and listeners.
+    pub(super) header: Header,
+}
+
 pub(super) struct Session {
     programs: Programs,
     source: Source,
     pipeline: Pipeline,
-    recorder: Option<(Writer, Notes)>,
+    recording: Option<Recording>,
     /// The recording could not be written on.
     pub(super) is_cut: bool,
     log: Option<EbpfLogger<&'static dyn log::Log>>,
@@ -50,7 +60,7 @@ impl Session {
         mut programs: Programs,
         source: Source,
         pipeline: Pipeline,
-        recorder: Option<(Writer, Notes)>,
+        recording: Option<Recording>,
         args: &TraceArgs,
     ) -> Result<Self> {
         if args.probes.debug_programs && programs.legacy {
@@ -65,7 +75,7 @@ impl Session {
             programs,
             source,
             pipeline,
-            recorder,
+            recording,
             is_cut: false,
             log,
             baseline: Stats::default(),
@@ -104,33 +114,74 @@ impl Session {
 
     /// Takes the records that are due to the sink.
     pub(super) fn batch(&mut self) -> Result<()> {
+        self.next_part();
         self.take(Some(monotonic_ns()))
+    }
+
+    /// Ends the recording, if there is one, where stdout takes no more.
+    pub(super) fn end_recording(&mut self) -> Result<()> {
+        if self.recording.is_some() {
+            self.pipeline.mute();
+            self.end()?;
+        }
+        Ok(())
     }
 
     fn give(&mut self, input: &Input) -> Result<()> {
         if let Input::Record(Record::Close(record)) = input {
             self.closing.push(*record);
         }
-        let Some((_, notes)) = &self.recorder else {
+        let Some(Recording { notes, .. }) = &self.recording else {
             return self.pipeline.take(input, &mut self.source);
         };
         let mut present = NotedStock {
             present: &mut self.source,
             notes,
         };
-        self.pipeline.take(input, &mut present)?;
-        self.record(|writer| writer.input(input));
-        Ok(())
+        let taken = self.pipeline.take(input, &mut present);
+        // It was taken in, even if nobody could be told.
+        self.record(|recording| recording.recorder.input(input));
+        taken
     }
 
     /// Writes on the recording, if there is one. Where that fails the session goes on without.
-    fn record(&mut self, write: impl FnOnce(&mut Writer) -> Result<()>) {
-        if let Some((writer, _)) = &mut self.recorder
-            && let Err(error) = write(writer)
+    fn record(&mut self, write: impl FnOnce(&mut Recording) -> Result<()>) {
+        if let Some(recording) = &mut self.recording
+            && let Err(error) = write(recording)
         {
             eprintln!("sockpick: {error:#}");
-            self.recorder = None;
+            self.recording = None;
             self.is_cut = true;
+        }
+    }
+
+    /// Has what comes now go to another file, if the recording is in parts and one is full.
+    fn next_part(&mut self) {
+        let is_due = |recording: &Recording| recording.recorder.is_due();
+        if !self.recording.as_ref().is_some_and(is_due) {
+            return;
+        }
+        let listeners = Listeners::present(self.pipeline.listeners());
+        let now = Position {
+            counted: self.counted(),
+            seconds: self.started.elapsed().as_secs_f64(),
+            ..Position::default()
+        };
+        self.record(|recording| {
+            let header = Header {
+                began: Enricher::wall_ns(monotonic_ns(), wall_offset_ns()),
+                listeners,
+                ..recording.header.clone()
+            };
+            recording.recorder.next_part(header, now)
+        });
+    }
+
+    /// What was counted since the session began, as of the last batch.
+    fn counted(&self) -> Counted {
+        Counted {
+            stats: self.before.since(&self.baseline),
+            missing: (self.missing.syns, self.missing.listeners),
         }
     }
 
@@ -149,10 +200,7 @@ impl Session {
         self.before = self.programs.stats()?;
         self.missing.syns = self.missing.syns.max(missing.syns);
         self.missing.listeners = self.missing.listeners.max(missing.listeners);
-        self.give(&Input::Counted(Counted {
-            stats: self.before.since(&self.baseline),
-            missing: (self.missing.syns, self.missing.listeners),
-        }))?;
+        self.give(&Input::Counted(self.counted()))?;
         if let Some(log) = &mut self.log {
             log.flush();
         }
@@ -173,7 +221,7 @@ impl Session {
             seconds,
         };
         let summary = self.pipeline.end(&end)?;
-        self.record(|writer| writer.end(&end));
+        self.record(|recording| recording.recorder.end(&end));
         Ok(summary)
     }
 

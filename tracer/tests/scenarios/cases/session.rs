@@ -18,6 +18,7 @@ use crate::context::{Context, Failure};
 use crate::event::Event;
 use crate::listen::Listen;
 use crate::netns::Netns;
+use crate::replay::Recording;
 use crate::server::Server;
 use crate::trace::{Recorded, Trace, spawn, wait};
 use crate::truth::Truth;
@@ -235,12 +236,14 @@ pub(crate) fn count_and_duration(cx: &Context) -> Result<()> {
     compare(cx, &recorded, &wants).context("--duration 3s")
 }
 
-/// Whoever reads goes away: sockpick ends quietly.
+/// Whoever reads goes away: sockpick ends quietly, and a recording gets its end.
 pub(crate) fn closed_pipe(cx: &Context) -> Result<()> {
     cx.need_sockpick()?;
     let _netns = Netns::fresh()?;
     let _server = Server::start(Listen::new("piped", "127.0.0.1:80")?)?;
     let mut command = cx.trace_command(&[]);
+    let recording = Recording::new(&cx.sockpick, &[]);
+    command.args(recording.written());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = spawn(&mut command)?;
     let mut stderr = BufReader::new(child.stderr.take().context("no pipe")?);
@@ -273,7 +276,7 @@ pub(crate) fn closed_pipe(cx: &Context) -> Result<()> {
         }
         .into());
     }
-    Ok(())
+    recording.is_whole()
 }
 
 /// SIGTERM ends a session as Ctrl-C does: with all its events.
