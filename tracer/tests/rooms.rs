@@ -33,6 +33,25 @@ fn files(of: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
 }
 
 #[test]
+fn stdout_is_written_where_its_end_is_told_from_other_pipes() -> io::Result<()> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    files(&source, &mut found)?;
+    for path in found
+        .iter()
+        .filter(|path| !path.ends_with("sinks/stdout.rs"))
+    {
+        let text = fs::read_to_string(path)?;
+        let asked = text.replace("io::stdout().is_terminal()", "");
+        for word in ["io::stdout().lock", "(io::stdout()", "println!", "print!"] {
+            let asked = asked.replace("eprint", "");
+            assert!(!asked.contains(word), "{}: {word}", path.display());
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn pure_rooms_do_nothing_but_think() -> io::Result<()> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = vec![source.join("pipeline.rs"), source.join("decode.rs")];
