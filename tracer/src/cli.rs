@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use crate::{
     event::{Match, Reason, Verdict},
-    pipeline::selection::{ListenerPattern, Selection},
+    outlets::selection::{ListenerPattern, Selection},
     probes::plan::Choice,
 };
 

@@ -6,9 +6,11 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
+use sockpick::engine::Engine;
 use sockpick::host::recorded::Recorded;
 use sockpick::judge::expectations::Expectations;
-use sockpick::pipeline::{Pipeline, assess::Assessor, enrich::Enricher, selection::Selection};
+use sockpick::outlets::{foreground::Foreground, selection::Selection};
+use sockpick::pipeline::{Pipeline, assess::Assessor, enrich::Enricher};
 use sockpick::recording::{Asked, Frame, reader::Reader};
 use sockpick::sinks::json::Json;
 
@@ -38,13 +40,13 @@ fn replay(bytes: &[u8]) -> Option<(String, bool, Option<String>)> {
     let (mut reader, header) = Reader::begin(Cursor::new(bytes.to_vec()), "it").ok()?;
     let mut host = Recorded::default();
     let page = Page::default();
-    let mut pipeline = Pipeline::new(
+    let pipeline = Pipeline::new(
         Enricher::new(header.backend, Box::new(host.clone())),
         Assessor::new(Expectations::default(), header.algorithm),
         &header.listeners.into(),
-        Box::new(Json::new(page.clone())),
-        Selection::default(),
     );
+    let sink = Box::new(Json::new(page.clone()));
+    let mut engine = Engine::new(pipeline, Foreground::new(sink, Selection::default()));
     let mut ended = false;
     while let Some(frame) = reader.frame() {
         match frame {
@@ -55,7 +57,7 @@ fn replay(bytes: &[u8]) -> Option<(String, bool, Option<String>)> {
                 to,
             }) => {
                 host.begin(starts_afresh, notes);
-                pipeline.take(&to, &mut host).ok()?;
+                engine.take(&to, &mut host).ok()?;
             }
             Frame::End(Asked {
                 starts_afresh,
@@ -64,13 +66,13 @@ fn replay(bytes: &[u8]) -> Option<(String, bool, Option<String>)> {
             }) => {
                 host.begin(starts_afresh, notes);
                 // It is written out, so that what it says is looked at, too.
-                let _ = pipeline.end(&to).ok()?.to_string();
+                let _ = engine.end(&to).ok()?.to_string();
                 ended = true;
                 break;
             }
         }
     }
-    drop(pipeline);
+    drop(engine);
     let text = String::from_utf8(page.0.lock().ok()?.clone()).ok()?;
     Some((text, ended, reader.torn()))
 }

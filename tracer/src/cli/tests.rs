@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Command, CommandFactory as _};
 
 use super::*;
-use crate::pipeline::selection::AddressPattern;
+use crate::outlets::selection::AddressPattern;
 
 #[test]
 fn the_command_line_is_consistent() {

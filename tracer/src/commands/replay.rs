@@ -17,10 +17,12 @@ use crate::{
     cli::{FamilyArg, ReplayArgs, Speed, every_port},
     config,
     decode::Record,
+    engine::Engine,
     event::Family,
     failure::Failure,
     host::recorded::Recorded,
     judge::{self, expectations::Expectations},
+    outlets::foreground::Foreground,
     pipeline::{Counted, End, Input, Pipeline, assess::Assessor, enrich::Enricher},
     recording::{Asked, Frame, Header, reader::Reader},
 };
@@ -59,13 +61,14 @@ fn replay(
     name: &str,
 ) -> Result<()> {
     let mut host = Recorded::default();
-    let mut pipeline = Pipeline::new(
+    let pipeline = Pipeline::new(
         Enricher::new(header.backend, Box::new(host.clone())),
         Assessor::new(expectations, header.algorithm),
         &header.listeners.into(),
-        shown(args.output, args.color, header.netns),
-        args.user_filter.selection(args.count),
     );
+    let sink = shown(args.output, args.color, header.netns);
+    let selection = args.user_filter.selection(args.count);
+    let mut engine = Engine::new(pipeline, Foreground::new(sink, selection));
     let mut seen = Seen::default();
     let mut pace = Pace::new(args.speed);
     let mut end = None;
@@ -91,7 +94,7 @@ fn replay(
                     counted.stats = seen.of(&counted.stats);
                     seen.last = *counted;
                 }
-                pipeline.take(&input, &mut host)?;
+                engine.take(&input, &mut host)?;
             }
             Frame::End(Asked {
                 starts_afresh,
@@ -106,7 +109,7 @@ fn replay(
         }
     }
     let is_whole = end.is_some();
-    let summary = pipeline.end(&end.unwrap_or_else(|| seen.end()))?;
+    let summary = engine.end(&end.unwrap_or_else(|| seen.end()))?;
     // Nobody may be left to read it.
     let _ = write!(io::stderr(), "{summary}");
     if let Some(torn) = reader.torn() {

@@ -22,6 +22,7 @@ use super::shown;
 use crate::{
     cli::{FamilyArg, KernelFilterArgs, Output, TraceArgs, every_port},
     config,
+    engine::Engine,
     event::Backend,
     failure::Failure,
     host::{
@@ -33,6 +34,7 @@ use crate::{
     kernel::{algorithm, preflight},
     listeners::{self, Inventory},
     namespaces,
+    outlets::foreground::Foreground,
     own::{Board, Own},
     pipeline::{Pipeline, assess::Assessor, enrich::Enricher},
     probes::{
@@ -154,8 +156,11 @@ async fn trace(
     let enricher = Enricher::new(backend, host);
     let selection = args.user_filter.selection(args.count);
     let (sink, is_quiet) = sink(args);
-    let pipeline = Pipeline::new(enricher, assessor, &inventory, sink, selection);
-    let mut session = Session::begin(programs, source, pipeline, recorder, args)?;
+    let engine = Engine::new(
+        Pipeline::new(enricher, assessor, &inventory),
+        Foreground::new(sink, selection),
+    );
+    let mut session = Session::begin(programs, source, engine, recorder, args)?;
     announce(session.programs(), &inventory, backend);
     let gone = reader_gone();
     tokio::pin!(gone);

@@ -3,7 +3,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::rules::Bound;
+use super::{Limit, rules::Bound};
 use crate::event::{GroupAddress, GroupHealth, ListenerId, MemberHealth, SCHEMA};
 
 /// A member is said to be out of balance this many standard deviations from its fair
@@ -16,7 +16,7 @@ const SHORT_NS: u64 = 10_000_000_000;
 /// Most closed members kept of one group; past that only their sums are.
 const MOST_LEFT: usize = 1024;
 /// Most groups and listeners watched at once; past that new ones are not, which
-/// [`Health::unwatched`] counts.
+/// [`Health::limit`] counts.
 const MOST_GROUPS: usize = 16_384;
 
 /// All groups, and the listeners that are none.
@@ -106,10 +106,14 @@ impl Health {
         }
     }
 
-    /// Listeners that came when too many were watched already.
+    /// Groups and listeners that are watched; beyond are those that came when there was no room.
     #[must_use]
-    pub fn unwatched(&self) -> u64 {
-        self.unwatched
+    pub fn limit(&self) -> Limit {
+        Limit {
+            holds: self.groups.len(),
+            most: MOST_GROUPS,
+            beyond: self.unwatched,
+        }
     }
 
     /// It was given a SYN as one of `size` members; `by_hash`: by chance, not by a program.

@@ -10,11 +10,12 @@ use sockpick_ebpf::abi::{ListenerRecord, Stats};
 use crate::{
     cli::TraceArgs,
     decode::Record,
+    engine::Engine,
     host::{
         clock::{monotonic_ns, wall_offset_ns},
         noted::{NotedStock, Notes},
     },
-    pipeline::{Counted, End, Input, Pipeline},
+    pipeline::{Counted, End, Input},
     probes::{channel::Missing, loader::Programs},
     recording::writer::Writer,
     sinks::summary::Summary,
@@ -28,7 +29,7 @@ const LINGER_NS: u64 = 1_000_000_000;
 pub(super) struct Session {
     programs: Programs,
     source: Source,
-    pipeline: Pipeline,
+    engine: Engine,
     recorder: Option<(Writer, Notes)>,
     /// The recording could not be written on.
     pub(super) is_cut: bool,
@@ -49,7 +50,7 @@ impl Session {
     pub(super) fn begin(
         mut programs: Programs,
         source: Source,
-        pipeline: Pipeline,
+        engine: Engine,
         recorder: Option<(Writer, Notes)>,
         args: &TraceArgs,
     ) -> Result<Self> {
@@ -64,7 +65,7 @@ impl Session {
         let mut session = Self {
             programs,
             source,
-            pipeline,
+            engine,
             recorder,
             is_cut: false,
             log,
@@ -99,7 +100,7 @@ impl Session {
 
     /// Whether `--count` is reached.
     pub(super) fn is_complete(&self) -> bool {
-        self.pipeline.is_complete()
+        self.engine.is_complete()
     }
 
     /// Takes the records that are due to the sink.
@@ -112,13 +113,13 @@ impl Session {
             self.closing.push(*record);
         }
         let Some((_, notes)) = &self.recorder else {
-            return self.pipeline.take(input, &mut self.source);
+            return self.engine.take(input, &mut self.source);
         };
         let mut present = NotedStock {
             present: &mut self.source,
             notes,
         };
-        self.pipeline.take(input, &mut present)?;
+        self.engine.take(input, &mut present)?;
         self.record(|writer| writer.input(input));
         Ok(())
     }
@@ -172,7 +173,7 @@ impl Session {
             listeners: listeners.into_iter().map(|(_, one)| one).collect(),
             seconds,
         };
-        let summary = self.pipeline.end(&end)?;
+        let summary = self.engine.end(&end)?;
         self.record(|writer| writer.end(&end));
         Ok(summary)
     }
