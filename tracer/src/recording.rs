@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod player;
 pub mod reader;
 pub mod writer;
 

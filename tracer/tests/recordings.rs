@@ -6,12 +6,9 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
-use sockpick::engine::Engine;
-use sockpick::host::recorded::Recorded;
 use sockpick::judge::expectations::Expectations;
 use sockpick::outlets::{foreground::Foreground, selection::Selection};
-use sockpick::pipeline::{Pipeline, assess::Assessor, enrich::Enricher};
-use sockpick::recording::{Asked, Frame, reader::Reader};
+use sockpick::recording::{player::Player, reader::Reader};
 use sockpick::sinks::json::Json;
 
 /// Recorded on Linux 6.12 by sockpick 0.1.0: the story of A and B, and two refusals.
@@ -37,44 +34,20 @@ impl io::Write for Page {
 
 /// Replays; returns the JSON, whether there was an end, and where it is torn.
 fn replay(bytes: &[u8]) -> Option<(String, bool, Option<String>)> {
-    let (mut reader, header) = Reader::begin(Cursor::new(bytes.to_vec()), "it").ok()?;
-    let mut host = Recorded::default();
+    let (reader, header) = Reader::begin(Cursor::new(bytes.to_vec()), "it").ok()?;
     let page = Page::default();
-    let pipeline = Pipeline::new(
-        Enricher::new(header.backend, Box::new(host.clone())),
-        Assessor::new(Expectations::default(), header.algorithm),
-        &header.listeners.into(),
-    );
     let sink = Box::new(Json::new(page.clone()));
-    let mut engine = Engine::new(pipeline, Foreground::new(sink, Selection::default()));
-    let mut ended = false;
-    while let Some(frame) = reader.frame() {
-        match frame {
-            Frame::Header(_) => {}
-            Frame::Input(Asked {
-                starts_afresh,
-                notes,
-                to,
-            }) => {
-                host.begin(starts_afresh, notes);
-                engine.take(&to, &mut host).ok()?;
-            }
-            Frame::End(Asked {
-                starts_afresh,
-                notes,
-                to,
-            }) => {
-                host.begin(starts_afresh, notes);
-                // It is written out, so that what it says is looked at, too.
-                let _ = engine.end(&to).ok()?.to_string();
-                ended = true;
-                break;
-            }
-        }
+    let foreground = Foreground::new(sink, Selection::default());
+    let mut player = Player::new(reader, header, Expectations::default(), foreground);
+    let end = player.play(|_, _| true).ok()?;
+    if let Some(end) = &end {
+        // It is written out, so that what it says is looked at, too.
+        let _ = player.end(end).ok()?.to_string();
     }
-    drop(engine);
+    let torn = player.torn();
+    drop(player);
     let text = String::from_utf8(page.0.lock().ok()?.clone()).ok()?;
-    Some((text, ended, reader.torn()))
+    Some((text, end.is_some(), torn))
 }
 
 #[test]

@@ -17,14 +17,13 @@ use crate::{
     cli::{FamilyArg, ReplayArgs, Speed, every_port},
     config,
     decode::Record,
-    engine::Engine,
     event::Family,
     failure::Failure,
     host::recorded::Recorded,
     judge::{self, expectations::Expectations},
     outlets::foreground::Foreground,
-    pipeline::{Counted, End, Input, Pipeline, assess::Assessor, enrich::Enricher},
-    recording::{Asked, Frame, Header, reader::Reader},
+    pipeline::{Counted, End, Input},
+    recording::{Header, player::Player, reader::Reader},
 };
 
 pub(super) fn run(args: &ReplayArgs) -> Result<()> {
@@ -56,63 +55,39 @@ fn replay(
     args: &ReplayArgs,
     filter: &Filter,
     expectations: Expectations,
-    mut reader: Reader,
+    reader: Reader,
     header: Header,
     name: &str,
 ) -> Result<()> {
-    let mut host = Recorded::default();
-    let pipeline = Pipeline::new(
-        Enricher::new(header.backend, Box::new(host.clone())),
-        Assessor::new(expectations, header.algorithm),
-        &header.listeners.into(),
-    );
     let sink = shown(args.output, args.color, header.netns);
-    let selection = args.user_filter.selection(args.count);
-    let mut engine = Engine::new(pipeline, Foreground::new(sink, selection));
+    let foreground = Foreground::new(sink, args.user_filter.selection(args.count));
+    let mut player = Player::new(reader, header, expectations, foreground);
     let mut seen = Seen::default();
     let mut pace = Pace::new(args.speed);
-    let mut end = None;
-    while let Some(frame) = reader.frame() {
-        match frame {
-            Frame::Header(_) => {}
-            Frame::Input(Asked {
-                starts_afresh,
-                notes,
-                to: mut input,
-            }) => {
-                host.begin(starts_afresh, notes);
-                if let Input::Record(record) = &input {
-                    pace.wait(record.ktime_ns());
-                    seen.ktime_ns(record.ktime_ns());
-                    if !filter.passes(record, &host) {
-                        seen.left_out(record);
-                        continue;
-                    }
-                    seen.syns += u64::from(matches!(record, Record::Syn(_)));
-                }
-                if let Input::Counted(counted) = &mut input {
-                    counted.stats = seen.of(&counted.stats);
-                    seen.last = *counted;
-                }
-                engine.take(&input, &mut host)?;
-            }
-            Frame::End(Asked {
-                starts_afresh,
-                notes,
-                mut to,
-            }) => {
-                host.begin(starts_afresh, notes);
-                to.stats = seen.of(&to.stats);
-                end = Some(to);
-                break;
-            }
+    let end = player.play(|input, host| match input {
+        Input::Record(record) => {
+            pace.wait(record.ktime_ns());
+            seen.record(record, filter.passes(record, host))
         }
-    }
+        Input::Counted(counted) => {
+            counted.stats = seen.of(&counted.stats);
+            seen.last = *counted;
+            true
+        }
+        _ => true,
+    })?;
     let is_whole = end.is_some();
-    let summary = engine.end(&end.unwrap_or_else(|| seen.end()))?;
+    let end = end.map_or_else(
+        || seen.end(),
+        |end| End {
+            stats: seen.of(&end.stats),
+            ..end
+        },
+    );
+    let summary = player.end(&end)?;
     // Nobody may be left to read it.
     let _ = write!(io::stderr(), "{summary}");
-    if let Some(torn) = reader.torn() {
+    if let Some(torn) = player.torn() {
         eprintln!("sockpick: {name} is torn {torn}; what came before was replayed");
     } else if !is_whole {
         eprintln!(
@@ -136,16 +111,17 @@ struct Seen {
 }
 
 impl Seen {
-    fn ktime_ns(&mut self, ktime_ns: u64) {
+    /// A record, which passes the filters or is left out; returns which.
+    fn record(&mut self, record: &Record, passes: bool) -> bool {
+        let ktime_ns = record.ktime_ns();
         self.first_ns.get_or_insert(ktime_ns);
         self.last_ns = self.last_ns.max(ktime_ns);
-    }
-
-    fn left_out(&mut self, record: &Record) {
         if let Record::Syn(record) = record {
-            self.left_out += 1;
-            self.left_out_refused += u64::from(record.has_listener == 0);
+            self.syns += u64::from(passes);
+            self.left_out += u64::from(!passes);
+            self.left_out_refused += u64::from(!passes && record.has_listener == 0);
         }
+        passes
     }
 
     /// The counters, as if the filters had been in the kernel.
