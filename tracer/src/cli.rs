@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use crate::{
     event::{Family, Match, Reason, Verdict},
     judge::netns::NetnsName,
-    pipeline::selection::{ListenerPattern, Selection},
+    outlets::selection::{ListenerPattern, Selection},
     probes::plan::Choice,
     recording::recorder::Rotation,
     settings::{

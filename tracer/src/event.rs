@@ -481,7 +481,7 @@ pub struct Lost {
 }
 
 /// Where an event may be lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// A probe was missed: the SYN was counted but its result not seen.

@@ -1,7 +1,7 @@
 //! Errors that end sockpick: an exit code and one message that names the thing, the
 //! cause and the remedy.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, io};
 
 /// Exit codes of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,26 @@ impl fmt::Display for Failure {
 }
 
 impl Error for Failure {}
+
+/// Whoever read stdout has seen enough: no failure.
+#[derive(Clone, Copy, Debug)]
+pub struct ClosedStdout;
+
+impl fmt::Display for ClosedStdout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("stdout is closed")
+    }
+}
+
+impl Error for ClosedStdout {}
+
+/// Whether it is for a [`ClosedStdout`] that sockpick ends.
+#[must_use]
+pub fn is_closed_stdout(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    // What an I/O error was made from is not among its causes.
+    causes.any(|cause: &io::Error| matches!(cause.get_ref(), Some(of) if of.is::<ClosedStdout>()))
+}
 
 /// Whether there is anything to say of the error beyond its exit code.
 #[must_use]

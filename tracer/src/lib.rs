@@ -1,7 +1,7 @@
 //! sockpick: which listening socket did the kernel pick for this SYN, and how.
 //!
 //! Data flows one way: kernel → [`source`] → [`decode`] → [`pipeline`] →
-//! [`sinks`]. `ARCHITECTURE.md` tells the rest.
+//! [`outlets`] → [`sinks`]. `ARCHITECTURE.md` tells the rest.
 
 pub mod audit;
 mod bpf;
@@ -9,6 +9,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod decode;
+pub mod engine;
 pub mod event;
 pub mod failure;
 pub mod host;
@@ -18,6 +19,7 @@ pub mod kernel;
 pub mod listeners;
 pub mod namespaces;
 pub mod netfilter;
+pub mod outlets;
 pub mod own;
 pub mod pipeline;
 pub mod probes;

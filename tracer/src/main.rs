@@ -1,6 +1,6 @@
 //! The command: turns results into exit codes and messages.
 
-use std::{io, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser as _;
 use sockpick::{cli::Cli, commands, failure};
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     };
     match commands::run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if failure::is_closed_stdout(&error) => ExitCode::SUCCESS,
         Err(error) => {
             if !failure::is_silent(&error) {
                 eprintln!("sockpick: {error:#}");
@@ -26,12 +26,4 @@ fn main() -> ExitCode {
             ExitCode::from(failure::exit_code(&error))
         }
     }
-}
-
-/// Whoever read the output has seen enough.
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

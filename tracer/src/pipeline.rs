@@ -7,43 +7,34 @@ mod account;
 pub mod assess;
 pub mod enrich;
 mod flows;
-pub mod selection;
+mod holders;
+mod snapshot;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc, vec::Drain};
 
-use anyhow::{Context as _, Result};
-use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use sockpick_ebpf::abi::{HandoverRecord, Listener, ListenerRecord, Stats, SynRecord, handover};
 
 use crate::{
     decode::Record,
     event::{
-        Event, GroupHealth, Handover, Item, ListenerId, Lost, Netns, Queue, Reason, Reuseport,
-        SCHEMA, Stage, Verdict, Via, Why,
+        Event, GroupHealth, Handover, ListenerId, Lost, Queue, SCHEMA, Stage, Verdict, Via, Why,
     },
     judge::{
         self,
         health::{self, Health},
     },
     listeners::{Inventory, Listening},
-    sinks::{Quiet, Sink, bound, summary::Summary},
     stock::TakeStock,
 };
+pub use account::{Account, LongGone, Tally};
+#[cfg(test)]
+pub(crate) use account::{MOST_CLOSED, MOST_TALLIES};
 use assess::Assessor;
 use enrich::Enricher;
 use flows::{Flow, Flows};
-use selection::{Selection, passes};
-
-/// Most closed listeners that have a line in the summary; past that the one that closed first
-/// is in a sum only.
-const MOST_CLOSED: usize = 4096;
-
-/// Most programs that the summary names.
-const MOST_PROGRAMS: usize = 16;
+pub use holders::Holders;
+pub use snapshot::{Bounds, Snapshot};
 
 /// What the pipeline takes, in this order: batches of a beginning, what happened and an account.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -80,87 +71,64 @@ pub struct End {
     pub seconds: f64,
 }
 
-/// Records in, items to the sink, an account at the end.
+/// What comes of it.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are SYNs: a box for each would cost more"
+)]
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// A SYN was judged; with what the kernel wrote of it.
+    Syn(Event, SynRecord),
+    /// A connection came to another listener than its SYN.
+    Handover(Box<Handover>),
+    /// SYNs were lost.
+    Lost(Lost),
+    /// How a group fared.
+    Health(Box<GroupHealth>),
+    /// A listener closed, and no SYN can reach it any more.
+    Gone(Gone),
+}
+
+/// The last of a listener.
+#[derive(Clone, Debug)]
+pub struct Gone {
+    /// Its last account.
+    pub last: Listener,
+    /// Who held it, as it is to be shown.
+    pub owner: Arc<str>,
+}
+
+/// Inputs in, outputs out, and an account of them that can be looked at any time.
 pub struct Pipeline {
     enricher: Enricher,
     assessor: Assessor,
-    sink: Box<dyn Sink>,
-    selection: Selection,
     /// Listener records lost when the listeners were last taken stock of.
     resynced: u64,
-    shown: u64,
-    filtered: u64,
+    /// Nobody wants more.
+    resting: bool,
+    outputs: Vec<Output>,
+    /// Everything that was judged.
+    account: Account,
     /// SYNs of a sockpick's own, and those of them without a listener.
-    own_syns: u64,
-    own_refused: u64,
-    not_shown: u64,
+    own: (u64, u64),
+    /// SYNs that came when nobody wanted more.
+    unjudged: u64,
     /// Records that could not be read: lost on the way.
     malformed: u64,
-    reported: FxHashMap<Stage, u64>,
-    tallies: FxHashMap<u64, Tally>,
-    /// Of the tallies, those of closed listeners, in that order.
-    closed: VecDeque<u64>,
-    dropped: Dropped,
-    /// SYNs shown by verdict and cause.
-    verdicts: BTreeMap<(Verdict, Option<Reason>), u64>,
-    /// SYNs shown that nobody got.
-    refused: u64,
-    /// SYNs shown that a full accept queue dropped.
-    overflowed: u64,
-    /// SYNs shown that were dropped between their lookup and the listener.
-    not_taken: u64,
+    /// What the programs counted, as of the last batch's end.
+    stats: Stats,
+    /// SYNs lost, as far as it was reported.
+    lost: BTreeMap<Stage, u64>,
     /// For hand-overs: what the SYN of a connection got.
     flows: Flows,
-    handovers: BTreeMap<Why, u64>,
-    /// Programs that were attached where SYNs were steered: id and name.
-    programs: BTreeMap<u32, String>,
     health: Health,
-}
-
-/// Listeners that closed too long ago for a line of their own.
-#[derive(Debug, Default)]
-struct Dropped {
-    listeners: u64,
-    syns: u64,
-}
-
-/// What is known of a listener for the summary.
-struct Tally {
-    listener: Listener,
-    netns: Arc<Netns>,
-    group: Option<Reuseport>,
-    queue: Option<Queue>,
-    /// Who held it when it closed.
-    owner: Option<String>,
-    /// Where it is bound, as it is to be shown.
-    endpoint: String,
-    /// SYNs shown.
-    shown: u64,
-    /// Kernel time of the last one.
-    last_ns: u64,
-}
-
-impl Tally {
-    /// SYNs: those shown, or all that the kernel counted.
-    fn syns(&self, shown: bool) -> u64 {
-        if shown {
-            self.shown
-        } else {
-            self.listener.syns
-        }
-    }
 }
 
 impl Pipeline {
     /// Begins with the listeners that are there.
     #[must_use]
-    pub fn new(
-        enricher: Enricher,
-        mut assessor: Assessor,
-        inventory: &Inventory,
-        sink: Box<dyn Sink>,
-        selection: Selection,
-    ) -> Self {
+    pub fn new(enricher: Enricher, mut assessor: Assessor, inventory: &Inventory) -> Self {
         assessor.present(inventory);
         let mut health = Health::default();
         for listening in &inventory.listeners {
@@ -175,41 +143,23 @@ impl Pipeline {
         Self {
             enricher,
             assessor,
-            sink,
-            selection,
             resynced: 0,
-            shown: 0,
-            filtered: 0,
-            own_syns: 0,
-            own_refused: 0,
-            not_shown: 0,
+            resting: false,
+            outputs: Vec::new(),
+            account: Account::default(),
+            own: (0, 0),
+            unjudged: 0,
             malformed: 0,
-            reported: FxHashMap::default(),
-            tallies: FxHashMap::default(),
-            closed: VecDeque::new(),
-            dropped: Dropped::default(),
-            verdicts: BTreeMap::new(),
-            refused: 0,
-            overflowed: 0,
-            not_taken: 0,
+            stats: Stats::default(),
+            lost: BTreeMap::new(),
             flows: Flows::default(),
-            handovers: BTreeMap::new(),
-            programs: BTreeMap::new(),
             health,
         }
     }
 
-    /// Whether `--count` is reached.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.selection
-            .count
-            .is_some_and(|limit| self.shown >= limit)
-    }
-
-    /// Goes on without telling anybody of SYNs.
-    pub fn mute(&mut self) {
-        self.sink = Box::new(Quiet);
+    /// Nobody wants more: SYNs from here on are counted, and not judged.
+    pub fn rest(&mut self) {
+        self.resting = true;
     }
 
     /// The listeners as of the last record, in no order: what a replay may begin with that knows
@@ -232,21 +182,18 @@ impl Pipeline {
     }
 
     /// Takes what comes next. `present` is asked where the listeners are in doubt.
-    ///
-    /// # Errors
-    /// If the sink takes no more.
-    pub fn take(&mut self, input: &Input, present: &mut dyn TakeStock) -> Result<()> {
+    pub fn take(&mut self, input: &Input, present: &mut dyn TakeStock) -> Drain<'_, Output> {
         match input {
             Input::Begin(wall_offset_ns) => self.enricher.begin_batch(*wall_offset_ns),
-            Input::Record(Record::Syn(record)) => self.syn(record, present)?,
-            Input::Record(Record::Handover(record)) => self.handover(record, present)?,
+            Input::Record(Record::Syn(record)) => self.syn(record, present),
+            Input::Record(Record::Handover(record)) => self.handover(record, present),
             Input::Record(Record::Listen(record)) => self.opened(record),
             Input::Record(Record::Close(record)) => self.closed(record),
             Input::Malformed => self.malformed += 1,
             Input::Gone(last) => self.gone(last),
-            Input::Counted(counted) => self.counted(counted, present)?,
+            Input::Counted(counted) => self.counted(counted, present),
         }
-        Ok(())
+        self.outputs.drain(..)
     }
 
     fn opened(&mut self, record: &ListenerRecord) {
@@ -269,43 +216,38 @@ impl Pipeline {
     }
 
     /// A batch ended.
-    fn counted(&mut self, counted: &Counted, present: &mut dyn TakeStock) -> Result<()> {
+    fn counted(&mut self, counted: &Counted, present: &mut dyn TakeStock) {
         let Counted {
             stats,
             missing: (syns, listeners),
         } = counted;
+        self.stats = *stats;
         self.assessor.settle(present);
         let lost = stats.lost_listener_records + listeners;
         if lost != self.resynced {
             self.resynced = lost;
             self.assessor.resync(&present.take_stock());
         }
-        self.report(Stage::Queue, stats.lost_ring + self.malformed + syns)?;
-        self.report(Stage::Kernel, stats.lost_return)?;
-        self.sink.flush().context("cannot write the output")
+        self.report(Stage::Queue, stats.lost_ring + self.malformed + syns);
+        self.report(Stage::Kernel, stats.lost_return);
     }
 
-    /// The session ended: how the groups fared goes to the sink, the account is returned.
-    ///
-    /// # Errors
-    /// If the sink takes no more.
-    pub fn end(&mut self, end: &End) -> Result<Summary> {
-        let End {
-            stats,
-            listeners,
-            seconds,
-        } = end;
+    /// The session ended: the last outputs, and all that is known, with the names of interfaces.
+    pub fn end(&mut self, end: &End) -> (Vec<Output>, Snapshot) {
+        let stats = &end.stats;
+        self.stats = *stats;
+        self.account.counted(&end.listeners);
         // Nothing is under way any more: what was counted and has no event is lost.
         let missed = stats.syns.saturating_sub(stats.emitted + stats.lost_ring);
-        self.report(Stage::Kernel, missed)?;
-        let health = self.health_report();
-        for group in &health {
-            let item = Item::Health(Box::new(group.clone()));
-            self.sink.write(&item).context("cannot write the output")?;
+        self.report(Stage::Kernel, missed);
+        let mut session = self.snapshot();
+        for group in &mut session.health {
+            let device = group.listener.device;
+            group.listener.device_name = self.enricher.device(group.netns, device);
         }
-        self.sink.flush().context("cannot write the output")?;
-        self.enricher.settle();
-        Ok(self.summary(stats, listeners, health, *seconds))
+        let health = session.health.iter().cloned().map(Box::new);
+        let outputs = self.outputs.drain(..).chain(health.map(Output::Health));
+        (outputs.collect(), session)
     }
 
     /// Whether it is the listener of a sockpick's own namespace.
@@ -316,15 +258,15 @@ impl Pipeline {
             .is_own(listener.netns, cookie, record.ktime_ns)
     }
 
-    fn syn(&mut self, record: &SynRecord, present: &mut dyn TakeStock) -> Result<()> {
+    fn syn(&mut self, record: &SynRecord, present: &mut dyn TakeStock) {
         if self.enricher.is_own_syn(record) {
-            self.own_syns += 1;
-            self.own_refused += u64::from(record.has_listener == 0);
-            return Ok(());
+            self.own.0 += 1;
+            self.own.1 += u64::from(record.has_listener == 0);
+            return;
         }
-        if self.is_complete() {
-            self.not_shown += 1;
-            return Ok(());
+        if self.resting {
+            self.unjudged += 1;
+            return;
         }
         let mut event = self.enricher.event(record);
         self.assessor
@@ -335,64 +277,19 @@ impl Pipeline {
             self.health
                 .syn(&socket(&record.listener), group.size, by_hash);
         }
-        if !passes(&self.selection, &event) {
-            self.filtered += 1;
-            return Ok(());
-        }
-        self.sum_up(&event);
-        self.not_taken += u64::from(record.dropped);
-        if let Some(listener) = &event.listener {
-            let tally = self
-                .tallies
-                .entry(record.listener.stamp)
-                .or_insert_with(|| Tally {
-                    listener: record.listener,
-                    netns: event.netns.clone(),
-                    group: None,
-                    queue: None,
-                    owner: None,
-                    endpoint: bound(listener),
-                    shown: 0,
-                    last_ns: 0,
-                });
-            tally.netns = event.netns.clone();
-            tally.group = event.reuseport;
-            tally.queue = Some(listener.queue);
-            tally.shown += 1;
-            tally.last_ns = record.ktime_ns;
-        }
-        self.shown += 1;
-        self.sink
-            .write(&Item::Syn(event))
-            .context("cannot write the output")
-    }
-
-    /// Takes what is shown into the sums.
-    fn sum_up(&mut self, event: &Event) {
-        *self
-            .verdicts
-            .entry((event.verdict, event.reason))
-            .or_default() += 1;
-        match &event.listener {
-            None => self.refused += 1,
-            Some(listener) => self.overflowed += u64::from(listener.queue.is_full()),
-        }
-        for program in event.steered_by.iter().flat_map(|all| all.iter()) {
-            if self.programs.len() < MOST_PROGRAMS && !self.programs.contains_key(&program.id) {
-                self.programs.insert(program.id, program.name.clone());
-            }
-        }
+        self.account.syn(&event, record);
+        self.outputs.push(Output::Syn(event, *record));
     }
 
     /// A connection came to a listener after its SYN: told if that is another than the SYN's.
-    fn handover(&mut self, record: &HandoverRecord, present: &mut dyn TakeStock) -> Result<()> {
+    fn handover(&mut self, record: &HandoverRecord, present: &mut dyn TakeStock) {
         let (netns, cookie) = (record.netns, record.netns_cookie);
         if self.enricher.is_own(netns, cookie, record.ktime_ns) {
-            return Ok(());
+            return;
         }
         let syn = self.flows.of(record);
-        if self.is_complete() || syn.is_some_and(|syn| syn.listener == record.listener.stamp) {
-            return Ok(());
+        if self.resting || syn.is_some_and(|syn| syn.listener == record.listener.stamp) {
+            return;
         }
         let why = match record.why {
             handover::COOKIE_ACK => Why::CookieAck,
@@ -403,17 +300,7 @@ impl Pipeline {
             .assessor
             .hand_over(why, record, &of_syn, &mut self.enricher, present);
         if syn.is_none() && event.verdict == Verdict::Ok {
-            return Ok(());
-        }
-        if !passes(&self.selection, &event) {
-            return Ok(());
-        }
-        *self.handovers.entry(why).or_default() += 1;
-        if event.verdict.is_alert() {
-            *self
-                .verdicts
-                .entry((event.verdict, event.reason))
-                .or_default() += 1;
+            return;
         }
         let named = syn.map(|syn| syn.listener).filter(|&id| id != 0);
         let handover = Handover {
@@ -421,58 +308,33 @@ impl Pipeline {
             event,
             syn_listener: named.map(ListenerId),
         };
-        self.sink
-            .write(&Item::Handover(Box::new(handover)))
-            .context("cannot write the output")
+        self.account.handover(&handover);
+        self.outputs.push(Output::Handover(Box::new(handover)));
     }
 
-    /// Tells the sink of losses since the last time.
-    fn report(&mut self, stage: Stage, total: u64) -> Result<()> {
-        let reported = self.reported.entry(stage).or_default();
+    /// Reports losses since the last time.
+    fn report(&mut self, stage: Stage, total: u64) {
+        let reported = self.lost.entry(stage).or_default();
         let lost = total.saturating_sub(*reported);
         if lost > 0 {
             *reported = total;
-            let lost = Lost {
+            self.outputs.push(Output::Lost(Lost {
                 schema: SCHEMA,
                 lost,
                 stage,
-            };
-            self.sink
-                .write(&Item::Lost(lost))
-                .context("cannot write the output")?;
+            }));
         }
-        Ok(())
     }
 
     /// A listener closed, and no SYN can reach it any more.
     fn gone(&mut self, last: &Listener) {
-        let owner = self.enricher.told(last);
+        let gone = Gone {
+            last: *last,
+            owner: self.enricher.told(last).into(),
+        };
         self.enricher.forget(last);
-        if let Some(tally) = self.tallies.get_mut(&last.stamp) {
-            tally.listener = *last;
-            tally.listener.closed = 1;
-            tally.owner = Some(owner);
-            self.closed.push_back(last.stamp);
-        }
-        if self.closed.len() > MOST_CLOSED
-            && let Some(first) = self.closed.pop_front()
-            && let Some(tally) = self.tallies.remove(&first)
-        {
-            self.dropped.listeners += 1;
-            self.dropped.syns += tally.syns(self.selection.asks_about_events());
-        }
-    }
-
-    /// How the groups fared, with the names of their interfaces.
-    fn health_report(&mut self) -> Vec<GroupHealth> {
-        let mut groups = self.health.report();
-        for GroupHealth {
-            netns, listener, ..
-        } in &mut groups
-        {
-            listener.device_name = self.enricher.device(*netns, listener.device);
-        }
-        groups
+        self.account.gone(&gone);
+        self.outputs.push(Output::Gone(gone));
     }
 }
 
@@ -482,61 +344,5 @@ fn socket(listener: &Listener) -> health::Socket {
         uid: listener.uid,
         inode: listener.inode,
         id: listener.stamp,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        event::Backend,
-        host::unknown::Nobody,
-        judge::{expectations::Expectations, rules::Algorithm},
-        stock::Stock,
-    };
-    use sockpick_ebpf::abi::kind;
-
-    struct Nothing;
-
-    impl TakeStock for Nothing {
-        fn take_stock(&mut self) -> Stock {
-            Stock::default()
-        }
-    }
-
-    #[test]
-    fn listeners_that_come_and_go_all_day_end_in_a_sum() -> Result<()> {
-        let all = MOST_CLOSED + 3;
-        let expectations = Expectations::default();
-        let assessor = Assessor::new(expectations, Algorithm::AddressFirst);
-        let enricher = Enricher::new(Backend::Fentry, Box::new(Nobody));
-        let mut pipeline = Pipeline::new(
-            enricher,
-            assessor,
-            &Inventory::default(),
-            Box::new(Quiet),
-            Selection::default(),
-        );
-        for stamp in 1..=all as u64 {
-            let listener = Listener {
-                stamp,
-                syns: 2,
-                port: 80,
-                ..Listener::default()
-            };
-            let record = SynRecord {
-                kind: kind::SYN,
-                has_listener: 1,
-                listener,
-                ..SynRecord::default()
-            };
-            pipeline.take(&Input::Record(Record::Syn(record)), &mut Nothing)?;
-            pipeline.take(&Input::Gone(listener), &mut Nothing)?;
-        }
-        let summary = pipeline.end(&End::default())?;
-        assert_eq!(summary.listeners.len(), MOST_CLOSED);
-        let note = "No line above for 3 listeners that closed long ago, with 6 SYNs.";
-        assert_eq!(summary.notes, [note]);
-        Ok(())
     }
 }

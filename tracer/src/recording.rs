@@ -8,6 +8,7 @@
 
 pub mod anonymise;
 mod permutation;
+pub mod player;
 pub mod reader;
 pub mod recorder;
 pub mod writer;

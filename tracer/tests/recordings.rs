@@ -12,10 +12,10 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
-use sockpick::host::recorded::Recorded;
 use sockpick::judge::expectations::Expectations;
-use sockpick::pipeline::{Pipeline, assess::Assessor, enrich::Enricher, selection::Selection};
-use sockpick::recording::{Asked, Frame, reader::Reader};
+use sockpick::outlets::{foreground::Foreground, selection::Selection};
+use sockpick::recording::player::{Played, Player};
+use sockpick::recording::reader::Reader;
 use sockpick::sinks::json::Json;
 
 /// Recorded on Linux 6.12 by sockpick 0.1.0: the story of A and B, and two refusals.
@@ -42,43 +42,19 @@ impl io::Write for Page {
 /// Replays; returns the JSON, whether there was an end, and where it is torn.
 fn replay(bytes: &[u8]) -> Option<(String, bool, Option<String>)> {
     let (mut reader, header) = Reader::begin(Cursor::new(bytes.to_vec()), "it").ok()?;
-    let mut host = Recorded::default();
     let page = Page::default();
-    let mut pipeline = Pipeline::new(
-        Enricher::new(header.backend, Box::new(host.clone())),
-        Assessor::new(Expectations::default(), header.algorithm),
-        &header.listeners.into(),
-        Box::new(Json::new(page.clone())),
-        Selection::default(),
-    );
-    let mut ended = false;
-    while let Some(frame) = reader.frame() {
-        match frame {
-            Frame::Header(_) | Frame::Part(_) | Frame::Continued => {}
-            Frame::Input(Asked {
-                starts_afresh,
-                notes,
-                to,
-            }) => {
-                host.begin(starts_afresh, notes);
-                pipeline.take(&to, &mut host).ok()?;
-            }
-            Frame::End(Asked {
-                starts_afresh,
-                notes,
-                to,
-            }) => {
-                host.begin(starts_afresh, notes);
-                // It is written out, so that what it says is looked at, too.
-                let _ = pipeline.end(&to).ok()?.to_string();
-                ended = true;
-                break;
-            }
-        }
+    let sink = Box::new(Json::new(page.clone()));
+    let foreground = Foreground::new(sink, Selection::default());
+    let mut player = Player::new(header, Expectations::default(), foreground);
+    let mut end = None;
+    if let Played::Ended(ended) = player.play(&mut reader, |_, _| true).ok()? {
+        // It is written out, so that what it says is looked at, too.
+        let _ = player.end(&ended).ok()?.to_string();
+        end = Some(ended);
     }
-    drop(pipeline);
+    drop(player);
     let text = String::from_utf8(page.0.lock().ok()?.clone()).ok()?;
-    Some((text, ended, reader.torn()))
+    Some((text, end.is_some(), reader.torn()))
 }
 
 #[test]

@@ -6,7 +6,7 @@ use clap::{Command, CommandFactory as _};
 
 use super::*;
 use crate::{
-    pipeline::selection::AddressPattern,
+    outlets::selection::AddressPattern,
     settings::values::{MOST_PORTS, every_port},
 };
 

@@ -20,7 +20,8 @@ use crate::{
     failure::Failure,
     judge::rules::Algorithm,
     kernel::algorithm::{self, How},
-    sinks, words,
+    sinks::{self, stdout::stdout},
+    words,
 };
 
 /// A finding with what the whole run has in common.
@@ -59,7 +60,7 @@ fn write(
     (algorithm, algorithm_from): (Algorithm, How),
     last: &str,
 ) -> Result<()> {
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = io::BufWriter::new(stdout());
     for &finding in shown {
         match output {
             Output::Table => out.write_all(told(finding)?.as_bytes())?,

@@ -18,6 +18,7 @@ use crate::{
         selfcheck,
     },
     processes::{self, Processes},
+    sinks::stdout::stdout,
 };
 
 /// Everything that was found.
@@ -52,7 +53,7 @@ struct HookReport {
 pub(super) fn run(args: &DoctorArgs) -> Result<()> {
     env_logger::init();
     let report = examine(args);
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     match args.output {
         Output::Json => writeln!(out, "{}", serde_json::to_string(&report)?)?,
         Output::Table => table(&mut out, &report)?,

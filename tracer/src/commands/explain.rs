@@ -26,6 +26,7 @@ use crate::{
     netfilter::Rules,
     probes::ask::Asker,
     processes::{self, Processes},
+    sinks::stdout::stdout,
 };
 
 use answer::Answer;
@@ -56,7 +57,7 @@ pub(super) fn run(args: &ExplainArgs) -> Result<()> {
                 circumstances: args.circumstances.clone(),
             };
             let answer = explainer.explain(&question)?;
-            Explainer::print(&mut io::stdout().lock(), args.output, &answer)?;
+            Explainer::print(&mut stdout(), args.output, &answer)?;
             picked_or_not(answer.would_be_picked())
         }
         Target::Stdin => batch(&mut explainer, args),
@@ -68,7 +69,7 @@ fn batch(explainer: &mut Explainer, args: &ExplainArgs) -> Result<()> {
     let mut all_picked = true;
     let mut wrong = 0_u64;
     explainer.batch = true;
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     for line in io::stdin().lock().lines() {
         let line = line.context("cannot read the questions from stdin")?;
         if line.trim().is_empty() || line.starts_with('#') {

@@ -18,7 +18,8 @@ use crate::{
     event::{Family, Netns, Owner, Queue},
     kernel::algorithm,
     listeners::chain,
-    sinks, words,
+    sinks::{self, stdout::stdout},
+    words,
 };
 
 /// Version of the JSON output.
@@ -80,7 +81,7 @@ pub(super) fn run(args: &ListenersArgs) -> Result<()> {
 }
 
 fn write(output: Output, entries: &[Entry], whole: bool) -> Result<()> {
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = io::BufWriter::new(stdout());
     match output {
         Output::Json => {
             for entry in entries {

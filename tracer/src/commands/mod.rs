@@ -14,23 +14,22 @@ use anyhow::Result;
 
 use crate::{
     cli::{Cli, Color, Command, Output},
-    sinks::{Sink, json::Json, table::Table},
+    sinks::{Sink, json::Json, stdout::stdout, table::Table},
 };
 
 /// Events on stdout. `own`: the namespace that lines need not name.
 fn shown(output: Output, color: Color, own: u32) -> Box<dyn Sink> {
-    let stdout = io::stdout();
     let color = match color {
         Color::Always => true,
         Color::Never => false,
         Color::Auto => {
-            stdout.is_terminal()
+            io::stdout().is_terminal()
                 && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         }
     };
     match output {
-        Output::Table => Box::new(Table::new(stdout, color, own)),
-        Output::Json => Box::new(Json::new(stdout)),
+        Output::Table => Box::new(Table::new(stdout(), color, own)),
+        Output::Json => Box::new(Json::new(stdout())),
     }
 }
 

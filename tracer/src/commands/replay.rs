@@ -19,9 +19,12 @@ use crate::{
     cli::{ReplayArgs, Speed},
     config,
     decode::Record,
-    host::recorded::Recorded,
-    pipeline::{Counted, End, Input, Pipeline, assess::Assessor, enrich::Enricher},
-    recording::{Asked, Frame, Position},
+    outlets::foreground::Foreground,
+    pipeline::{Counted, End, Input},
+    recording::{
+        Position,
+        player::{Played, Player},
+    },
     settings::Settings,
 };
 use files::{Files, Open};
@@ -43,68 +46,47 @@ pub(super) fn run(args: &ReplayArgs) -> Result<()> {
 
 /// Replays a recording, and the parts that follow it.
 fn replay(args: &ReplayArgs, settings: &Settings, mut open: Open, files: &mut Files) -> Result<()> {
-    let header = open.header.clone();
-    let mut host = Recorded::default();
+    let sink = shown(args.output, args.color, open.header.netns);
     let mut selection = args.user_filter.selection(args.count);
     selection.began_midway = open.is_later();
-    let mut pipeline = Pipeline::new(
-        Enricher::new(header.backend, Box::new(host.clone())),
-        Assessor::new(settings.expectations.clone(), header.algorithm),
-        &header.listeners.into(),
-        shown(args.output, args.color, header.netns),
-        selection,
-    );
+    let foreground = Foreground::new(sink, selection);
+    let expectations = settings.expectations.clone();
+    let mut player = Player::new(open.header.clone(), expectations, foreground);
     let mut seen = Seen::since(open.reader.position());
     let mut pace = Pace::new(args.speed);
-    let mut end = None;
     let mut goes_on = None;
     open.tell_of_missing();
-    while let Some(frame) = open.reader.frame() {
-        files.progress.show(&open.name);
-        match frame {
-            Frame::Header(_) | Frame::Part(_) => {}
-            Frame::Input(Asked {
-                starts_afresh,
-                notes,
-                to: mut input,
-            }) => {
-                host.begin(starts_afresh, notes);
-                if let Input::Record(record) = &input {
+    let end = loop {
+        let Open { name, reader, .. } = &mut open;
+        let played = player.play(reader, |input, host| {
+            files.progress.show(name);
+            match input {
+                Input::Record(record) => {
                     pace.wait(record.ktime_ns());
-                    seen.ktime_ns(record.ktime_ns());
-                    if !passes(&settings.watch, record, &host) {
-                        seen.left_out(record);
-                        continue;
-                    }
-                    seen.take(record);
+                    seen.record(record, passes(&settings.watch, record, host))
                 }
-                if let Input::Counted(counted) = &mut input {
+                Input::Counted(counted) => {
                     *counted = seen.counted(counted);
+                    true
                 }
-                pipeline.take(&input, &mut host)?;
+                _ => true,
             }
-            Frame::Continued => {
-                if let Some(next) = files.following(open.reader.position())? {
-                    open = next;
-                } else {
+        })?;
+        match played {
+            Played::Ended(end) => break Some(seen.end_of(end)),
+            Played::Broken => break None,
+            Played::Continued => match files.following(open.reader.position())? {
+                Some(next) => open = next,
+                None => {
                     goes_on = open.reader.position();
-                    break;
+                    break None;
                 }
-            }
-            Frame::End(Asked {
-                starts_afresh,
-                notes,
-                to,
-            }) => {
-                host.begin(starts_afresh, notes);
-                end = Some(seen.end_of(to));
-                break;
-            }
+            },
         }
-    }
+    };
     files.progress.erase();
     let is_whole = end.is_some();
-    let summary = pipeline.end(&end.unwrap_or_else(|| seen.end()))?;
+    let summary = player.end(&end.unwrap_or_else(|| seen.end()))?;
     // Nobody may be left to read it.
     let _ = write!(io::stderr(), "{summary}");
     if let Some(position) = goes_on {
@@ -140,23 +122,19 @@ impl Seen {
         }
     }
 
-    fn ktime_ns(&mut self, ktime_ns: u64) {
+    /// A record, which passes the filters or is left out; returns which.
+    fn record(&mut self, record: &Record, passes: bool) -> bool {
+        let ktime_ns = record.ktime_ns();
         self.first_ns.get_or_insert(ktime_ns);
         self.last_ns = self.last_ns.max(ktime_ns);
-    }
-
-    fn take(&mut self, record: &Record) {
         if let Record::Syn(record) = record {
-            self.syns += 1;
-            self.refused += u64::from(record.has_listener == 0);
+            let refused = record.has_listener == 0;
+            self.syns += u64::from(passes);
+            self.refused += u64::from(passes && refused);
+            self.left_out += u64::from(!passes);
+            self.left_out_refused += u64::from(!passes && refused);
         }
-    }
-
-    fn left_out(&mut self, record: &Record) {
-        if let Record::Syn(record) = record {
-            self.left_out += 1;
-            self.left_out_refused += u64::from(record.has_listener == 0);
-        }
+        passes
     }
 
     /// The counters since it began, as if the filters had been in the kernel.

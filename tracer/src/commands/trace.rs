@@ -22,6 +22,7 @@ use super::shown;
 use crate::{
     cli::{Output, TraceArgs},
     config,
+    engine::Engine,
     event::{Backend, Family},
     failure::Failure,
     host::{
@@ -34,6 +35,7 @@ use crate::{
     kernel::{algorithm, preflight},
     listeners::{self, Inventory},
     namespaces,
+    outlets::foreground::Foreground,
     own::{Board, Own},
     pipeline::{Pipeline, assess::Assessor, enrich::Enricher},
     probes::{
@@ -182,8 +184,11 @@ async fn trace(
     let enricher = Enricher::new(backend, host);
     let selection = args.user_filter.selection(args.count);
     let (sink, is_quiet) = sink(args);
-    let pipeline = Pipeline::new(enricher, assessor, &inventory, sink, selection);
-    let mut session = Session::begin(programs, source, pipeline, recording, args)?;
+    let engine = Engine::new(
+        Pipeline::new(enricher, assessor, &inventory),
+        Foreground::new(sink, selection),
+    );
+    let mut session = Session::begin(programs, source, engine, recording, args)?;
     announce(session.programs(), &inventory, backend);
     let gone = reader_gone();
     tokio::pin!(gone);

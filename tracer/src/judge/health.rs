@@ -3,7 +3,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::rules::Bound;
+use super::{Limit, rules::Bound};
 use crate::event::{GroupAddress, GroupHealth, ListenerId, MemberHealth, SCHEMA};
 
 /// A member is said to be out of balance this many standard deviations from its fair
@@ -15,19 +15,25 @@ const LEAST_EXPECTED: f64 = 20.0;
 const SHORT_NS: u64 = 10_000_000_000;
 /// Most closed members kept of one group; past that only their sums are.
 const MOST_LEFT: usize = 1024;
-/// Most groups and listeners watched at once; past that new ones are not, which
-/// [`Health::unwatched`] counts.
+/// Most groups and listeners watched at once; past that those that nothing happened to for the
+/// longest time are forgotten, which [`Health::limit`] counts.
 const MOST_GROUPS: usize = 16_384;
+/// So many at once: to look for them costs little for each.
+const FORGOTTEN: usize = MOST_GROUPS / 16;
 
 /// All groups, and the listeners that are none.
 #[derive(Debug, Default)]
 pub struct Health {
     groups: FxHashMap<(Bound, u32), Group>,
-    unwatched: u64,
+    /// How often something happened to one of them.
+    seen: u64,
+    forgotten: u64,
 }
 
 #[derive(Debug, Default)]
 struct Group {
+    /// [`Health::seen`] when something happened to it last.
+    seen: u64,
     /// A SYN was given to a member as such.
     grouped: bool,
     /// Sums over the SYNs so far: what each member should have got, and its variance.
@@ -74,9 +80,7 @@ pub struct Socket {
 impl Health {
     /// It listens; `opened_ns` is known unless it was there before.
     pub fn opened(&mut self, socket: &Socket, opened_ns: Option<u64>) {
-        let Some(group) = self.group(socket) else {
-            return;
-        };
+        let group = self.group(socket);
         let joined = group.sums;
         let member = group.members.entry(socket.inode).or_insert(Member {
             joined,
@@ -88,9 +92,7 @@ impl Health {
 
     /// It closed, with so many connections that nobody had accepted.
     pub fn closed(&mut self, socket: &Socket, closed_ns: u64, waiting: u32) {
-        let Some(group) = self.group(socket) else {
-            return;
-        };
+        let group = self.group(socket);
         group.destroyed += u64::from(waiting);
         if let Some(mut member) = group.members.remove(&socket.inode) {
             member.left = Some(group.sums);
@@ -118,17 +120,19 @@ impl Health {
             .collect()
     }
 
-    /// Listeners that came when too many were watched already.
+    /// Groups and listeners that are watched; beyond are those forgotten for others.
     #[must_use]
-    pub fn unwatched(&self) -> u64 {
-        self.unwatched
+    pub fn limit(&self) -> Limit {
+        Limit {
+            holds: self.groups.len(),
+            most: MOST_GROUPS,
+            beyond: self.forgotten,
+        }
     }
 
     /// It was given a SYN as one of `size` members; `by_hash`: by chance, not by a program.
     pub fn syn(&mut self, socket: &Socket, size: u16, by_hash: bool) {
-        let Some(group) = self.group(socket) else {
-            return;
-        };
+        let group = self.group(socket);
         group.grouped = true;
         group.syns += 1;
         let member = group.members.entry(socket.inode).or_default();
@@ -154,13 +158,23 @@ impl Health {
         all
     }
 
-    fn group(&mut self, socket: &Socket) -> Option<&mut Group> {
+    fn group(&mut self, socket: &Socket) -> &mut Group {
         let key = (socket.bound, socket.uid);
         if self.groups.len() >= MOST_GROUPS && !self.groups.contains_key(&key) {
-            self.unwatched += 1;
-            return None;
+            self.forget();
         }
-        Some(self.groups.entry(key).or_default())
+        self.seen += 1;
+        let group = self.groups.entry(key).or_default();
+        group.seen = self.seen;
+        group
+    }
+
+    /// Forgets the [`FORGOTTEN`] that nothing happened to for the longest time.
+    fn forget(&mut self) {
+        let mut seen: Vec<u64> = self.groups.values().map(|group| group.seen).collect();
+        let (_, &mut last, _) = seen.select_nth_unstable(FORGOTTEN - 1);
+        self.groups.retain(|_, group| group.seen > last);
+        self.forgotten += FORGOTTEN as u64;
     }
 }
 
@@ -280,6 +294,33 @@ mod tests {
         let fair: Vec<(u64, f64)> = all.iter().map(|m| (m.syns, m.fair)).collect();
         assert_eq!(fair, [(450, 450.0), (150, 150.0)]);
         assert!(all.iter().all(|member| !member.unbalanced));
+    }
+
+    #[test]
+    fn what_happened_last_is_watched_however_much_came_before() {
+        let mut health = Health::default();
+        let at = |netns| Socket {
+            bound: Bound {
+                netns,
+                ..socket(1).bound
+            },
+            ..socket(1)
+        };
+        let busy = at(0);
+        let all = 3 * MOST_GROUPS as u32;
+        for netns in 1..=all {
+            health.syn(&busy, 1, true);
+            health.opened(&at(netns), Some(1));
+        }
+        let Limit {
+            holds,
+            most,
+            beyond,
+        } = health.limit();
+        assert!(holds <= most);
+        assert_eq!(holds as u64 + beyond, u64::from(all) + 1);
+        assert!(health.groups.contains_key(&(at(all).bound, 0)), "the last");
+        assert_eq!(health.report()[0].syns, u64::from(all), "the busy one");
     }
 
     #[test]

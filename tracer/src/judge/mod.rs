@@ -20,6 +20,17 @@ use rules::Bound;
 
 const AF_INET: u16 = 2;
 
+/// Something bounded, and how full it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// How many there are.
+    pub holds: usize,
+    /// How many there may be.
+    pub most: usize,
+    /// How many were left out, or forgotten before their time.
+    pub beyond: u64,
+}
+
 /// Where a listener is bound.
 #[must_use]
 pub fn bound(listener: &Listener) -> Bound {

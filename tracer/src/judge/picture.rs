@@ -14,11 +14,14 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::rules::{ANY_MAPPED, Bound, Fit, Packet, Unfit, mapped};
+use super::{
+    Limit,
+    rules::{ANY_MAPPED, Bound, Fit, Packet, Unfit, mapped},
+};
 use crate::event::Owner;
 
 /// Most closings remembered; past that the oldest is forgotten before its time, which
-/// [`Picture::forgotten`] counts.
+/// [`Picture::limit`] counts.
 const MOST_GONE: usize = 16_384;
 
 /// How many ids of closed sockets are kept, so that none is taken for an open one.
@@ -99,10 +102,14 @@ impl Picture {
         }
     }
 
-    /// Closings that were forgotten before their time.
+    /// Closings that are remembered.
     #[must_use]
-    pub fn forgotten(&self) -> u64 {
-        self.forgotten
+    pub fn limit(&self) -> Limit {
+        Limit {
+            holds: self.closings.len(),
+            most: MOST_GONE,
+            beyond: self.forgotten,
+        }
     }
 
     /// A socket listens: it was there already, or opens now.

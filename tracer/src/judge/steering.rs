@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use rustc_hash::FxHashMap;
 
 use super::{
+    Limit,
     picture::{Gone, Picture, Place},
     rules::{Bound, Packet},
 };
 
 /// Most destinations remembered; past that new ones are not, which
-/// [`Steered::untaught`] counts.
+/// [`Steered::limit`] counts.
 const MOST: usize = 16_384;
 
 /// A target that listens since less than this may have come after the rule that passed over it
@@ -107,10 +108,14 @@ impl Steered {
         picture.holds(gone, now_ns).then_some((place, gone))
     }
 
-    /// Steered SYNs of which nothing was remembered.
+    /// Destinations that are remembered; beyond are SYNs of which nothing was.
     #[must_use]
-    pub fn untaught(&self) -> u64 {
-        self.untaught
+    pub fn limit(&self) -> Limit {
+        Limit {
+            holds: self.lessons.len(),
+            most: MOST,
+            beyond: self.untaught,
+        }
     }
 }
 

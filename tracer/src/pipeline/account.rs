@@ -1,277 +1,192 @@
-//! What is told at the end: the sums, a line a listener, and what went wrong.
+//! What became of the SYNs, in numbers: of all that were judged, or of those that an outlet
+//! showed.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
 };
 
-use rustc_hash::{FxHashMap, FxHashSet};
-use sockpick_ebpf::abi::{Listener, Stats};
+use rustc_hash::FxHashMap;
+use sockpick_ebpf::abi::{Listener, SynRecord};
 
-use super::{Pipeline, Tally};
+use super::Gone;
 use crate::{
-    audit::kin,
-    event::{GroupAddress, GroupHealth, ListenerId, Owner},
-    judge,
-    sinks::{
-        printable,
-        summary::{ListenerLine, Summary, Totals},
-    },
-    words::{count, namespace},
+    event::{Event, Handover, Netns, Queue, Reason, Reuseport, Verdict, Why},
+    judge::Limit,
 };
 
-/// Where a listener is bound, as a group's health says it.
-fn place_of(tally: &Tally) -> (u32, IpAddr, u16, u32) {
-    let bound = judge::bound(&tally.listener);
-    let address = bound.shown_address();
-    (bound.netns, address, bound.port, bound.device)
+/// Most closed listeners that have a tally of their own; past that the one that closed first is
+/// in a sum only.
+pub(crate) const MOST_CLOSED: usize = 4096;
+
+/// Most listeners that have a tally: past what the programs remember, each SYN seems to have
+/// one of its own.
+pub(crate) const MOST_TALLIES: usize = 32_768;
+
+/// Most programs that are named.
+const MOST_PROGRAMS: usize = 16;
+
+/// Counts since the session began.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    /// SYNs.
+    pub syns: u64,
+    /// By verdict and cause; hand-overs that are alerts are among them.
+    pub verdicts: BTreeMap<(Verdict, Option<Reason>), u64>,
+    /// SYNs that nobody got.
+    pub refused: u64,
+    /// SYNs that a full accept queue dropped.
+    pub overflowed: u64,
+    /// SYNs that were dropped between their lookup and the listener.
+    pub not_taken: u64,
+    /// Connections that came to another listener than their SYN, by how.
+    pub handovers: BTreeMap<Why, u64>,
+    /// Programs that were attached where SYNs were steered: id and name.
+    pub programs: BTreeMap<u32, String>,
+    /// Listeners that were given SYNs, by `listener.id`.
+    pub listeners: FxHashMap<u64, Tally>,
+    /// SYNs of listeners that there was no room for.
+    pub untallied: u64,
+    /// Listeners that closed too long ago for a tally of their own.
+    pub long_gone: LongGone,
+    /// Of the tallies, those of closed listeners, in that order.
+    closed: VecDeque<u64>,
 }
 
-/// How many times its fair share a listener was given, where that is not by chance.
-fn beyond_chance(health: &[GroupHealth]) -> FxHashMap<ListenerId, f64> {
-    let members = health.iter().flat_map(|group| &group.members);
-    #[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
-    members
-        .filter(|member| member.unbalanced)
-        .filter_map(|member| Some((member.id?, member.syns as f64 / member.fair)))
-        .collect()
+/// What one listening socket got.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// As the kernel told of it last.
+    pub listener: Listener,
+    /// Its namespace.
+    pub netns: Arc<Netns>,
+    /// Interface that it was bound to when the first SYN came.
+    pub device: Option<Arc<str>>,
+    /// Its group, as of the last SYN.
+    pub group: Option<Reuseport>,
+    /// Its accept queue, as of the last SYN.
+    pub queue: Queue,
+    /// Who held it when it closed, as it is to be shown.
+    pub owner: Option<Arc<str>>,
+    /// SYNs.
+    pub syns: u64,
+    /// Kernel time of the last one.
+    pub last_ns: u64,
 }
 
-impl Pipeline {
-    /// The account of the session; `listeners` as the kernel has them now.
-    pub(super) fn summary(
-        &mut self,
-        stats: &Stats,
-        listeners: &[Listener],
-        health: Vec<GroupHealth>,
-        seconds: f64,
-    ) -> Summary {
+/// Sums over listeners that have no tally any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LongGone {
+    /// How many.
+    pub listeners: u64,
+    /// Their SYNs in this account.
+    pub syns: u64,
+    /// Their SYNs by the kernel's count.
+    pub counted: u64,
+}
+
+impl Account {
+    /// A SYN got its event.
+    pub fn syn(&mut self, event: &Event, record: &SynRecord) {
+        self.syns += 1;
+        self.verdict(event);
+        self.not_taken += u64::from(record.dropped);
+        match &event.listener {
+            None => self.refused += 1,
+            Some(listener) => self.overflowed += u64::from(listener.queue.is_full()),
+        }
+        for program in event.steered_by.iter().flat_map(|all| all.iter()) {
+            if self.programs.len() < MOST_PROGRAMS && !self.programs.contains_key(&program.id) {
+                self.programs.insert(program.id, program.name.clone());
+            }
+        }
+        self.tally(event, record);
+    }
+
+    fn tally(&mut self, event: &Event, record: &SynRecord) {
+        let Some(listener) = &event.listener else {
+            return;
+        };
+        let id = record.listener.stamp;
+        if self.listeners.len() >= MOST_TALLIES && !self.listeners.contains_key(&id) {
+            self.untallied += 1;
+            return;
+        }
+        let tally = self.listeners.entry(id).or_insert_with(|| Tally {
+            listener: record.listener,
+            netns: event.netns.clone(),
+            device: listener.device.clone(),
+            group: None,
+            queue: listener.queue,
+            owner: None,
+            syns: 0,
+            last_ns: 0,
+        });
+        tally.netns = event.netns.clone();
+        tally.group = event.reuseport;
+        tally.queue = listener.queue;
+        tally.syns += 1;
+        tally.last_ns = record.ktime_ns;
+    }
+
+    /// A connection came to another listener than its SYN.
+    pub fn handover(&mut self, handover: &Handover) {
+        *self.handovers.entry(handover.why).or_default() += 1;
+        if handover.event.verdict.is_alert() {
+            self.verdict(&handover.event);
+        }
+    }
+
+    fn verdict(&mut self, event: &Event) {
+        let key = (event.verdict, event.reason);
+        *self.verdicts.entry(key).or_default() += 1;
+    }
+
+    /// A listener closed, and no SYN can reach it any more.
+    pub fn gone(&mut self, gone: &Gone) {
+        let id = gone.last.stamp;
+        if let Some(tally) = self.listeners.get_mut(&id) {
+            tally.listener = gone.last;
+            tally.listener.closed = 1;
+            tally.owner = Some(gone.owner.clone());
+            self.closed.push_back(id);
+        }
+        if self.closed.len() > MOST_CLOSED
+            && let Some(first) = self.closed.pop_front()
+            && let Some(tally) = self.listeners.remove(&first)
+        {
+            self.long_gone.listeners += 1;
+            self.long_gone.syns += tally.syns;
+            self.long_gone.counted += tally.listener.syns;
+        }
+    }
+
+    /// Takes in what the kernel counted for these listeners.
+    pub fn counted(&mut self, listeners: &[Listener]) {
         for listener in listeners {
-            if let Some(tally) = self.tallies.get_mut(&listener.stamp) {
+            if let Some(tally) = self.listeners.get_mut(&listener.stamp) {
                 tally.listener = *listener;
             }
         }
-        let by_event = self.selection.asks_about_events();
-        // The kernel's counter knows nothing of what the filters left out.
-        let refused = if self.filtered > 0 {
-            self.refused
-        } else {
-            stats.refused.saturating_sub(self.own_refused)
-        };
-        let mixed = self.mixed();
-        let health = self.of_those_shown(health);
-        let over = beyond_chance(&health);
-        let mut lines: Vec<ListenerLine> = self
-            .tallies
-            .iter()
-            .map(|(stamp, tally)| ListenerLine {
-                id: *stamp,
-                netns: tally.listener.netns,
-                netns_name: namespace(&tally.netns).into_owned(),
-                endpoint: tally.endpoint.clone(),
-                group: tally.group.map(|group| group.group),
-                member: tally.group.and_then(|group| group.member),
-                syns: tally.syns(by_event),
-                over: over.get(&ListenerId(*stamp)).copied(),
-                queue: tally.queue,
-                owner: tally
-                    .owner
-                    .clone()
-                    .unwrap_or_else(|| self.enricher.told(&tally.listener)),
-                closed: tally.listener.closed != 0,
-            })
-            .collect();
-        lines.extend(self.idle_members());
-        Summary {
-            seconds,
-            totals: Totals {
-                syns: stats.syns,
-                shown: self.shown,
-                filtered: self.filtered,
-                own: self.own_syns,
-                not_shown: self.not_shown,
-                refused,
-                lost: self
-                    .reported
-                    .iter()
-                    .map(|(&stage, &lost)| (stage, lost))
-                    .collect(),
-            },
-            notes: self.notes(stats).into_iter().chain(mixed).collect(),
-            verdicts: std::mem::take(&mut self.verdicts).into_iter().collect(),
-            overflowed: self.overflowed,
-            not_taken: self.not_taken,
-            handovers: std::mem::take(&mut self.handovers).into_iter().collect(),
-            listeners: lines,
-            health,
+    }
+
+    /// The tallies; beyond are SYNs that are in none.
+    #[must_use]
+    pub fn tallies(&self) -> Limit {
+        Limit {
+            holds: self.listeners.len(),
+            most: MOST_TALLIES,
+            beyond: self.untallied,
         }
     }
 
-    /// Where filters leave listeners out, the health of the others only.
-    fn of_those_shown(&self, mut health: Vec<GroupHealth>) -> Vec<GroupHealth> {
-        if self.filtered > 0 {
-            let shown: FxHashSet<_> = self.tallies.values().map(place_of).collect();
-            health.retain(|group| {
-                let GroupAddress {
-                    address,
-                    port,
-                    device,
-                    ..
-                } = group.listener;
-                shown.contains(&(group.netns, address, port, device))
-            });
+    /// The tallies of closed listeners.
+    #[must_use]
+    pub fn closed(&self) -> Limit {
+        Limit {
+            holds: self.closed.len(),
+            most: MOST_CLOSED,
+            beyond: self.long_gone.listeners,
         }
-        health
-    }
-
-    /// Groups whose members belong to processes that have nothing in common.
-    fn mixed(&mut self) -> Vec<String> {
-        let mut groups: BTreeMap<u32, Vec<&Tally>> = BTreeMap::new();
-        for tally in self.tallies.values() {
-            if let Some(group) = tally.group
-                && tally.listener.closed == 0
-            {
-                groups.entry(group.group).or_default().push(tally);
-            }
-        }
-        groups.retain(|_, members| members.len() > 1);
-        let mut said = Vec::new();
-        for members in groups.values() {
-            let owners = members.iter();
-            let owners: Vec<_> = owners
-                .map(|tally| self.enricher.last_owners(&tally.listener))
-                .collect();
-            let owners: Vec<&[Owner]> = owners.iter().map(|owners| &**owners).collect();
-            let pids: Vec<u32> = owners
-                .iter()
-                .copied()
-                .flatten()
-                .map(|one| one.pid)
-                .collect();
-            let kin = self.enricher.kin(&pids);
-            let sets = kin::sets(&owners, &kin);
-            if sets.len() > 1 {
-                said.push(format!(
-                    "{}: the group's sockets belong to processes that have nothing in common: \
-                     {}. A client reaches either; sockpick audit says more (mixed_group).",
-                    members[0].endpoint,
-                    kin::named(&sets, &kin)
-                ));
-            }
-        }
-        said
-    }
-
-    fn notes(&self, stats: &Stats) -> Vec<String> {
-        let programs = self.programs.iter();
-        let programs: Vec<String> = programs
-            .map(|(id, name)| format!("{id} {}", printable(name)))
-            .collect();
-        let told = [
-            (
-                programs.len() as u64,
-                format!(
-                    "Programs that were attached where SYNs were steered or dropped: {}.",
-                    programs.join(", ")
-                ),
-            ),
-            (
-                stats.listeners_full,
-                "More listeners than sockpick keeps: some have no lasting id.".to_owned(),
-            ),
-            (
-                self.assessor.forgotten(),
-                format!(
-                    "{} forgotten before time: too many closed within the hold time, so some \
-                     uncovered SYNs may have passed as ok.",
-                    count(self.assessor.forgotten(), "closed listener")
-                ),
-            ),
-            (
-                self.assessor.untaught(),
-                format!(
-                    "{} steered SYNs went to more destinations than sockpick remembers: should \
-                     their target close, those that fall through pass as ok.",
-                    self.assessor.untaught()
-                ),
-            ),
-            (
-                self.health.unwatched(),
-                "More listeners than sockpick watches the health of: some groups are missing from \
-                 it."
-                .to_owned(),
-            ),
-            (
-                self.dropped.listeners,
-                format!(
-                    "No line above for {} that closed long ago, with {}.",
-                    count(self.dropped.listeners, "listener"),
-                    count(self.dropped.syns, "SYN")
-                ),
-            ),
-            (
-                stats.lost_handovers,
-                format!(
-                    "Not looked at, as the buffer between kernel and sockpick was full: {} that may have come to another \
-                     listener than the SYN.",
-                    count(stats.lost_handovers, "connection")
-                ),
-            ),
-            (
-                stats.dropped_full,
-                format!(
-                    "Told as ok without not_taken, as too many came at once: {} dropped after the \
-                     lookup.",
-                    count(stats.dropped_full, "SYN")
-                ),
-            ),
-            (
-                self.malformed,
-                format!(
-                    "{} could not be read, counted as lost in the queue.",
-                    count(self.malformed, "record")
-                ),
-            ),
-        ];
-        let told = told.into_iter().filter(|&(count, _)| count > 0);
-        told.map(|(_, text)| text).collect()
-    }
-
-    /// Members of the groups seen that got no SYN: without them a group would look
-    /// better balanced than it is.
-    fn idle_members(&self) -> Vec<ListenerLine> {
-        let mut groups: FxHashMap<u32, (&Tally, BTreeSet<u16>)> = FxHashMap::default();
-        for tally in self
-            .tallies
-            .values()
-            .filter(|tally| tally.listener.closed == 0)
-        {
-            if let Some(group) = tally.group {
-                let (last, seen) = groups
-                    .entry(group.group)
-                    .or_insert_with(|| (tally, BTreeSet::new()));
-                seen.extend(group.member);
-                if tally.last_ns > last.last_ns {
-                    *last = tally;
-                }
-            }
-        }
-        let idle = |(number, (last, seen)): (u32, (&Tally, BTreeSet<u16>))| {
-            let size = last.group.map_or(0, |group| group.size);
-            let line = ListenerLine {
-                netns: last.listener.netns,
-                netns_name: namespace(&last.netns).into_owned(),
-                endpoint: last.endpoint.clone(),
-                group: Some(number),
-                ..ListenerLine::default()
-            };
-            (0..size)
-                .filter(move |member| !seen.contains(member))
-                .map(move |member| ListenerLine {
-                    member: Some(member),
-                    ..line.clone()
-                })
-        };
-        groups.into_iter().flat_map(idle).collect()
     }
 }

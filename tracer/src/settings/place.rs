@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::{
     judge::expectations::Address,
-    pipeline::selection::{AddressPattern, ListenerPattern},
+    outlets::selection::{AddressPattern, ListenerPattern},
 };
 
 /// A service given on the command line.

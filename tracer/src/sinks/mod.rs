@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod json;
+pub mod stdout;
 pub mod summary;
 pub mod table;
 
@@ -16,7 +17,7 @@ pub trait Sink {
     /// Takes one item; it may stay in a buffer until [`Sink::flush`].
     ///
     /// # Errors
-    /// What the output says, [`io::ErrorKind::BrokenPipe`] when the reader has gone.
+    /// What the output says; of stdout, whether its reader has gone.
     fn write(&mut self, item: &Item) -> io::Result<()>;
 
     /// Hands over what is buffered; called once per batch.

@@ -8,7 +8,7 @@ use sockpick::event::{Owner, Process};
 use sockpick::host::Then;
 use sockpick::host::answers::{Key, Value, Whose};
 use sockpick::pipeline::{End, Input};
-use sockpick::recording::{Header, writer::Writer};
+use sockpick::recording::{Asked, Frame, Header, writer::Writer};
 use sockpick_ebpf::abi::{Listener, SynRecord, kind};
 
 use super::*;

@@ -1,8 +1,11 @@
 //! Recordings in parts: the golden one, recorded once more so.
 
-use sockpick::host::{answers::Listeners, noted::Noted, noted::NotedStock, noted::Notes};
-use sockpick::pipeline::{Counted, Input};
-use sockpick::recording::{Header, Position, recorder::Recorder, recorder::Rotation};
+use sockpick::engine::Engine;
+use sockpick::host::noted::{Noted, NotedStock, Notes};
+use sockpick::host::{answers::Listeners, recorded::Recorded};
+use sockpick::pipeline::{Counted, Input, Pipeline, assess::Assessor, enrich::Enricher};
+use sockpick::recording::recorder::{Recorder, Rotation};
+use sockpick::recording::{Asked, Frame, Header, Position};
 use sockpick::sinks::Quiet;
 
 use super::*;
@@ -15,16 +18,16 @@ fn recorded_in_parts(path: &Path, keep: Option<u32>) -> anyhow::Result<usize> {
     let (mut reader, header) = Reader::begin(Cursor::new(V1), "it")?;
     let mut then = Recorded::default();
     let notes = Notes::default();
-    let mut pipeline = Pipeline::new(
+    let pipeline = Pipeline::new(
         Enricher::new(
             header.backend,
             Box::new(Noted::new(then.clone(), notes.clone())),
         ),
         Assessor::new(Expectations::default(), header.algorithm),
         &header.listeners.clone().into(),
-        Box::new(Quiet),
-        Selection::default(),
     );
+    let foreground = Foreground::new(Box::new(Quiet), Selection::default());
+    let mut engine = Engine::new(pipeline, foreground);
     let rotation = Rotation {
         bytes: SMALLEST,
         keep,
@@ -47,7 +50,7 @@ fn recorded_in_parts(path: &Path, keep: Option<u32>) -> anyhow::Result<usize> {
                         ..Position::default()
                     };
                     let header = Header {
-                        listeners: Listeners::present(pipeline.listeners()),
+                        listeners: Listeners::present(engine.listeners()),
                         ..header.clone()
                     };
                     recorder.next_part(header, now)?;
@@ -62,7 +65,7 @@ fn recorded_in_parts(path: &Path, keep: Option<u32>) -> anyhow::Result<usize> {
                     present,
                     notes: &notes,
                 };
-                pipeline.take(&to, &mut present)?;
+                engine.take(&to, &mut present)?;
                 recorder.input(&to)?;
             }
             Frame::End(Asked {
@@ -71,7 +74,7 @@ fn recorded_in_parts(path: &Path, keep: Option<u32>) -> anyhow::Result<usize> {
                 to,
             }) => {
                 then.begin(starts_afresh, answers);
-                pipeline.end(&to)?;
+                engine.end(&to)?;
                 recorder.end(&to)?;
             }
             Frame::Header(_) | Frame::Part(_) | Frame::Continued => {}

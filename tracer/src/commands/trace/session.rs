@@ -10,12 +10,13 @@ use sockpick_ebpf::abi::{ListenerRecord, Stats};
 use crate::{
     cli::TraceArgs,
     decode::Record,
+    engine::Engine,
     host::{
         answers::Listeners,
         clock::{monotonic_ns, wall_offset_ns},
         noted::{NotedStock, Notes},
     },
-    pipeline::{Counted, End, Input, Pipeline, enrich::Enricher},
+    pipeline::{Counted, End, Input, enrich::Enricher},
     probes::{channel::Missing, programs::Programs},
     recording::{Header, Position, recorder::Recorder},
     sinks::summary::Summary,
@@ -38,7 +39,7 @@ pub(super) struct Recording {
 pub(super) struct Session {
     programs: Programs,
     source: Source,
-    pipeline: Pipeline,
+    engine: Engine,
     recording: Option<Recording>,
     /// The recording could not be written on.
     pub(super) is_cut: bool,
@@ -59,7 +60,7 @@ impl Session {
     pub(super) fn begin(
         mut programs: Programs,
         source: Source,
-        pipeline: Pipeline,
+        engine: Engine,
         recording: Option<Recording>,
         args: &TraceArgs,
     ) -> Result<Self> {
@@ -74,7 +75,7 @@ impl Session {
         let mut session = Self {
             programs,
             source,
-            pipeline,
+            engine,
             recording,
             is_cut: false,
             log,
@@ -109,7 +110,7 @@ impl Session {
 
     /// Whether `--count` is reached.
     pub(super) fn is_complete(&self) -> bool {
-        self.pipeline.is_complete()
+        self.engine.is_complete()
     }
 
     /// Takes the records that are due to the sink.
@@ -121,7 +122,7 @@ impl Session {
     /// Ends the recording, if there is one, where stdout takes no more.
     pub(super) fn end_recording(&mut self) -> Result<()> {
         if self.recording.is_some() {
-            self.pipeline.mute();
+            self.engine.mute();
             self.end()?;
         }
         Ok(())
@@ -132,13 +133,13 @@ impl Session {
             self.closing.push(*record);
         }
         let Some(Recording { notes, .. }) = &self.recording else {
-            return self.pipeline.take(input, &mut self.source);
+            return self.engine.take(input, &mut self.source);
         };
         let mut present = NotedStock {
             present: &mut self.source,
             notes,
         };
-        let taken = self.pipeline.take(input, &mut present);
+        let taken = self.engine.take(input, &mut present);
         // It was taken in, even if nobody could be told.
         self.record(|recording| recording.recorder.input(input));
         taken
@@ -161,7 +162,7 @@ impl Session {
         if !self.recording.as_ref().is_some_and(is_due) {
             return;
         }
-        let listeners = Listeners::present(self.pipeline.listeners());
+        let listeners = Listeners::present(self.engine.listeners());
         let now = Position {
             counted: self.counted(),
             seconds: self.started.elapsed().as_secs_f64(),
@@ -220,7 +221,7 @@ impl Session {
             listeners: listeners.into_iter().map(|(_, one)| one).collect(),
             seconds,
         };
-        let summary = self.pipeline.end(&end)?;
+        let summary = self.engine.end(&end)?;
         self.record(|recording| recording.recorder.end(&end));
         Ok(summary)
     }

@@ -49,6 +49,15 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// Whether everything is shown, until there is enough.
+    pub(super) fn takes_all(&self) -> bool {
+        let all = Self {
+            count: self.count,
+            ..Self::default()
+        };
+        *self == all
+    }
+
     /// The kernel's counters are exact whatever was lost, but know nothing of a filter that
     /// asks about events, or of when that began.
     pub(super) fn asks_about_events(&self) -> bool {

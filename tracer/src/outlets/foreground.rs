@@ -1,0 +1,128 @@
+//! The outlet that the user looks at: it shows what is asked for, and its failure is the
+//! session's.
+
+use anyhow::{Context as _, Result};
+use sockpick_ebpf::abi::Listener;
+
+use super::{
+    account::Shown,
+    selection::{Selection, passes},
+};
+use crate::{
+    event::Item,
+    pipeline::{Account, Holders, Output, Snapshot},
+    sinks::{Quiet, Sink, summary::Summary},
+};
+
+/// Shows what passes the selection.
+pub struct Foreground {
+    sink: Box<dyn Sink>,
+    selection: Selection,
+    shown: u64,
+    filtered: u64,
+    /// Of what is shown, where that is not everything that is judged.
+    account: Option<Account>,
+}
+
+impl Foreground {
+    /// Shows on `sink`.
+    #[must_use]
+    pub fn new(sink: Box<dyn Sink>, selection: Selection) -> Self {
+        let account = (!selection.takes_all()).then(Account::default);
+        Self {
+            sink,
+            selection,
+            shown: 0,
+            filtered: 0,
+            account,
+        }
+    }
+
+    /// Whether `--count` is reached.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let count = self.selection.count;
+        count.is_some_and(|limit| self.shown >= limit)
+    }
+
+    /// Goes on without telling anybody.
+    pub fn mute(&mut self) {
+        self.sink = Box::new(Quiet);
+    }
+
+    /// Takes what the pipeline gave.
+    ///
+    /// # Errors
+    /// If the sink takes no more.
+    pub fn take(&mut self, output: Output) -> Result<()> {
+        match output {
+            Output::Syn(event, record) => {
+                if !passes(&self.selection, &event) {
+                    self.filtered += 1;
+                    return Ok(());
+                }
+                self.shown += 1;
+                if let Some(account) = &mut self.account {
+                    account.syn(&event, &record);
+                }
+                self.write(&Item::Syn(event))
+            }
+            Output::Handover(handover) => {
+                if !passes(&self.selection, &handover.event) {
+                    return Ok(());
+                }
+                if let Some(account) = &mut self.account {
+                    account.handover(&handover);
+                }
+                self.write(&Item::Handover(handover))
+            }
+            Output::Lost(lost) => self.write(&Item::Lost(lost)),
+            Output::Health(health) => self.write(&Item::Health(health)),
+            Output::Gone(gone) => {
+                if let Some(account) = &mut self.account {
+                    account.gone(&gone);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn write(&mut self, item: &Item) -> Result<()> {
+        self.sink.write(item).context("cannot write the output")
+    }
+
+    /// Hands over what the sink has in a buffer.
+    ///
+    /// # Errors
+    /// As [`Foreground::take`].
+    pub fn flush(&mut self) -> Result<()> {
+        self.sink.flush().context("cannot write the output")
+    }
+
+    /// Takes in what the kernel counted for these listeners.
+    pub fn counted(&mut self, listeners: &[Listener]) {
+        if let Some(account) = &mut self.account {
+            account.counted(listeners);
+        }
+    }
+
+    /// Of what is shown, where that is not everything that is judged.
+    #[must_use]
+    pub fn account(&self) -> Option<&Account> {
+        self.account.as_ref()
+    }
+
+    /// The summary of a session that ended so: of what was shown of it.
+    #[must_use]
+    pub fn summary(&self, session: &Snapshot, holders: &Holders, seconds: f64) -> Summary {
+        let shown = Shown {
+            session,
+            account: self.account().unwrap_or(&session.account),
+            holders,
+            syns: self.shown,
+            filtered: self.filtered,
+            by_event: self.selection.asks_about_events(),
+        };
+        shown.summary(seconds)
+    }
+}
