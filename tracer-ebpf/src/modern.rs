@@ -50,7 +50,7 @@ pub fn exits_t(_ctx: RawTracePointContext) -> i32 {
 /// Over the descriptors of all processes, when user space reads it.
 #[unsafe(link_section = "iter/task_file")]
 #[unsafe(no_mangle)]
-pub extern "C" fn holders_i(context: *const TaskFile) -> i32 {
+pub extern "C" fn holders_i(context: &TaskFile<'_>) -> i32 {
     holders::each(context);
     0
 }

@@ -31,8 +31,8 @@ macro_rules! files {
 
 /// `struct bpf_iter__task_file`; the kernel pads each member to eight bytes.
 #[repr(C)]
-pub(crate) struct TaskFile {
-    meta: *const Meta,
+pub(crate) struct TaskFile<'kernel> {
+    meta: &'kernel Meta,
     /// Null after the last.
     task: u64,
     fd: u64,
@@ -48,9 +48,8 @@ struct Meta {
 
 /// Writes down the process and the socket, if the descriptor is a listening socket's.
 #[inline(always)]
-pub(crate) fn each(context: *const TaskFile) {
-    // SAFETY: the kernel's context of this kind of program, which lives as long as the call.
-    let (task, file) = unsafe { ((*context).task, (*context).file) };
+pub(crate) fn each(context: &TaskFile<'_>) {
+    let (task, file) = (context.task, context.file);
     if task == 0 || file == 0 {
         return;
     }
@@ -69,10 +68,8 @@ pub(crate) fn each(context: *const TaskFile) {
         pid: KernelPtr(task).read(files!(task_tgid)),
         reserved: 0,
     };
-    // SAFETY: as above; the kernel's own sequence file, and a structure on the stack with its
-    // size. What does not fit is written again into a larger buffer (`bpf_seq_read`).
-    unsafe {
-        let seq = (*(*context).meta).seq as *mut _;
-        bpf_seq_write(seq, (&raw mut holder).cast(), size_of::<Holder>() as u32);
-    }
+    let seq = context.meta.seq as *mut _;
+    // SAFETY: the kernel's own sequence file, and a structure on the stack with its size. What
+    // does not fit is written again into a larger buffer (`bpf_seq_read`).
+    unsafe { bpf_seq_write(seq, (&raw mut holder).cast(), size_of::<Holder>() as u32) };
 }

@@ -58,7 +58,7 @@ fn replay(args: &ReplayArgs, settings: &Settings, mut open: Open, files: &mut Fi
     open.tell_of_missing();
     let end = loop {
         let Open { name, reader, .. } = &mut open;
-        let played = player.play(reader, |input, host| {
+        let how_far = player.play(reader, |input, host| {
             files.progress.show(name);
             match input {
                 Input::Record(record) => {
@@ -72,16 +72,17 @@ fn replay(args: &ReplayArgs, settings: &Settings, mut open: Open, files: &mut Fi
                 _ => true,
             }
         })?;
-        match played {
+        match how_far {
             Played::Ended(end) => break Some(seen.end_of(end)),
             Played::Broken => break None,
-            Played::Continued => match files.following(open.reader.position())? {
-                Some(next) => open = next,
-                None => {
-                    goes_on = open.reader.position();
+            Played::Continued => {
+                let position = open.reader.position();
+                let Some(next) = files.following(position)? else {
+                    goes_on = position;
                     break None;
-                }
-            },
+                };
+                open = next;
+            }
         }
     };
     files.progress.erase();

@@ -56,7 +56,11 @@ impl Pass {
             match Stat::of(pid) {
                 // It may be another with the number of the one that was told of.
                 Some(stat) if stat.starttime >= began => pass.look_into(pid, &wanted),
-                Some(stat) => pass.add(proc::describe(pid, &stat), sockets),
+                Some(stat) => {
+                    if let Some(owner) = proc::describe(pid, &stat) {
+                        pass.add(&owner, &sockets);
+                    }
+                }
                 // It is there, and /proc is not shown whole (hidepid).
                 None if is_there(pid) => pass.hidden += 1,
                 None => {}
@@ -67,17 +71,14 @@ impl Pass {
 
     fn look_into(&mut self, pid: u32, wanted: impl Fn(u64) -> bool) {
         match look_into(pid, wanted) {
-            Ok(Some((owner, sockets))) => self.add(Some(owner), sockets),
+            Ok(Some((owner, sockets))) => self.add(&owner, &sockets),
             Ok(None) => {}
             Err(Hidden) => self.hidden += 1,
         }
     }
 
-    fn add(&mut self, owner: Option<Owner>, sockets: HashSet<u64>) {
-        for (owner, inode) in owner
-            .iter()
-            .flat_map(|owner| sockets.iter().map(move |&inode| (owner, inode)))
-        {
+    fn add(&mut self, owner: &Owner, sockets: &HashSet<u64>) {
+        for &inode in sockets {
             self.found.entry(inode).or_default().push(owner.clone());
         }
     }

@@ -38,6 +38,10 @@ use crate::truth::Truth;
 use crate::want::{Expect, Wants};
 
 /// One scenario.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a thing of its own that a scenario needs or does without"
+)]
 pub(crate) struct Scenario {
     /// Its name: stable.
     pub(crate) name: &'static str,
