@@ -5,8 +5,10 @@ mod budget;
 mod cgroup;
 mod children;
 mod ends;
+mod held;
 mod kin;
 mod proc;
+mod round;
 mod scan;
 mod sight;
 
@@ -23,11 +25,14 @@ use crate::{
 use budget::Budget;
 use children::Children;
 use ends::Ends;
+use held::{Held, MOST_LEFT};
 use proc::Stat;
+use round::Round;
 use scan::{Pass, look_into};
 
 pub use ends::{Exits, Left};
 pub use kin::{Relation, kin, relation};
+pub use round::CHECK;
 pub use scan::Holders;
 pub use sight::{blindness, in_initial_namespace, more_rights};
 
@@ -39,37 +44,12 @@ const MOST_KEPT: usize = 16_384;
 const WALKED_AGE: Duration = Duration::from_secs(30);
 /// or where the kernel tells, which takes it some milliseconds for 100,000 descriptors.
 const TOLD_AGE: Duration = Duration::from_secs(5);
-/// How long a process that was seen is taken to live.
-pub const CHECK: Duration = Duration::from_millis(200);
 /// A socket that nobody was found to hold is looked for again after this time, then after twice
 /// as long, and so on: it may have been on its way between two processes.
 const NOBODY: Duration = Duration::from_secs(1);
-/// Those who ended are remembered so long, which is longer than a record is under way,
-const LEFT_NS: u64 = 10_000_000_000;
-/// and no more than so many of a socket.
-const MOST_LEFT: usize = 64;
-
 /// Whether it is a thread of the kernel's own, which holds nothing.
 pub(crate) fn is_kernel_thread(pid: u32) -> bool {
     Stat::of(pid).is_some_and(|stat| stat.is_kernel_thread())
-}
-
-/// What is known of who holds a socket.
-#[derive(Debug)]
-struct Held {
-    owners: Arc<[Owner]>,
-    /// When these were last seen to live.
-    seen: Instant,
-    /// When these were last seen to have the socket still.
-    confirmed: Option<Instant>,
-    /// All processes were looked at for it; else only one was.
-    scanned: bool,
-    /// Scans in a row that found nobody, and when the first of them was done (`CLOCK_MONOTONIC`
-    /// ns).
-    nobody: u32,
-    nobody_ns: u64,
-    /// Those who do not hold it any more.
-    left: Vec<Left>,
 }
 
 /// What became of a process that the kernel told of.
@@ -104,59 +84,6 @@ pub struct Processes {
     /// Tells who holds what, where the kernel does.
     holders: Option<Box<dyn Holders>>,
     round: Round,
-}
-
-/// What was seen of processes within one [`CHECK`]: a look at one serves all its sockets.
-#[derive(Debug)]
-struct Round {
-    began: Instant,
-    stats: HashMap<u32, Option<Stat>>,
-    /// Of those that have started since the last scan.
-    sockets: HashMap<u32, HashSet<u64>>,
-}
-
-impl Round {
-    fn new() -> Self {
-        Self {
-            began: Instant::now(),
-            stats: HashMap::new(),
-            sockets: HashMap::new(),
-        }
-    }
-
-    /// The one at hand: a new one where the last is over.
-    fn current(&mut self) -> &mut Self {
-        if self.began.elapsed() >= CHECK {
-            *self = Self::new();
-        }
-        self
-    }
-
-    /// A process; `None` if it has ended.
-    fn stat(&mut self, pid: u32) -> Option<Stat> {
-        let stats = &mut self.current().stats;
-        let stat = stats
-            .entry(pid)
-            .or_insert_with(|| Stat::of(pid).filter(|stat| !stat.ended()));
-        stat.clone()
-    }
-
-    fn lives(&mut self, owner: &Owner) -> bool {
-        let stat = self.stat(owner.pid);
-        stat.is_some_and(|stat| Some(stat.starttime) == owner.starttime)
-    }
-
-    fn holds(&mut self, pid: u32, inode: u64) -> bool {
-        let sockets = &mut self.current().sockets;
-        let held = sockets.entry(pid).or_insert_with(|| {
-            let mut held = HashSet::new();
-            proc::sockets(pid, |inode| {
-                held.insert(inode);
-            });
-            held
-        });
-        held.contains(&inode)
-    }
 }
 
 impl Default for Processes {
@@ -508,44 +435,6 @@ impl Processes {
         self.scans.charge(started.elapsed());
         self.scanned = Some(Instant::now());
         self.children.clear();
-    }
-}
-
-impl Held {
-    fn new(scanned: bool) -> Self {
-        Self {
-            owners: Arc::from([]),
-            seen: Instant::now(),
-            confirmed: None,
-            scanned,
-            nobody: 0,
-            nobody_ns: 0,
-            left: Vec::new(),
-        }
-    }
-
-    /// Equal owners stay the same value: what was written of them is kept elsewhere.
-    fn replace(&mut self, owners: Vec<Owner>) {
-        if *self.owners == *owners {
-            return;
-        }
-        let now_ns = monotonic_ns();
-        self.left.retain(|one| one.ns + LEFT_NS > now_ns);
-        let gone = self.owners.iter().filter(|&owner| {
-            let is_it = |now: &Owner| (now.pid, now.starttime) == (owner.pid, owner.starttime);
-            !owners.iter().any(is_it)
-        });
-        let room = MOST_LEFT.saturating_sub(self.left.len());
-        let gone: Vec<Left> = gone
-            .take(room)
-            .map(|owner| Left {
-                owner: owner.clone(),
-                ns: now_ns,
-                is_exact: false,
-            })
-            .collect();
-        self.left.extend(gone);
-        self.owners = owners.into();
     }
 }
 

@@ -318,6 +318,7 @@ fn summary_of_a_session() {
     other.owner =
         "a-long-process-name(1234567) +3 and whatever else it says about itself".to_owned();
     let summary = summary::Summary {
+        own_netns: OWN_NETNS,
         seconds: 60.04,
         totals: summary::Totals {
             syns: 1255,
@@ -400,6 +401,7 @@ fn health() -> GroupHealth {
 fn summary_of_nothing() {
     let seconds = 3.21;
     let summary = summary::Summary {
+        own_netns: OWN_NETNS,
         seconds,
         ..Default::default()
     };
@@ -415,6 +417,7 @@ fn summary_that_does_not_add_up() {
             ..Default::default()
         };
         summary::Summary {
+            own_netns: OWN_NETNS,
             seconds: 1.0,
             totals,
             ..Default::default()

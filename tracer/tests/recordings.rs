@@ -44,7 +44,7 @@ fn replay(bytes: &[u8]) -> Option<(String, bool, Option<String>)> {
     let (mut reader, header) = Reader::begin(Cursor::new(bytes.to_vec()), "it").ok()?;
     let page = Page::default();
     let sink = Box::new(Json::new(page.clone()));
-    let foreground = Foreground::new(sink, Selection::default());
+    let foreground = Foreground::new(sink, header.netns, Selection::default());
     let mut player = Player::new(header, Expectations::default(), foreground);
     let mut end = None;
     if let Played::Ended(ended) = player.play(&mut reader, |_, _| true).ok()? {

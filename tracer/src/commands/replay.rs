@@ -49,7 +49,7 @@ fn replay(args: &ReplayArgs, settings: &Settings, mut open: Open, files: &mut Fi
     let sink = shown(args.output, args.color, open.header.netns);
     let mut selection = args.user_filter.selection(args.count);
     selection.began_midway = open.is_later();
-    let foreground = Foreground::new(sink, selection);
+    let foreground = Foreground::new(sink, open.header.netns, selection);
     let expectations = settings.expectations.clone();
     let mut player = Player::new(open.header.clone(), expectations, foreground);
     let mut seen = Seen::since(open.reader.position());

@@ -186,7 +186,7 @@ async fn trace(
     let (sink, is_quiet) = sink(args);
     let engine = Engine::new(
         Pipeline::new(enricher, assessor, &inventory),
-        Foreground::new(sink, selection),
+        Foreground::new(sink, own_netns(), selection),
     );
     let mut session = Session::begin(programs, source, engine, recording, args)?;
     announce(session.programs(), &inventory, backend);

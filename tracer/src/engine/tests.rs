@@ -192,7 +192,7 @@ fn pipeline() -> Pipeline {
 
 fn run(steps: &[Step], selection: Selection) -> Result<(Summary, Vec<Item>)> {
     let kept = Kept::default();
-    let foreground = Foreground::new(Box::new(kept.clone()), selection);
+    let foreground = Foreground::new(Box::new(kept.clone()), 0, selection);
     let mut engine = Engine::new(pipeline(), foreground);
     let mut kernel = Kernel::default();
     for &step in steps {
@@ -300,7 +300,7 @@ fn who_has_enough_is_given_no_more() -> Result<()> {
 
 #[test]
 fn more_listeners_than_there_is_room_for_have_no_line() -> Result<()> {
-    let foreground = Foreground::new(Box::new(Quiet), Selection::default());
+    let foreground = Foreground::new(Box::new(Quiet), 0, Selection::default());
     let mut engine = Engine::new(pipeline(), foreground);
     for stamp in 1..=MOST_TALLIES + 3 {
         let listener = Listener {
@@ -332,7 +332,7 @@ fn listeners_that_come_and_go_all_day_end_in_a_sum() -> Result<()> {
         ..Selection::default()
     };
     for (selection, syns) in [(Selection::default(), "6 SYNs"), (by_event, "3 SYNs")] {
-        let foreground = Foreground::new(Box::new(Quiet), selection);
+        let foreground = Foreground::new(Box::new(Quiet), 0, selection);
         let mut engine = Engine::new(pipeline(), foreground);
         for stamp in 1..=MOST_CLOSED as u64 + 3 {
             let listener = Listener {

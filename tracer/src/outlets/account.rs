@@ -25,6 +25,7 @@ pub(super) struct Shown<'a> {
     pub(super) filtered: u64,
     /// Listeners have the SYNs shown, and not all that the kernel counted.
     pub(super) by_event: bool,
+    pub(super) own_netns: u32,
 }
 
 /// Where a listener is bound, as it is to be shown.
@@ -49,6 +50,7 @@ impl Shown<'_> {
         let mut listeners = self.lines(&beyond_chance(&health));
         listeners.extend(self.idle_members());
         Summary {
+            own_netns: self.own_netns,
             seconds,
             totals: self.totals(),
             verdicts: self.account.verdicts.clone().into_iter().collect(),

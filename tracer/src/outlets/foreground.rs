@@ -17,6 +17,7 @@ use crate::{
 /// Shows what passes the selection.
 pub struct Foreground {
     sink: Box<dyn Sink>,
+    own_netns: u32,
     selection: Selection,
     shown: u64,
     filtered: u64,
@@ -25,12 +26,13 @@ pub struct Foreground {
 }
 
 impl Foreground {
-    /// Shows on `sink`.
+    /// Shows on `sink`. `own_netns`: inode number of the namespace that goes without saying.
     #[must_use]
-    pub fn new(sink: Box<dyn Sink>, selection: Selection) -> Self {
+    pub fn new(sink: Box<dyn Sink>, own_netns: u32, selection: Selection) -> Self {
         let account = (!selection.takes_all()).then(Account::default);
         Self {
             sink,
+            own_netns,
             selection,
             shown: 0,
             filtered: 0,
@@ -122,6 +124,7 @@ impl Foreground {
             syns: self.shown,
             filtered: self.filtered,
             by_event: self.selection.asks_about_events(),
+            own_netns: self.own_netns,
         };
         shown.summary(seconds)
     }

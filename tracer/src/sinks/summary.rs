@@ -11,6 +11,8 @@ use crate::words;
 /// What a session saw; [`fmt::Display`] renders it.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
+    /// Inode number of the namespace that lines need not name.
+    pub own_netns: u32,
     /// How long it looked.
     pub seconds: f64,
     /// The sums.

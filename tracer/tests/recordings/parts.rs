@@ -26,7 +26,7 @@ fn recorded_in_parts(path: &Path, keep: Option<u32>) -> anyhow::Result<usize> {
         Assessor::new(Expectations::default(), header.algorithm),
         &header.listeners.clone().into(),
     );
-    let foreground = Foreground::new(Box::new(Quiet), Selection::default());
+    let foreground = Foreground::new(Box::new(Quiet), header.netns, Selection::default());
     let mut engine = Engine::new(pipeline, foreground);
     let rotation = Rotation {
         bytes: SMALLEST,

@@ -34,11 +34,10 @@ impl Summary {
         writeln!(f)
     }
 
-    /// Whether listeners of several namespaces are to be told apart.
+    /// Whether there are listeners of other namespaces than the one that goes without saying.
     pub(super) fn tagged(&self) -> bool {
-        let mut all = self.listeners.iter().map(|line| line.netns);
-        let first = all.next();
-        all.any(|netns| Some(netns) != first)
+        let own = self.own_netns;
+        self.listeners.iter().any(|line| line.netns != own)
     }
 
     /// Busiest first.
