@@ -36,6 +36,7 @@ pub struct Failure {
     /// Decides the exit code.
     pub kind: Kind,
     message: String,
+    doctor_knows: bool,
 }
 
 impl Failure {
@@ -63,6 +64,16 @@ impl Failure {
         Self {
             kind,
             message: message.into(),
+            doctor_knows: false,
+        }
+    }
+
+    /// `sockpick doctor` tells more of it, which is worth saying everywhere but there.
+    #[must_use]
+    pub fn see_doctor(self) -> Self {
+        Self {
+            doctor_knows: true,
+            ..self
         }
     }
 }
@@ -93,6 +104,15 @@ pub fn is_closed_stdout(error: &anyhow::Error) -> bool {
     let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
     // What an I/O error was made from is not among its causes.
     causes.any(|cause: &io::Error| matches!(cause.get_ref(), Some(of) if of.is::<ClosedStdout>()))
+}
+
+/// Where the user finds out more; empty if nowhere.
+#[must_use]
+pub fn reference(error: &anyhow::Error) -> &'static str {
+    match error.downcast_ref::<Failure>() {
+        Some(failure) if failure.doctor_knows => " See sockpick doctor.",
+        _ => "",
+    }
 }
 
 /// Whether there is anything to say of the error beyond its exit code.

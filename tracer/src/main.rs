@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Err(error) if failure::is_closed_stdout(&error) => ExitCode::SUCCESS,
         Err(error) => {
             if !failure::is_silent(&error) {
-                eprintln!("sockpick: {error:#}");
+                eprintln!("sockpick: {error:#}{}", failure::reference(&error));
             }
             ExitCode::from(failure::exit_code(&error))
         }

@@ -100,16 +100,15 @@ fn examine(args: &DoctorArgs) -> Report {
             };
             match tried {
                 Ok(()) => report.backends.push(choice),
-                Err(error) => report.findings.push(Finding::absent(
-                    subject,
-                    format!("not possible: {}", without_reference(&error)),
-                )),
+                Err(error) => report
+                    .findings
+                    .push(Finding::absent(subject, format!("not possible: {error:#}"))),
             }
         }
         match used {
             Ok(findings) => report.findings.extend(findings),
             Err(error) => {
-                let why = without_reference(&error);
+                let why = format!("{error:#}");
                 report.findings.push(Finding {
                     subject: "attaching",
                     ok: false,
@@ -216,13 +215,6 @@ fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Re
         "passed: the programs read this kernel's structures rightly",
     );
     Ok(vec![checked, drops, exits])
-}
-
-/// The error, without its advice to run this command.
-fn without_reference(error: &anyhow::Error) -> String {
-    format!("{error:#}")
-        .replace(" See sockpick doctor.", "")
-        .replace(" (sockpick doctor tells the lockdown mode)", "")
 }
 
 fn is_missing(plan: &Plan, hook: Hook) -> bool {

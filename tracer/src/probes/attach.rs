@@ -65,10 +65,10 @@ pub fn programs(kernel: &mut Kernel, options: &Options) -> Result<Programs> {
         let plan = kernel.settled_plan(options.backend)?;
         if let Some(Decision::Missing(why)) = plan.decision(Hook::Lookup4) {
             return Err(Failure::environment(format!(
-                "cannot hook {}, without which there is nothing to tell: {why}. \
-                 See sockpick doctor.",
+                "cannot hook {}, without which there is nothing to tell: {why}.",
                 Hook::Lookup4
             ))
+            .see_doctor()
             .into());
         }
         let config = config.get_or_init(|| configuration(kernel, options, &plan));
@@ -84,7 +84,8 @@ pub fn programs(kernel: &mut Kernel, options: &Options) -> Result<Programs> {
             Some(refusal) => kernel.learn(refusal)?,
         }
     }
-    Err(Failure::environment("no way was found to attach the hooks; see sockpick doctor").into())
+    let message = "no way was found to attach the hooks.";
+    Err(Failure::environment(message).see_doctor().into())
 }
 
 fn load<'config>(

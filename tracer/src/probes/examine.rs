@@ -48,9 +48,10 @@ impl Kernel {
             let bytes = fs::read(path).map_err(|error| {
                 failure(format!(
                     "cannot read BTF from {}: {error}. Without it sockpick does not know this \
-                     kernel's structures; see sockpick doctor.",
+                     kernel's structures.",
                     path.display()
                 ))
+                .see_doctor()
             })?;
             Btf::parse(bytes, &names).map_err(|error| {
                 let path = path.display();

@@ -69,12 +69,14 @@ fn refused(what: &str, errno: Option<i32>, error: String) -> anyhow::Error {
     let cause = match errno {
         Some(libc::EPERM | libc::EACCES) => {
             "permission denied. Run as root; if you do, lockdown or another security module \
-             forbids it (sockpick doctor tells the lockdown mode)"
+             forbids it."
                 .to_owned()
         }
         _ => error,
     };
-    Failure::environment(format!("the kernel refuses sockpick's {what}: {cause}")).into()
+    Failure::environment(format!("the kernel refuses sockpick's {what}: {cause}"))
+        .see_doctor()
+        .into()
 }
 
 /// The last words of a verifier's log, or the error itself.
