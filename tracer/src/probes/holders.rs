@@ -49,10 +49,14 @@ impl processes::Holders for Holders {
         let mut bytes = vec![0; BATCH * size_of::<Holder>()];
         let mut filled = 0;
         loop {
-            let read = file.read(&mut bytes[filled..])?;
-            if read == 0 {
-                return Ok(());
-            }
+            let read = match file.read(&mut bytes[filled..]) {
+                Ok(0) => return Ok(()),
+                Ok(read) => read,
+                // The kernel looked at a million descriptors and found nothing to tell: it goes on
+                // from there (`MAX_ITER_OBJECTS`, `kernel/bpf/bpf_iter.c`).
+                Err(error) if is_only_a_pause(&error) => continue,
+                Err(error) => return Err(error),
+            };
             filled += read;
             let whole = filled - filled % size_of::<Holder>();
             for one in bytes[..whole].chunks_exact(size_of::<Holder>()) {
@@ -63,4 +67,11 @@ impl processes::Holders for Holders {
             filled -= whole;
         }
     }
+}
+
+fn is_only_a_pause(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }
