@@ -298,6 +298,16 @@ fn who_has_enough_is_given_no_more() -> Result<()> {
     Ok(())
 }
 
+/// A SYN that it got.
+fn to(listener: Listener) -> Input {
+    Input::Record(Record::Syn(SynRecord {
+        kind: kind::SYN,
+        has_listener: 1,
+        listener,
+        ..SynRecord::default()
+    }))
+}
+
 #[test]
 fn more_listeners_than_there_is_room_for_have_no_line() -> Result<()> {
     let foreground = Foreground::new(Box::new(Quiet), 0, Selection::default());
@@ -307,13 +317,7 @@ fn more_listeners_than_there_is_room_for_have_no_line() -> Result<()> {
             stamp: stamp as u64,
             ..Listener::default()
         };
-        let record = SynRecord {
-            kind: kind::SYN,
-            has_listener: 1,
-            listener,
-            ..SynRecord::default()
-        };
-        engine.take(&Input::Record(Record::Syn(record)), &mut Nothing)?;
+        engine.take(&to(listener), &mut Nothing)?;
     }
     let summary = engine.end(&End::default())?;
     assert_eq!(summary.listeners.len(), MOST_TALLIES);
@@ -341,13 +345,7 @@ fn listeners_that_come_and_go_all_day_end_in_a_sum() -> Result<()> {
                 port: 80,
                 ..Listener::default()
             };
-            let record = SynRecord {
-                kind: kind::SYN,
-                has_listener: 1,
-                listener,
-                ..SynRecord::default()
-            };
-            engine.take(&Input::Record(Record::Syn(record)), &mut Nothing)?;
+            engine.take(&to(listener), &mut Nothing)?;
             engine.take(&Input::Gone(listener), &mut Nothing)?;
         }
         let summary = engine.end(&End::default())?;
