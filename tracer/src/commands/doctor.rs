@@ -210,11 +210,23 @@ fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Re
             ),
         ),
     };
+    let holders = match &programs.holders_unseen {
+        None if !processes::in_initial_namespace() => Finding::absent(
+            "holders",
+            "who holds a listener is looked up in /proc: the kernel tells numbers of processes \
+             that are others in this container",
+        ),
+        None => Finding::ok("holders", "who holds a listener is told by the kernel"),
+        Some(why) => Finding::absent(
+            "holders",
+            format!("who holds a listener is looked up in /proc ({why})"),
+        ),
+    };
     let checked = Finding::ok(
         "self-check",
         "passed: the programs read this kernel's structures rightly",
     );
-    Ok(vec![checked, drops, exits])
+    Ok(vec![checked, drops, exits, holders])
 }
 
 fn is_missing(plan: &Plan, hook: Hook) -> bool {

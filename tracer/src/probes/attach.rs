@@ -75,10 +75,8 @@ pub fn programs(kernel: &mut Kernel, options: &Options) -> Result<Programs> {
         let mut programs = load(&mut loader, config, kernel.legacy, options, plan)?;
         match attach_all(&mut programs, &targets, options.debug_programs)? {
             None => {
-                programs.complete();
-                if kernel.files.is_some() && !kernel.legacy {
-                    programs.iterate(&targets);
-                }
+                let known = kernel.files.is_some() && !kernel.legacy;
+                programs.complete(known.then_some(&targets));
                 return Ok(programs);
             }
             Some(refusal) => kernel.learn(refusal)?,

@@ -30,11 +30,13 @@ pub struct Holders {
 }
 
 impl Holders {
-    /// Loads the program. `targets` has the number of [`TARGET`].
+    /// Loads the program. `targets` has the number of [`TARGET`]; `None`: it is not known.
     ///
     /// # Errors
     /// If this kernel does not tell: [`processes::Processes`] walks over `/proc` then.
-    pub(super) fn of(program: Option<&mut Program>, targets: &AyaBtf) -> Result<Self> {
+    pub(super) fn of(program: Option<&mut Program>, targets: Option<&AyaBtf>) -> Result<Self> {
+        let targets = targets
+            .context("this takes the usual programs, and type information of the kernel's own")?;
         let program = program.with_context(|| format!("no program {PROGRAM} in the object"))?;
         let program: &mut Iter = program.try_into()?;
         program.load(OVER, targets)?;

@@ -41,7 +41,8 @@ pub struct Programs {
     pub drops_unseen: Option<String>,
     /// Why it is not seen when processes end, if so.
     pub exits_unseen: Option<String>,
-    /// Tells who holds what, where the kernel does.
+    /// Why the kernel does not tell who holds what, if so; else what tells it.
+    pub holders_unseen: Option<String>,
     holders: Option<Holders>,
     /// Probes that were made through tracefs.
     events: Vec<(String, tracefs::Event)>,
@@ -67,6 +68,7 @@ impl Programs {
             buffer_bytes,
             drops_unseen: None,
             exits_unseen: None,
+            holders_unseen: None,
             holders: None,
             events: Vec::new(),
             counted: Counted::default(),
@@ -143,15 +145,6 @@ impl Programs {
         self.holders.take()
     }
 
-    /// Has the kernel tell who holds what. `targets` as for [`Holders::of`].
-    pub(super) fn iterate(&mut self, targets: &AyaBtf) {
-        let program = self.ebpf.program_mut(holders::PROGRAM);
-        match Holders::of(program, targets) {
-            Ok(holders) => self.holders = Some(holders),
-            Err(error) => debug!("who holds what is looked up in /proc: {error:#}"),
-        }
-    }
-
     /// The counters, summed over the CPUs, with what no program saw, as far as the kernel
     /// counts that.
     ///
@@ -194,9 +187,15 @@ impl Programs {
         EbpfLogger::init(&mut self.ebpf).context("cannot read the programs' log")
     }
 
-    /// Attaches to the tracepoints, and looks for what the kernel counts of all that is
-    /// attached. A session goes on without a tracepoint; why one was refused is kept.
-    pub(super) fn complete(&mut self) {
+    /// Attaches to the tracepoints, has the kernel tell who holds what, and looks for what it
+    /// counts of all that is attached. A session goes on without any of them; why one was refused
+    /// is kept. `targets` as for [`Holders::of`], where the kernel's structures are known by it.
+    pub(super) fn complete(&mut self, targets: Option<&AyaBtf>) {
+        let program = self.ebpf.program_mut(holders::PROGRAM);
+        match Holders::of(program, targets) {
+            Ok(holders) => self.holders = Some(holders),
+            Err(error) => self.holders_unseen = Some(format!("{error:#}")),
+        }
         self.drops_unseen = tracepoints::attach(&mut self.ebpf, DROPS).err();
         self.exits_unseen = tracepoints::attach(&mut self.ebpf, EXITS).err();
         self.counted = Counted::of(&self.ebpf, &self.plan);
