@@ -201,12 +201,15 @@ fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Re
         ),
     };
     let exits = match &programs.exits_unseen {
-        None => Finding::ok("exits", "when holders of listeners end is seen"),
+        None => Finding::ok(
+            "exits",
+            "it is seen when a process that holds a listener ends",
+        ),
         Some(why) => Finding::absent(
             "exits",
             format!(
-                "when holders of listeners end is found out by looking, and not exact \
-                 (sched:sched_process_exit: {why})"
+                "the end of a process that holds a listener is found out by looking, so its time \
+                 is not exact (sched:sched_process_exit: {why})"
             ),
         ),
     };
