@@ -84,6 +84,15 @@ impl Serialize for Time {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Time {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
+        let time: jiff::Timestamp = text.parse().map_err(serde::de::Error::custom)?;
+        let ns = i64::try_from(time.as_nanosecond()).map_err(serde::de::Error::custom)?;
+        Ok(Self(ns))
+    }
+}
+
 /// A network namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Netns {
@@ -98,7 +107,7 @@ pub struct Netns {
 }
 
 /// An address and a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
 pub struct Endpoint {
     /// IPv4 or IPv6 address.
     pub address: IpAddr,
@@ -149,7 +158,7 @@ pub enum Via {
 }
 
 /// Whether the choice was right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, serde::Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[clap(rename_all = "snake_case")]
 pub enum Verdict {
@@ -176,7 +185,7 @@ impl Verdict {
 }
 
 /// Why a verdict is not `ok`, or what else became of the SYN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, serde::Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[clap(rename_all = "snake_case")]
 pub enum Reason {
@@ -353,7 +362,8 @@ pub struct Queue {
 }
 
 /// A process that holds a listener.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Owner {
     /// Process id in the pid namespace that sockpick reads; 0 for one that is not in it.
     pub pid: u32,

@@ -3,6 +3,7 @@
 //! Data flows one way: kernel → [`source`] → [`decode`] → [`pipeline`] →
 //! [`outlets`] → [`sinks`]. `ARCHITECTURE.md` tells the rest.
 
+pub mod alerts;
 pub mod audit;
 mod bpf;
 pub mod cli;

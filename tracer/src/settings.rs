@@ -3,6 +3,7 @@
 //! are looked up elsewhere.
 #![forbid(unsafe_code)]
 
+pub mod feed;
 mod file;
 pub mod place;
 pub mod values;
@@ -13,6 +14,7 @@ use crate::judge::{
     netns::NetnsName,
 };
 
+pub use feed::{AlertSettings, MetricsSettings, SinkSettings, Stream};
 pub use place::Expect;
 pub use watch::Watch;
 
@@ -23,6 +25,14 @@ pub struct Settings {
     pub watch: Watch,
     /// What should be where.
     pub expectations: Expectations,
+    /// What is an alert, and for how long.
+    pub alerts: AlertSettings,
+    /// Where metrics are to be had.
+    pub metrics: MetricsSettings,
+    /// Which events are given to sinks.
+    pub stream: Stream,
+    /// Where alerts and events go.
+    pub sinks: Vec<SinkSettings>,
 }
 
 /// What the command line says; it goes before the file.

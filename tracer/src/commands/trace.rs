@@ -69,6 +69,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     let Settings {
         watch,
         expectations,
+        ..
     } = settings.with_netns(namespaces::fixed)?;
     let options = options(args, &watch)?;
     allowed(args.probes.btf.is_some())?;

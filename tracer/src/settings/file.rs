@@ -142,6 +142,7 @@ pub(super) fn parse(text: &str) -> Result<Settings, String> {
             services,
             hold: file.learn.enabled.then_some(file.learn.hold),
         },
+        ..Settings::default()
     })
 }
 

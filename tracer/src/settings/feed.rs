@@ -1,0 +1,165 @@
+//! What the daemon is to do beside watching: alerts, metrics, events for others, and where all
+//! of it goes.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+use crate::event::{Reason, Verdict};
+
+/// `[alerts]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertSettings {
+    /// What is an alert.
+    pub on: Vec<Kind>,
+    /// How often one that lasts is told again.
+    pub resend: Duration,
+    /// Over, if no such SYN came for so long.
+    pub quiet: Duration,
+    /// Most that last at once; past it one alert stands for the others, with their number.
+    pub max_active: usize,
+    /// File in which they outlive a restart.
+    pub state: Option<PathBuf>,
+}
+
+impl Default for AlertSettings {
+    fn default() -> Self {
+        Self {
+            on: vec![
+                Kind::verdict(Verdict::Misdirected),
+                Kind::verdict(Verdict::Uncovered),
+            ],
+            resend: Duration::from_mins(1),
+            quiet: Duration::from_mins(5),
+            max_active: 1024,
+            state: None,
+        }
+    }
+}
+
+/// A kind of event: a verdict, or one reason of it; as `refused/accept_overflow`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// The verdict; `None`: any.
+    pub verdict: Option<Verdict>,
+    /// The reason; `None`: any.
+    pub reason: Option<Reason>,
+}
+
+impl Kind {
+    /// Every reason of it.
+    #[must_use]
+    pub const fn verdict(verdict: Verdict) -> Self {
+        Self {
+            verdict: Some(verdict),
+            reason: None,
+        }
+    }
+
+    /// Whether such an event is of this kind.
+    #[must_use]
+    pub fn is(self, verdict: Verdict, reason: Option<Reason>) -> bool {
+        self.verdict.is_none_or(|wanted| wanted == verdict)
+            && self.reason.is_none_or(|wanted| Some(wanted) == reason)
+    }
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// Where they are to be had; `None`: nowhere, unless systemd passes a socket.
+    pub listen: Option<Listen>,
+    /// Most series that have labels.
+    pub max_series: usize,
+}
+
+impl Default for MetricsSettings {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            max_series: 10_000,
+        }
+    }
+}
+
+/// Where a server of sockpick's own listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// An address and a port.
+    Tcp(SocketAddr),
+    /// `unix:PATH`
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// `[stream]`: which events go to the sinks that take events, beside alerts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stream {
+    /// None.
+    #[default]
+    Alerts,
+    /// One of so many.
+    Sample(u64),
+    /// Each.
+    All,
+}
+
+/// `[[sink]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkSettings {
+    /// What it is called in metrics and messages: as configured, or its type, with a number
+    /// if there are several.
+    pub name: String,
+    /// Most notices and events that wait for it.
+    pub queue: usize,
+    /// Where to.
+    pub to: SinkKind,
+}
+
+/// Where a sink sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkKind {
+    /// Prometheus' Alertmanager, API v2: every one of these. Alerts only.
+    Alertmanager(Vec<HttpTarget>),
+    /// Any HTTP server: notices as JSON, signed if a secret is given. Alerts only.
+    Webhook {
+        /// Where to.
+        target: HttpTarget,
+        /// File with the secret for HMAC-SHA256.
+        secret_file: Option<PathBuf>,
+    },
+    /// OTLP over HTTP with protobuf: log records of alerts.
+    Otlp(HttpTarget),
+    /// journald's native protocol. Alerts only.
+    Journald,
+    /// JSON lines.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Another is begun at so many bytes; `None`: never.
+        rotate_bytes: Option<u64>,
+        /// Full ones that are kept.
+        keep: usize,
+    },
+    /// JSON lines.
+    Stdout,
+}
+
+/// A server that is spoken to by HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpTarget {
+    /// `http://` or `https://`, host, port, path before the API's own.
+    pub url: String,
+    /// Authorities that it is to be signed by, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// File with a bearer token.
+    pub bearer_file: Option<PathBuf>,
+    /// One request may take so long.
+    pub timeout: Duration,
+}
