@@ -28,6 +28,7 @@ pub mod processes;
 pub mod recording;
 pub mod routes;
 pub mod rtnetlink;
+pub mod session;
 pub mod settings;
 pub mod sinks;
 pub mod source;

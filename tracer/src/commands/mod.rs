@@ -33,6 +33,16 @@ fn shown(output: Output, color: Color, own: u32) -> Box<dyn Sink> {
     }
 }
 
+/// Warnings, what `RUST_LOG` asks for, and what the programs say if asked to.
+fn start_log(programs: bool) {
+    let mut log = env_logger::Builder::new();
+    log.filter_level(log::LevelFilter::Warn);
+    if programs {
+        log.filter_module("sockpick_ebpf", log::LevelFilter::Debug);
+    }
+    log.parse_default_env().init();
+}
+
 /// Runs the command.
 ///
 /// # Errors
