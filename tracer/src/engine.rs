@@ -5,9 +5,10 @@
 use anyhow::Result;
 
 use crate::{
+    judge::expectations::Expectations,
     listeners::Listening,
     outlets::{Outlet, foreground::Foreground},
-    pipeline::{End, Input, Pipeline, Snapshot},
+    pipeline::{End, Input, Pipeline, Snapshot, Standing},
     sinks::summary::Summary,
     stock::TakeStock,
 };
@@ -36,6 +37,11 @@ impl<O: Outlet> Engine<O> {
         self.outlet.is_complete()
     }
 
+    /// [`Pipeline::expect`].
+    pub fn expect(&mut self, expectations: Expectations) {
+        self.pipeline.expect(expectations);
+    }
+
     /// [`Pipeline::listeners`].
     #[must_use]
     pub fn listeners(&self) -> Vec<Listening> {
@@ -46,6 +52,17 @@ impl<O: Outlet> Engine<O> {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.pipeline.snapshot()
+    }
+
+    /// [`Pipeline::standing`].
+    pub fn standing(&mut self) -> Standing {
+        self.pipeline.standing()
+    }
+
+    /// Of the engine, who had what came of it.
+    #[must_use]
+    pub fn into_outlet(self) -> O {
+        self.outlet
     }
 
     /// Takes what comes next. `present` is asked where the listeners are in doubt.

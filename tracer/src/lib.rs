@@ -9,6 +9,7 @@ mod bpf;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod daemon;
 pub mod decode;
 pub mod engine;
 pub mod event;

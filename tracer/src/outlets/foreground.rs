@@ -110,6 +110,7 @@ impl Outlet for Foreground {
                 }
                 Ok(())
             }
+            Output::Own(_) => Ok(()),
         }
     }
 
