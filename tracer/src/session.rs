@@ -134,6 +134,20 @@ impl<O: Outlet> Session<O> {
         self.is_cut
     }
 
+    /// What happens in this namespace is recorded from now on, past the filters.
+    ///
+    /// # Errors
+    /// If the kernel refuses the change.
+    pub fn record_also(&mut self, netns: u32) -> Result<()> {
+        self.programs.record_also(netns)
+    }
+
+    /// Of a session that was detached, who had what came of it.
+    #[must_use]
+    pub fn into_outlet(self) -> O {
+        self.engine.into_outlet()
+    }
+
     /// Takes the records that are due to the engine.
     ///
     /// # Errors

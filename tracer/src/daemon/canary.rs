@@ -132,11 +132,13 @@ impl Canary {
         };
     }
 
-    /// Its SYN was seen.
-    pub fn seen(&mut self) {
-        if matches!(self.state, State::Connecting(_) | State::Waiting(_)) {
+    /// Its SYN was seen. Says whether one was under way.
+    pub fn seen(&mut self) -> bool {
+        let under_way = matches!(self.state, State::Connecting(_) | State::Waiting(_));
+        if under_way {
             self.rest();
         }
+        under_way
     }
 }
 
@@ -209,7 +211,8 @@ mod tests {
         assert!(matches!(canary.step().await, Step::Overdue));
         assert!(matches!(canary.step().await, Step::Made(_)), "and again");
         canary.go();
-        canary.seen();
+        assert!(canary.seen());
+        assert!(!canary.seen(), "only once");
         assert!(matches!(canary.state, State::Resting(_)));
     }
 
