@@ -1,5 +1,6 @@
 //! Arguments, checked.
 
+mod daemon;
 mod explain;
 mod replay;
 mod survey;
@@ -22,6 +23,7 @@ use crate::{
     },
 };
 
+pub use daemon::DaemonArgs;
 pub use explain::{Circumstances, Client, Destination, ExplainArgs, Question, Target};
 pub use replay::{ReplayArgs, Speed};
 pub use survey::{AuditArgs, ListenersArgs, ScopeArgs};
