@@ -8,6 +8,8 @@ mod life;
 pub mod message;
 mod recovery;
 pub mod state;
+#[cfg(test)]
+mod tests;
 pub mod totals;
 
 use std::sync::Arc;

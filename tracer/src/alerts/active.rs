@@ -152,20 +152,24 @@ impl Alerts {
     }
 
     fn end_due(&mut self, now: Now) {
+        // The end of one may be the overflow's.
+        while self.end_some(now) {
+            self.make_room();
+        }
+    }
+
+    /// Whether any ended.
+    fn end_some(&mut self, now: Now) -> bool {
         let rules = &self.rules;
         let ends = |firing: &mut Firing| firing.end(rules).due_ns <= now.ktime_ns;
-        let ended: Vec<(Identity, Firing)> = self
-            .firing
-            .extract_if(.., |_, firing| ends(firing))
-            .collect();
-        if ended.is_empty() {
-            return;
-        }
+        let ended = self.firing.extract_if(.., |_, firing| ends(firing));
+        let ended: Vec<(Identity, Firing)> = ended.collect();
+        let any = !ended.is_empty();
         for (identity, firing) in ended {
             let why = firing.end(&self.rules).why;
             self.conclude(identity, firing.over(why, now), now);
         }
-        self.make_room();
+        any
     }
 
     fn conclude(&mut self, identity: Identity, over: Over, now: Now) {
