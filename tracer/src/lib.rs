@@ -18,6 +18,7 @@ pub mod interfaces;
 pub mod judge;
 pub mod kernel;
 pub mod listeners;
+pub mod metrics;
 pub mod namespaces;
 pub mod netfilter;
 pub mod outlets;
