@@ -33,4 +33,5 @@ pub mod settings;
 pub mod sinks;
 pub mod source;
 pub mod stock;
+pub mod web;
 pub mod words;
