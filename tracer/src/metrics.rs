@@ -5,7 +5,7 @@
 
 mod families;
 pub mod names;
-mod render;
+pub(crate) mod render;
 pub mod series;
 pub mod view;
 

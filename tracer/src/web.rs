@@ -53,7 +53,7 @@ pub async fn serve<S: Source>(listeners: Vec<Listening>, source: Arc<S>) {
         accepting.spawn(accept::accept(listening, door, Arc::clone(&routes)));
     }
     while accepting.join_next().await.is_some() {}
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 #[cfg(test)]

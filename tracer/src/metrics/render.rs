@@ -111,4 +111,4 @@ impl EncodeLabelValue for &Label {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,7 @@
 //! The endpoints as clients meet them: over real sockets, by the rules and against them.
 
 mod hostile;
+mod peers;
 mod scrapes;
 mod sockets;
 
@@ -118,12 +119,11 @@ async fn rest(stream: &mut TcpStream) -> String {
     String::from_utf8(answer).expect("text")
 }
 
-/// Lets everybody get on until nobody can.
+/// Lets everybody get on until nobody can: with the clock paused, no rest ends before.
 async fn settle() {
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
 #[tokio::test]

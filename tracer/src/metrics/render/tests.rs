@@ -14,7 +14,8 @@ use crate::{
     },
 };
 
-fn series() -> Series {
+/// With a listener of a group, and a refused port.
+pub(crate) fn series() -> Series {
     let mut series = Series::new(100);
     let group = Reuseport {
         group: 1,
@@ -28,7 +29,7 @@ fn series() -> Series {
 }
 
 /// With something of everything.
-fn view() -> View {
+pub(crate) fn view() -> View {
     let mut view = View {
         alerts_active: 1,
         alerts_suppressed: 2,
@@ -76,7 +77,7 @@ fn probe() -> Probe {
         backend: "fentry",
         attached: true,
         missed: Some(0),
-        run: Some(Duration::from_micros(1_500_000)),
+        run: Some(Duration::from_millis(1500)),
     }
 }
 

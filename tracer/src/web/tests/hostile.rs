@@ -107,7 +107,7 @@ async fn two_lengths_are_no_second_request() {
     assert_eq!(server.renders(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_thousand_connections_leave_room_once_they_end() {
     let server = start(Told::default());
     let mut streams = Vec::new();

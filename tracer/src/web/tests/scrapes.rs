@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{super::scrape::DEADLINE, *};
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_comes_while_it_is_written_gets_the_same_bytes() {
     let server = Arc::new(start(Told {
         held: true,
@@ -31,7 +31,7 @@ async fn who_comes_while_it_is_written_gets_the_same_bytes() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_other_format_waits_for_its_turn() {
     let server = Arc::new(start(Told {
         held: true,
@@ -52,7 +52,7 @@ async fn the_other_format_waits_for_its_turn() {
     assert!(open.await.expect("an answer").ends_with("OpenMetrics 2"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn others_wait_on_though_the_first_hangs_up() {
     let server = Arc::new(start(Told {
         held: true,
@@ -106,7 +106,7 @@ impl Source for Panics {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nobody_waits_for_a_source_that_panicked() {
     let scrapes = scrape::Scrapes::new(Arc::new(Panics));
     for _ in 0..2 {

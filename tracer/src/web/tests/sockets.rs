@@ -136,7 +136,7 @@ async fn a_taken_port_is_told() {
     assert!(refused.contains("in use"), "{refused}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_server_that_is_dropped_closes_its_port() {
     let server = start(Told::default());
     let mut open = server.connect().await;
