@@ -11,6 +11,7 @@ pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod decode;
+pub mod delivery;
 pub mod engine;
 pub mod event;
 pub mod failure;
