@@ -2,6 +2,13 @@
 //! needs around it.
 
 pub mod canary;
+mod exposition;
+mod keeper;
 pub mod memory;
 pub mod privileges;
+mod reload;
+mod service;
 pub mod systemd;
+mod view;
+
+pub use service::run;

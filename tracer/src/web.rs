@@ -24,17 +24,13 @@ pub trait Source: Send + Sync + 'static {
     /// The metrics as of now, or why there are none. Is given up after five seconds.
     fn metrics(&self, format: Format) -> impl Future<Output = Result<Bytes, String>> + Send;
 
-    /// Whether the pipeline works, or what is wrong.
-    ///
-    /// # Errors
-    /// What is wrong, in words for the user.
-    fn health(&self) -> Result<(), String>;
+    /// Whether the pipeline works, or what is wrong, in words for the user. Is given up after five
+    /// seconds.
+    fn health(&self) -> impl Future<Output = Result<(), String>> + Send;
 
-    /// Whether sockpick is attached and sees, or why not.
-    ///
-    /// # Errors
-    /// What is missing, in words for the user.
-    fn ready(&self) -> Result<(), String>;
+    /// Whether sockpick is attached and sees, or why not, in words for the user. Is given up after
+    /// five seconds.
+    fn ready(&self) -> impl Future<Output = Result<(), String>> + Send;
 }
 
 /// Serves on these until it is dropped, which closes every connection. Without listeners it

@@ -7,7 +7,7 @@ use clap::Args;
 use super::ProbeArgs;
 
 /// `sockpick daemon`
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct DaemonArgs {
     /// What to watch, what alerts and where it is told: a TOML file (docs/configuration.md)
     #[arg(long, value_name = "FILE")]

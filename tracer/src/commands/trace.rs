@@ -48,7 +48,7 @@ use crate::{
 const DEBUG_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(super) fn run(args: &TraceArgs) -> Result<()> {
-    start_log(args.probes.debug_programs);
+    start_log(args.probes.debug_programs, log::LevelFilter::Warn);
     let given = args.watch.given(&args.expect);
     let settings = config::settings(&given, args.expect.config.as_deref())?;
     let watched = settings.watch.to_string();

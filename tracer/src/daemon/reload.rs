@@ -7,15 +7,22 @@ use log::{info, warn};
 use super::service::{Service, begin, time};
 use crate::{
     config,
+    judge::expectations::Expectations,
     namespaces,
-    session::start::{self, Started},
-    settings::{Given, Settings, change::{Changes, changes}},
+    outlets::feed::Feed,
     pipeline::assess::Assessor,
+    session::start::{self, Started},
+    settings::{
+        Given, Settings,
+        change::{Changes, changes},
+    },
 };
 
 /// What is ready to be put in force.
 struct Prepared {
     settings: Settings,
+    /// What is expected, with namespaces as they are now.
+    expectations: Expectations,
     changes: Changes,
     /// Where other SYNs are to be looked at: programs that do, not yet recording.
     anew: Option<(Started, Assessor)>,
@@ -26,10 +33,10 @@ impl Service {
     ///
     /// # Errors
     /// If the kernel refuses to go on with programs that it took before.
-    pub(super) async fn reload(&mut self) -> Result<()> {
+    pub(super) fn reload(&mut self) -> Result<()> {
         self.manager.reloading();
         let done = match self.prepare() {
-            Ok(prepared) => self.put_in_force(prepared).await,
+            Ok(prepared) => self.put_in_force(prepared),
             Err(error) => {
                 warn!("the configuration is not taken, the one before is in force: {error:#}");
                 self.reloaded.successful = false;
@@ -44,6 +51,7 @@ impl Service {
     fn prepare(&mut self) -> Result<Prepared> {
         let settings = config::settings(&Given::default(), Some(&self.args.config))?;
         let changes = changes(&self.settings, &settings);
+        let fixed = settings.clone().with_netns(namespaces::fixed)?;
         let anew = if changes.attach_anew {
             let ready = start::ready(settings.clone(), &self.args.probes)?;
             let (started, assessor, _) = ready.start(self.args.probes.flush_interval)?;
@@ -62,23 +70,24 @@ impl Service {
         }
         Ok(Prepared {
             settings,
+            expectations: fixed.expectations,
             changes,
             anew,
         })
     }
 
-    async fn put_in_force(&mut self, prepared: Prepared) -> Result<()> {
+    fn put_in_force(&mut self, prepared: Prepared) -> Result<()> {
         let Prepared {
             settings,
+            expectations,
             changes,
             anew,
         } = prepared;
         self.exposition.switch();
-        let fixed = settings.clone().with_netns(namespaces::fixed)?;
         if let Some((started, assessor)) = anew {
             self.attach_anew(started, assessor)?;
         } else if changes.expectations {
-            self.session.engine().expect(fixed.expectations);
+            self.session.engine().pipeline().expect(expectations);
         }
         let feed = self.session.engine().outlet();
         feed.reconfigure(&settings, time());
@@ -88,6 +97,19 @@ impl Service {
         self.reloaded.successful = true;
         self.reloaded.taken = time().wall;
         info!("the configuration was read again: {changes}");
+        Ok(())
+    }
+
+    /// Goes on with other programs: those before are detached, and what they wrote is taken.
+    /// Between the two nobody looks; what was learned of listeners that closed is forgotten.
+    fn attach_anew(&mut self, started: Started, assessor: Assessor) -> Result<()> {
+        let end = self.session.detach()?;
+        self.session.engine().end(&end)?;
+        let give = self.give();
+        let empty = Feed::new(&Settings::default(), None, time(), give);
+        let feed = std::mem::replace(self.session.engine().outlet(), empty);
+        self.backend = started.backend;
+        self.session = begin(started, assessor, feed, self.args.probes.debug_programs)?;
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! The daemon's crank: batches, timeouts, signals, questions and reloads, one after the other on
 //! one thread.
 
-use std::{path::PathBuf, rc::Rc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 use anyhow::Result;
 use log::{error, info, warn};
@@ -21,12 +21,12 @@ use super::{
 use crate::{
     alerts::Now,
     cli::DaemonArgs,
-    delivery::{Delivery, Message},
+    delivery::Delivery,
     engine::Engine,
-    event::{Backend, Time},
+    event::Backend,
     host::clock::{monotonic_ns, wall_offset_ns},
     metrics::view::{Reload, SelfCheck},
-    outlets::feed::{Feed, now},
+    outlets::feed::{Feed, Give, now},
     pipeline::{Pipeline, assess::Assessor, enrich::Enricher},
     session::{
         Session,
@@ -53,7 +53,7 @@ pub struct Service {
     /// Why it does not see, if so.
     pub(super) blind: Option<String>,
     pub(super) reloaded: Reload,
-    manager: Manager,
+    pub(super) manager: Manager,
 }
 
 /// What a process is told from outside.
@@ -83,7 +83,7 @@ pub async fn run(args: DaemonArgs, settings: Settings) -> Result<()> {
             ready = service.session.source().ready() => ready?,
             _ = signals.interrupt.recv() => break,
             _ = signals.terminate.recv() => break,
-            _ = signals.hangup.recv() => service.reload().await?,
+            _ = signals.hangup.recv() => service.reload()?,
             () = until(timeout) => {}
             Some(question) = questions.recv() => {
                 service.answer(question);
@@ -133,11 +133,7 @@ impl Service {
         let left = privileges::shrink()?;
         let delivery = Rc::new(Delivery::start(&settings.sinks)?);
         let keeper = Keeper::new(settings.alerts.state.clone());
-        let give = {
-            let delivery = Rc::clone(&delivery);
-            Box::new(move |message: Message| delivery.send(message))
-        };
-        let feed = Feed::new(&settings, keeper.restored(), time(), give);
+        let feed = Feed::new(&settings, keeper.restored(), time(), give(&delivery));
         let backend = started.backend;
         let session = begin(started, assessor, feed, args.probes.debug_programs)?;
         info!("privileges that are left: {}", left.join(", "));
@@ -236,8 +232,12 @@ impl Service {
         Ok(())
     }
 
+    pub(super) fn give(&self) -> Give {
+        give(&self.delivery)
+    }
+
     /// One line for who asks how it is.
-    fn status(&mut self) -> String {
+    pub(super) fn status(&mut self) -> String {
         let active = self.session.engine().outlet().alerts().active() as u64;
         let reload = if self.reloaded.successful {
             ""
@@ -253,6 +253,12 @@ impl Service {
             ),
         }
     }
+}
+
+/// Gives messages to all sinks.
+fn give(delivery: &Rc<Delivery>) -> Give {
+    let delivery = Rc::clone(delivery);
+    Box::new(move |message| delivery.send(message))
 }
 
 pub(super) fn begin(

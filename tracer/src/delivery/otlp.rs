@@ -69,7 +69,7 @@ fn success(answer: &Answer, messages: usize) -> Attempt {
     if rejected == 0 {
         return Attempt::accepted(messages);
     }
-    let why = crate::sinks::printable(&error_message);
+    let why = crate::words::printable(&error_message);
     Attempt {
         accepted: messages - rejected,
         rejected,

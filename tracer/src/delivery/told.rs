@@ -6,7 +6,7 @@ use std::{borrow::Cow, sync::Arc};
 use crate::{
     alerts::{Alert, Identity, Resolution, State},
     event::Verdict,
-    sinks::printable,
+    words::printable,
 };
 
 /// Who tells.

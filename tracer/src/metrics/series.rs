@@ -14,7 +14,7 @@ use place::{AT_FIRST, Room};
 use crate::{
     event::{Event, Netns, Queue},
     pipeline::Output,
-    sinks, words,
+    words,
 };
 
 /// A place's series leave so long after its last socket closed, in nanoseconds.
@@ -107,7 +107,7 @@ impl Series {
         match output {
             Output::Syn(event, record) => self.syn(event, record, now_ns),
             Output::Gone(gone) => self.gone(&gone.last, now_ns),
-            Output::Handover(_) | Output::Lost(_) | Output::Health(_) => {}
+            Output::Handover(_) | Output::Lost(_) | Output::Health(_) | Output::Own(_) => {}
         }
         if now_ns.saturating_sub(self.swept_ns) >= SWEEP_NS {
             self.sweep(now_ns);
@@ -165,7 +165,7 @@ impl Series {
 
     fn place(&mut self, event: &Event, listener: &crate::event::Listener) -> Option<u32> {
         let netns = self.name(&event.netns);
-        let labels = (netns, Arc::from(sinks::bound(listener)));
+        let labels = (netns, Arc::from(words::bound(listener)));
         if let Some(&place) = self.by_labels.get(&labels) {
             return Some(place);
         }

@@ -4,10 +4,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
-    alerts::Identity,
+    alerts::totals::Totals,
     event::{Reason, Stage, Time, Verdict},
     judge::{Limit, rules::Algorithm},
-    pipeline::Snapshot,
+    pipeline::Bounds,
 };
 
 /// Most series of alerts: as many as may last at once by default. What does not fit is counted.
@@ -50,9 +50,8 @@ pub struct View {
 
 impl View {
     /// Takes in what the pipeline knows of its losses and bounds.
-    pub fn pipeline(&mut self, snapshot: &Snapshot) {
-        self.lost.extend(&snapshot.lost);
-        let bounds = &snapshot.bounds;
+    pub fn pipeline(&mut self, lost: &BTreeMap<Stage, u64>, bounds: Bounds) {
+        self.lost.extend(lost);
         for (name, limit) in [
             ("pipeline_closings", bounds.closings),
             ("pipeline_steered", bounds.steered),
@@ -86,20 +85,31 @@ pub struct AlertLabels {
 }
 
 impl AlertTotals {
-    /// So many more SYNs of an alert.
-    pub fn add(&mut self, identity: &Identity, syns: u64) {
-        let labels = AlertLabels {
-            verdict: identity.verdict,
-            reason: identity.reason,
-            service: identity.service.as_deref().map(Into::into),
-            listener: identity.listener.as_deref().map(Into::into),
-        };
+    /// So many more SYNs.
+    pub fn count(&mut self, labels: AlertLabels, syns: u64) {
         if let Some(count) = self.by_labels.get_mut(&labels) {
             *count += syns;
         } else if self.by_labels.len() < MOST_ALERT_SERIES {
             self.by_labels.insert(labels, syns);
         } else {
             self.beyond += syns;
+        }
+    }
+
+    /// They are these now.
+    pub fn set(&mut self, totals: &Totals) {
+        *self = Self {
+            beyond: totals.others(),
+            ..Self::default()
+        };
+        for (row, syns) in totals.rows() {
+            let labels = AlertLabels {
+                verdict: row.verdict,
+                reason: row.reason,
+                service: row.service.as_deref().map(Into::into),
+                listener: row.listener.as_deref().map(Into::into),
+            };
+            self.count(labels, syns);
         }
     }
 

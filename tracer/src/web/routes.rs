@@ -1,6 +1,6 @@
 //! What a request gets.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use http_body_util::Full;
 use hyper::{
@@ -8,8 +8,12 @@ use hyper::{
     body::{Body, Bytes},
     header::{ACCEPT, ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
+use tokio::time::timeout;
 
-use super::{Source, negotiate, scrape::Scrapes};
+use super::{
+    Source, negotiate,
+    scrape::{DEADLINE, Scrapes},
+};
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
@@ -40,8 +44,8 @@ impl<S: Source> Routes<S> {
             return closing(response);
         }
         match path {
-            "/healthz" => state(self.source.health()),
-            "/readyz" => state(self.source.ready()),
+            "/healthz" => state(self.source.health()).await,
+            "/readyz" => state(self.source.ready()).await,
             _ => self.metrics(request.headers()).await,
         }
     }
@@ -65,8 +69,9 @@ impl<S: Source> Routes<S> {
     }
 }
 
-fn state(state: Result<(), String>) -> Response<Full<Bytes>> {
-    match state {
+async fn state(state: impl Future<Output = Result<(), String>>) -> Response<Full<Bytes>> {
+    let stands_still = || Err("the pipeline stands still: no answer from it".to_owned());
+    match timeout(DEADLINE, state).await.unwrap_or_else(|_| stands_still()) {
         Ok(()) => text(StatusCode::OK, "ok"),
         Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &why),
     }

@@ -55,11 +55,11 @@ impl Source for Told {
         Ok(format!("{format:?} {number}{padding}").into())
     }
 
-    fn health(&self) -> Result<(), String> {
+    async fn health(&self) -> Result<(), String> {
         self.health.clone()
     }
 
-    fn ready(&self) -> Result<(), String> {
+    async fn ready(&self) -> Result<(), String> {
         self.ready.clone()
     }
 }

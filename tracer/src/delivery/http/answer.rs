@@ -13,7 +13,7 @@ use jiff::{Timestamp, fmt::rfc2822};
 
 use crate::{
     delivery::attempt::{Attempt, Failure},
-    sinks::printable,
+    words::printable,
 };
 
 /// Most bytes of an answer's body that are read; the rest is left.

@@ -43,7 +43,7 @@ pub(crate) fn view() -> View {
         ..View::default()
     };
     view.lost.insert(Stage::Queue, 7);
-    view.alerts.add(&identity("*:80"), 5);
+    view.alerts.count(labels("*:80"), 5);
     view.expected_up.insert("A \"quoted\"\\\n".into(), false);
     view.overlapping.set([(("web".into(), 80), 2)]);
     view.probes.insert("lookup4".into(), probe());
@@ -61,13 +61,11 @@ pub(crate) fn view() -> View {
     view
 }
 
-fn identity(listener: &str) -> Identity {
-    Identity {
-        netns: "web".into(),
+fn labels(listener: &str) -> AlertLabels {
+    AlertLabels {
         verdict: Verdict::Misdirected,
         reason: Some(Reason::DevOrder),
         service: None,
-        expected: None,
         listener: Some(listener.into()),
     }
 }
@@ -172,9 +170,9 @@ fn what_is_not_known_is_absent_and_what_is_nought_is_there() {
 fn alerts_without_room_are_counted() {
     let mut view = View::default();
     for port in 0..u64::try_from(crate::metrics::view::MOST_ALERT_SERIES).expect("few") + 3 {
-        view.alerts.add(&identity(&format!("*:{port}")), 2);
+        view.alerts.count(labels(&format!("*:{port}")), 2);
     }
-    view.alerts.add(&identity("*:0"), 1);
+    view.alerts.count(labels("*:0"), 1);
     let text = Families::of(&Series::new(10), &view).render(Format::Prometheus);
     let text = text.expect("a text");
     assert!(text.contains("sockpick_label_overflow_total 6\n"));

@@ -20,11 +20,11 @@ impl Source for Real {
         text.map(Into::into).map_err(|error| error.to_string())
     }
 
-    fn health(&self) -> Result<(), String> {
+    async fn health(&self) -> Result<(), String> {
         Ok(())
     }
 
-    fn ready(&self) -> Result<(), String> {
+    async fn ready(&self) -> Result<(), String> {
         Ok(())
     }
 }

@@ -97,11 +97,11 @@ impl Source for Panics {
         panic!("on purpose");
     }
 
-    fn health(&self) -> Result<(), String> {
+    async fn health(&self) -> Result<(), String> {
         Ok(())
     }
 
-    fn ready(&self) -> Result<(), String> {
+    async fn ready(&self) -> Result<(), String> {
         Ok(())
     }
 }
