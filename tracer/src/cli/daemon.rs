@@ -19,3 +19,27 @@ pub struct DaemonArgs {
     #[command(flatten)]
     pub probes: ProbeArgs,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Alone {
+        #[command(flatten)]
+        daemon: DaemonArgs,
+    }
+
+    #[test]
+    fn it_takes_a_configuration_and_how_to_observe() -> Result<(), clap::Error> {
+        Alone::command().debug_assert();
+        let words = "daemon --config a.toml --check --backend kprobe --buffer-size 1MiB";
+        let Alone { daemon } = Alone::try_parse_from(words.split(' '))?;
+        assert!(daemon.check && daemon.config.ends_with("a.toml"));
+        assert_eq!(daemon.probes.buffer_size, 1 << 20);
+        assert!(Alone::try_parse_from(["daemon", "--check"]).is_err());
+        Ok(())
+    }
+}

@@ -275,7 +275,7 @@ fn some_ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Ports>, 
 }
 
 fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
+    let text = number::time_text(deserializer)?;
     duration(&text).map_err(de::Error::custom)
 }
 

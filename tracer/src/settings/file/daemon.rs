@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
-use super::number::time;
+use super::number::{time, time_text};
 use crate::settings::DaemonSettings;
 
 #[derive(Debug, Deserialize)]
@@ -30,7 +30,7 @@ impl From<DaemonTable> for DaemonSettings {
 }
 
 fn self_check<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(deserializer)?;
+    let text = time_text(deserializer)?;
     if text == "off" {
         return Ok(None);
     }

@@ -3,7 +3,7 @@
 
 use toml::{
     Spanned,
-    de::{DeTable, DeValue},
+    de::{DeString, DeTable, DeValue},
 };
 
 use super::line;
@@ -62,7 +62,7 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     }
 }
 
-fn table(name: &Spanned<std::borrow::Cow<'_, str>>, value: &DeValue<'_>, found: &mut Vec<Found>) {
+fn table(name: &Spanned<DeString<'_>>, value: &DeValue<'_>, found: &mut Vec<Found>) {
     let written = name.get_ref().as_ref();
     let known = TABLES.iter().find(|(table, _)| *table == written);
     for table in tables(value) {

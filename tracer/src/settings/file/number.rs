@@ -23,12 +23,28 @@ pub(super) fn whole(written: i64, range: &RangeInclusive<usize>) -> Result<usize
         .ok_or_else(|| out_of_range(written, "a whole number", range.start(), range.end()))
 }
 
+/// A time is text: a number says not of what.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "not a time; write it with its unit, as \"30s\", \"10m\" or \"1h\""
+)]
+enum Time {
+    Text(String),
+}
+
+/// The text of a time.
+pub(super) fn time_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let Time::Text(text) = Time::deserialize(deserializer)?;
+    Ok(text)
+}
+
 /// A time from one to another.
 pub(super) fn within<'de, D: Deserializer<'de>>(
     deserializer: D,
     range: &RangeInclusive<Duration>,
 ) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
+    let text = time_text(deserializer)?;
     time(&text, range).map_err(de::Error::custom)
 }
 

@@ -79,7 +79,28 @@ fn a_bad_file_is_refused_and_the_place_named() {
             "write it as",
         ),
         ("[learn]\nhold = 'soon'", "soon"),
-        ("[learn]\nhold = 10", "hold"),
+        (
+            "[learn]\nhold = 10",
+            "line 2: hold: not a time; write it with",
+        ),
+        ("[daemon]\nself_check = false", "self_check: not a time"),
+        ("[daemon]\nself_check = '1s'", "\"off\": never"),
+        (
+            "[alerts]\nresend = '9s'",
+            "line 2: resend: \"9s\" is out of range",
+        ),
+        (
+            "[alerts]\nresend = '10m'",
+            "write quiet = \"10m\" or longer",
+        ),
+        ("[alerts]\nmax_active = 0", "from 1 to 65536"),
+        (
+            "[alerts]\nstate = 'a'",
+            "state: it is no path from the root",
+        ),
+        ("[alerts]\non = ['ok']", "every SYN that is right"),
+        ("[metrics]\nmax_series = 99", "from 100 to 1000000"),
+        ("[stream]\nevents = 'some'", "sample 1/100"),
     ];
     for (text, part) in cases {
         let error = parse(text).expect_err(text);
