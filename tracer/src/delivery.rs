@@ -29,7 +29,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{failure::Failure, settings::feed::SinkSettings};
+use crate::{failure::Failure, privileges, settings::feed::SinkSettings};
 
 pub use attempt::Sends;
 pub use outbox::SinkStats;
@@ -90,6 +90,9 @@ impl Delivery {
         thread::Builder::new()
             .name("delivery".to_owned())
             .spawn(move || {
+                if let Err(why) = privileges::give_up() {
+                    log::warn!("who sends alerts keeps privileges that it does not need: {why:#}");
+                }
                 runtime.block_on(supervisor::supervise(orders, counted));
                 // A write that hangs is left to its thread.
                 runtime.shutdown_background();

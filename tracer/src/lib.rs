@@ -26,6 +26,7 @@ pub mod netfilter;
 pub mod outlets;
 pub mod own;
 pub mod pipeline;
+pub mod privileges;
 pub mod probes;
 pub mod processes;
 pub mod recording;

@@ -12,17 +12,17 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::privileges;
 use crate::{
-    metrics::{Families, Format, Series, View},
+    metrics::{Families, Format},
+    privileges,
     settings::feed::Listen,
     web::{self, Listening},
 };
 
 /// A question, and where the answer goes. That an answer comes is one, too: the pipeline works.
-pub enum Question {
-    /// All counters, and what else is known.
-    Metrics(oneshot::Sender<(Series, View)>),
+pub(super) enum Question {
+    /// Everything that is exposed.
+    Metrics(oneshot::Sender<Families>),
     /// Whether it sees, and if not, why.
     Ready(oneshot::Sender<Result<(), String>>),
 }
@@ -31,7 +31,10 @@ pub enum Question {
 struct Asker(mpsc::Sender<Question>);
 
 impl Asker {
-    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, String> {
+    async fn ask<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> Question,
+    ) -> Result<T, String> {
         let (to, answer) = oneshot::channel();
         let gone = || "sockpick ends".to_owned();
         self.0.send(question(to)).await.map_err(|_| gone())?;
@@ -41,8 +44,7 @@ impl Asker {
 
 impl web::Source for Asker {
     async fn metrics(&self, format: Format) -> Result<Bytes, String> {
-        let (series, view) = self.ask(Question::Metrics).await?;
-        let text = Families::of(&series, &view).render(format);
+        let text = self.ask(Question::Metrics).await?.render(format);
         text.map(Bytes::from)
             .map_err(|error| format!("the metrics cannot be written: {error}"))
     }
@@ -57,7 +59,7 @@ impl web::Source for Asker {
 }
 
 /// Serves while it lives.
-pub struct Exposition {
+pub(super) struct Exposition {
     runtime: Handle,
     asker: Arc<Asker>,
     serving: Option<JoinHandle<()>>,
@@ -73,7 +75,7 @@ impl Exposition {
     ///
     /// # Errors
     /// If it cannot listen there.
-    pub fn start(listen: Option<&Listen>, asks: mpsc::Sender<Question>) -> Result<Self> {
+    pub(super) fn start(listen: Option<&Listen>, asks: mpsc::Sender<Question>) -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (keep, gone) = oneshot::channel();
@@ -115,13 +117,13 @@ impl Exposition {
     ///
     /// # Errors
     /// If it cannot listen there: all stays as it is.
-    pub fn prepare(&mut self, listen: Option<&Listen>) -> Result<()> {
+    pub(super) fn prepare(&mut self, listen: Option<&Listen>) -> Result<()> {
         self.next = Some(self.bind(listen)?.into_iter().collect());
         Ok(())
     }
 
     /// Serves where it was prepared to, and nowhere else.
-    pub fn switch(&mut self) {
+    pub(super) fn switch(&mut self) {
         let Some(listening) = self.next.take() else {
             return;
         };
@@ -131,7 +133,7 @@ impl Exposition {
     }
 
     /// Serves no more.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         if let Some(serving) = self.serving.take() {
             serving.abort();
         }

@@ -16,7 +16,7 @@ use crate::alerts::{Alerts, state::State};
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Writes the file when alerts changed.
-pub struct Keeper {
+pub(super) struct Keeper {
     path: Option<PathBuf>,
     /// What was written last, by [`Alerts::generation`].
     written: Option<u64>,
@@ -30,7 +30,7 @@ pub struct Keeper {
 impl Keeper {
     /// In this file, or in none.
     #[must_use]
-    pub fn new(path: Option<PathBuf>) -> Self {
+    pub(super) fn new(path: Option<PathBuf>) -> Self {
         Self {
             path,
             written: None,
@@ -42,7 +42,7 @@ impl Keeper {
     }
 
     /// From now on in another file.
-    pub fn move_to(&mut self, path: Option<PathBuf>) {
+    pub(super) fn move_to(&mut self, path: Option<PathBuf>) {
         if self.path != path {
             self.path = path;
             self.written = None;
@@ -52,7 +52,7 @@ impl Keeper {
     /// What another run left. A file that cannot be read, or makes no sense, is told of and as if
     /// it was not there.
     #[must_use]
-    pub fn restored(&self) -> Option<State> {
+    pub(super) fn restored(&self) -> Option<State> {
         let path = self.path.as_deref()?;
         let shown = path.display();
         let text = match memory::read(path) {
@@ -75,7 +75,7 @@ impl Keeper {
     }
 
     /// Begins to write, if anything changed and nothing stands against it.
-    pub fn keep(&mut self, alerts: &Alerts) {
+    pub(super) fn keep(&mut self, alerts: &Alerts) {
         let Some(path) = &self.path else { return };
         let generation = alerts.generation();
         if self.written == Some(generation) || self.under_way.is_some() {
@@ -94,7 +94,7 @@ impl Keeper {
     }
 
     /// Waits until [`Keeper::keep`] is worth being called again. Cancelling it loses nothing.
-    pub async fn turn(&mut self) {
+    pub(super) async fn turn(&mut self) {
         if let Some(under_way) = &mut self.under_way {
             let written = under_way.await.unwrap_or_else(|error| Err(error.into()));
             self.under_way = None;
@@ -108,7 +108,7 @@ impl Keeper {
     }
 
     /// Writes what is to outlive the end, and waits for it.
-    pub async fn last(&mut self, alerts: &Alerts) {
+    pub(super) async fn last(&mut self, alerts: &Alerts) {
         while self.under_way.is_some() {
             self.turn().await;
         }

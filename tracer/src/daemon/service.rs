@@ -15,7 +15,6 @@ use super::{
     canary::{Canary, Step},
     exposition::{Exposition, Question},
     keeper::Keeper,
-    privileges,
     systemd::Manager,
 };
 use crate::{
@@ -28,6 +27,7 @@ use crate::{
     metrics::view::{Reload, SelfCheck},
     outlets::feed::{Feed, Give, now},
     pipeline::{Pipeline, assess::Assessor, enrich::Enricher},
+    privileges,
     session::{
         Session,
         start::{self, Started, announce},
@@ -40,11 +40,12 @@ use crate::{
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// A running daemon.
-pub struct Service {
+pub(super) struct Service {
     pub(super) args: DaemonArgs,
     pub(super) settings: Settings,
     pub(super) session: Session<Feed>,
     pub(super) backend: Backend,
+    /// Shared with the outlet, which goes before.
     pub(super) delivery: Rc<Delivery>,
     pub(super) exposition: Exposition,
     pub(super) canary: Canary,
@@ -76,7 +77,8 @@ pub async fn run(args: DaemonArgs, settings: Settings) -> Result<()> {
     };
     let (asks, mut questions) = mpsc::channel(16);
     let mut service = Service::start(args, settings, asks)?;
-    service.manager.ready(&service.status());
+    let status = service.status();
+    service.manager.ready(&status);
     loop {
         let timeout = service.session.engine().outlet().next_timeout();
         tokio::select! {
@@ -122,11 +124,7 @@ pub(super) fn time() -> Now {
 }
 
 impl Service {
-    fn start(
-        args: DaemonArgs,
-        settings: Settings,
-        asks: mpsc::Sender<Question>,
-    ) -> Result<Self> {
+    fn start(args: DaemonArgs, settings: Settings, asks: mpsc::Sender<Question>) -> Result<Self> {
         let exposition = Exposition::start(settings.metrics.listen.as_ref(), asks)?;
         let ready = start::ready(settings.clone(), &args.probes)?;
         let (started, assessor, _) = ready.start(args.probes.flush_interval)?;
@@ -225,9 +223,17 @@ impl Service {
         let feed = self.session.engine().outlet();
         self.keeper.last(feed.alerts()).await;
         self.exposition.stop();
-        for left in self.delivery.stop(FLUSH) {
-            let why = left.last_error.map_or_else(String::new, |error| format!(": {error}"));
-            warn!("{}: {} not sent{why}", left.name, count(left.messages, "message"));
+        drop(self.session);
+        let left = Rc::into_inner(self.delivery).map(|delivery| delivery.stop(FLUSH));
+        for left in left.unwrap_or_default() {
+            let why = left
+                .last_error
+                .map_or_else(String::new, |error| format!(": {error}"));
+            warn!(
+                "{}: {} not sent{why}",
+                left.name,
+                count(left.messages, "message")
+            );
         }
         Ok(())
     }

@@ -7,15 +7,15 @@ use crate::{
     delivery::{Sends, SinkStats},
     event::Stage,
     metrics::{
-        Series, View,
+        Families, View,
         view::{Probe, Sink},
     },
     probes::plan::Decision,
 };
 
 impl Service {
-    /// The counters and the rest, as of now.
-    pub(super) fn metrics(&mut self) -> (Series, View) {
+    /// Everything that is exposed, as of now.
+    pub(super) fn metrics(&mut self) -> Families {
         let probes = self.probes();
         let pipeline = self.session.engine().pipeline();
         let mut view = View {
@@ -30,18 +30,16 @@ impl Service {
         view.expected_up = standing.services;
         view.overlapping.set(standing.overlapping);
         view.pipeline(pipeline.losses(), pipeline.bounds());
-        let feed = self.session.engine().outlet();
-        let alerts = feed.alerts();
+        let alerts = self.session.engine().outlet().alerts();
         view.alerts_active = alerts.active() as u64;
         view.alerts_suppressed = alerts.suppressed();
         view.alerts.set(alerts.totals());
-        let series = feed.series().clone();
         let stats = self.delivery.stats();
         let dropped: u64 = stats.iter().map(|sink| sink.dropped.sum()).sum();
         let lost = dropped + self.delivery.abandoned();
         view.lost.insert(Stage::Sink, lost);
         view.sinks = stats.into_iter().map(sink).collect();
-        (series, view)
+        Families::of(self.session.engine().outlet().series(), &view)
     }
 
     fn probes(&self) -> BTreeMap<Arc<str>, Probe> {

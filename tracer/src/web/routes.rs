@@ -71,7 +71,10 @@ impl<S: Source> Routes<S> {
 
 async fn state(state: impl Future<Output = Result<(), String>>) -> Response<Full<Bytes>> {
     let stands_still = || Err("the pipeline stands still: no answer from it".to_owned());
-    match timeout(DEADLINE, state).await.unwrap_or_else(|_| stands_still()) {
+    match timeout(DEADLINE, state)
+        .await
+        .unwrap_or_else(|_| stands_still())
+    {
         Ok(()) => text(StatusCode::OK, "ok"),
         Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &why),
     }

@@ -139,11 +139,28 @@ impl Daemon {
         })
     }
 
-    /// The metrics, once this series has this value.
-    pub(crate) fn metric(&self, series: &str, value: u64) -> Result<()> {
-        let line = format!("{series} {value}");
-        let has_line = |(_, body): &(u16, String)| body.lines().any(|found| found == line);
-        self.until(&line, || Self::get("/metrics"), has_line)
+    /// Waits until the series of a metric that have these labels come to this value.
+    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)], value: f64) -> Result<()> {
+        let what = format!("{name} {labels:?} = {value}");
+        let is_there = |(_, body): &(u16, String)| {
+            let found = sum(body, name, labels);
+            found.is_some_and(|found| (found - value).abs() < 0.5)
+        };
+        self.until(&what, || Self::get("/metrics"), is_there)
+            .map(drop)
+    }
+
+    /// Waits until they come to this value at least.
+    pub(crate) fn metric_at_least(
+        &self,
+        name: &str,
+        labels: &[(&str, &str)],
+        least: f64,
+    ) -> Result<()> {
+        let what = format!("{name} {labels:?} >= {least}");
+        let is_there =
+            |(_, body): &(u16, String)| sum(body, name, labels).is_some_and(|found| found >= least);
+        self.until(&what, || Self::get("/metrics"), is_there)
             .map(drop)
     }
 
@@ -185,6 +202,22 @@ impl Daemon {
         self.signal(Signal::SIGKILL)?;
         wait(&mut self.child, READY).map(drop)
     }
+}
+
+/// The sum over the series of a metric that have these labels; `None` if there are none.
+fn sum(body: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    let mut found = None;
+    for line in body.lines() {
+        let Some((series, value)) = line.rsplit_once(' ') else {
+            continue;
+        };
+        let (of, rest) = series.split_once('{').unwrap_or((series, ""));
+        let has = |(label, wanted): &(&str, &str)| rest.contains(&format!("{label}=\"{wanted}\""));
+        if of == name && labels.iter().all(has) {
+            found = Some(found.unwrap_or(0.0) + value.parse::<f64>().ok()?);
+        }
+    }
+    found
 }
 
 impl Drop for Daemon {

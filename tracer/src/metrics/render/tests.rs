@@ -4,13 +4,12 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::*;
 use crate::{
-    alerts::Identity,
     event::{Reason, Reuseport, Stage, Time, Verdict},
     judge::rules::Algorithm,
     metrics::{
         Series, View, names,
         series::tests::syn,
-        view::{Map, Probe, Reload, SelfCheck, Sink},
+        view::{AlertLabels, Map, Probe, Reload, SelfCheck, Sink},
     },
 };
 
