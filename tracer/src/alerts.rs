@@ -31,6 +31,7 @@ pub struct Now {
 }
 
 /// What makes two SYNs one alert: few things, and the same after a restart of sockpick.
+/// [`Identity::OVERFLOW`] is that of the alert which stands for those past the bound.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity {
     /// Namespace: its name, or its inode number where it has none.

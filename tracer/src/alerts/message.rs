@@ -55,17 +55,21 @@ impl Message {
         message.cleaned()
     }
 
-    /// The sentences, a line each, with where more is written; of an alert that is over, why
-    /// that is first.
+    /// The sentences, a line each, with where more is written; of an alert that is over, first
+    /// why it is, and no remedy.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut lines: Vec<&str> = Vec::new();
-        lines.extend(self.over.as_deref());
-        lines.extend([&*self.what, &self.whom, &self.instead, &self.why]);
-        if self.over.is_none() {
-            lines.push(&self.remedy);
+        let (what, whom, instead, why) = (&self.what, &self.whom, &self.instead, &self.why);
+        let docs = &self.docs;
+        match &self.over {
+            Some(over) => {
+                format!("{over}\nUntil then: {what}\n{whom}\n{instead}\n{why}\nMore: {docs}")
+            }
+            None => {
+                let remedy = &self.remedy;
+                format!("{what}\n{whom}\n{instead}\n{why}\n{remedy}\nMore: {docs}")
+            }
         }
-        format!("{}\nMore: {}", lines.join("\n"), self.docs)
     }
 
     /// Names are others' choice: without what would end a line.
@@ -118,6 +122,10 @@ fn title(alert: &Alert) -> String {
     let mark = if is_over(alert) { "over: " } else { "" };
     let label = label.to_uppercase();
     let party = party(alert);
+    if *reason == Some(Reason::WrongOwner) {
+        let owners = words::owners(&alert.sample.owners);
+        return format!("{mark}{label}: {party} is held by {owners}");
+    }
     match (listener, is_dropped(alert)) {
         (Some(listener), true) => format!("{mark}{label}: {listener} drops SYNs for {party}"),
         (Some(listener), false) => format!("{mark}{label}: {listener} gets SYNs for {party}"),

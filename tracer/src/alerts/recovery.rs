@@ -59,7 +59,7 @@ impl<'a> Right<'a> {
             return None;
         }
         match (identity.verdict, identity.reason?) {
-            (Verdict::Steered, _) => self.perhaps(self.is_alike(firing) && !self.is_steered()),
+            (Verdict::Steered, _) => perhaps(self.is_alike(firing) && !self.is_steered()),
             (
                 _,
                 Reason::RestartGap
@@ -68,13 +68,9 @@ impl<'a> Right<'a> {
                 | Reason::DevOrder
                 | Reason::NotListening,
             ) => self.has_place(firing).then_some(Shown::Over),
-            (Verdict::Refused, _) => self.perhaps(self.is_alike(firing)),
-            (verdict, reason) => self.perhaps(self.is_other(firing, verdict, reason)),
+            (Verdict::Refused, _) => perhaps(self.is_alike(firing)),
+            (verdict, reason) => perhaps(self.is_other(firing, verdict, reason)),
         }
-    }
-
-    fn perhaps(&self, shown: bool) -> Option<Shown> {
-        shown.then_some(Shown::Perhaps)
     }
 
     /// For causes that concern some of the SYNs.
@@ -121,4 +117,8 @@ impl<'a> Right<'a> {
     fn is_alike(&self, firing: &Firing) -> bool {
         self.is_for(firing) && Way::of(self.event).ifindex == firing.way.ifindex
     }
+}
+
+fn perhaps(shown: bool) -> Option<Shown> {
+    shown.then_some(Shown::Perhaps)
 }

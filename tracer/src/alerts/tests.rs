@@ -206,6 +206,23 @@ fn past_the_bound_one_alert_counts_for_the_others() {
 }
 
 #[test]
+fn where_nothing_was_suppressed_for_long_the_overflow_ends_with_the_first_room() {
+    let settings = AlertSettings {
+        max_active: 1,
+        ..AlertSettings::default()
+    };
+    let mut alerts = Alerts::new(&settings);
+    alerts.take(&gap(1, at(0)), at(0));
+    alerts.take(&gap(2, at(0)), at(0));
+    run(&mut alerts, 3 * MINUTE);
+    let now = at(3 * MINUTE);
+    alerts.take(&gap(1, now), now);
+    alerts.take(&right(1, now), now);
+    assert_eq!(occasions(&mut alerts), [Occasion::Ended; 2]);
+    assert_eq!(alerts.active(), 0);
+}
+
+#[test]
 fn syns_alone_are_nothing_to_write_down() {
     let mut alerts = fresh();
     let before = alerts.generation();

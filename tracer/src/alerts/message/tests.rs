@@ -169,13 +169,19 @@ fn a_restart_gap_is_told_so_that_one_can_act() {
         message.title,
         "over: UNCOVERED: *:80 gets SYNs for A (6.6.6.6:80)"
     );
-    let first = message.text().lines().next().map(str::to_owned);
+    let text = message.text();
+    let begins = "It is over since 2026-09-21 14:14:21 UTC: a SYN was given to the listener that \
+                  is right for it; 17 SYNs in all.\nUntil then: SYNs for A (6.6.6.6:80) find";
+    assert!(text.starts_with(begins), "{text}");
+    assert!(!text.contains("Start the service"), "{text}");
+}
+
+#[test]
+fn the_wrong_owner_is_named_at_once() {
+    let alert = alert(Verdict::Misdirected, Some(Reason::WrongOwner));
     assert_eq!(
-        first.as_deref(),
-        Some(
-            "It is over since 2026-09-21 14:14:21 UTC: a SYN was given to the listener that is \
-             right for it; 17 SYNs in all."
-        )
+        Message::of(&alert).title,
+        "MISDIRECTED: A (6.6.6.6:80) is held by nginx(342)"
     );
 }
 
