@@ -2,8 +2,9 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
 use tokio::net::UnixStream;
@@ -146,4 +147,68 @@ async fn a_server_that_is_dropped_closes_its_port() {
     assert_eq!(rest(&mut open).await, "");
     settle().await;
     assert!(TcpStream::connect(at).await.is_err());
+}
+
+/// What systemd does: the socket is descriptor 3, and two variables tell of it.
+fn activated(socket: impl Into<OwnedFd>) -> Command {
+    let activate = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"";
+    let program = std::env::current_exe().expect("a program");
+    let mut command = Command::new("sh");
+    command.args(["-c", activate, "sh"]).arg(program);
+    let test = "web::tests::sockets::serves_what_is_passed";
+    command.args(["--exact", "--ignored", "--nocapture", test]);
+    command.stdin(Stdio::from(socket.into()));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[tokio::test]
+#[ignore = "started by the two tests below, with a socket"]
+async fn serves_what_is_passed() {
+    let passed = Listening::passed().map_err(|error| format!("{error:#}"));
+    let passed = passed.expect("sockets");
+    if !passed.is_empty() {
+        serve(passed, Arc::new(Told::default())).await;
+    }
+}
+
+#[tokio::test]
+async fn a_socket_that_systemd_passes_is_served() {
+    let folder = Folder::new("passed");
+    let path = folder.socket();
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let at = tcp.local_addr().expect("an address");
+    let unix = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+    let mut by_tcp = activated(tcp).spawn().expect("started");
+    let mut by_unix = activated(unix).spawn().expect("started");
+    let request = b"GET /metrics HTTP/1.0\r\n\r\n";
+    let mut stream = TcpStream::connect(at).await.expect("a connection");
+    stream.write_all(request).await.expect("sent");
+    assert!(rest(&mut stream).await.ends_with("Prometheus 1"));
+    let mut stream = UnixStream::connect(&path).await.expect("a connection");
+    stream.write_all(request).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.ends_with("Prometheus 1"), "{answer}");
+    for child in [&mut by_tcp, &mut by_unix] {
+        child.kill().expect("ended");
+        child.wait().expect("ended");
+    }
+    assert!(
+        path.exists(),
+        "systemd's socket is not sockpick's to remove"
+    );
+}
+
+#[test]
+fn what_is_no_listening_socket_is_refused() {
+    let file = fs::File::open("/dev/null").expect("a file");
+    let output = activated(file).output().expect("started");
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned()
+        + &String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.contains("socket 0 of those that systemd passes"),
+        "{said}"
+    );
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::session::gone;
 use super::verdicts::host;
 use crate::attempt::all_answered;
+use crate::bpf::objects::Objects;
 use crate::client::connect;
 use crate::context::Context;
 use crate::daemon::{Daemon, configure};
