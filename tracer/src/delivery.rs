@@ -23,8 +23,8 @@ mod webhook;
 mod worker;
 
 use std::{
-    io,
-    sync::{PoisonError, RwLock, RwLockReadGuard, mpsc},
+    fmt, io,
+    sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, mpsc},
     thread,
     time::Duration,
 };
@@ -46,13 +46,12 @@ const GRACE: Duration = Duration::from_secs(2);
 const SLACK: Duration = Duration::from_secs(1);
 
 /// The sinks at work.
-#[derive(Debug)]
 pub struct Delivery {
     teller: Teller,
     routes: RwLock<Vec<Route>>,
     commands: Commands,
     abandoned: Abandoned,
-    ended: mpsc::Receiver<()>,
+    ended: Mutex<mpsc::Receiver<()>>,
 }
 
 /// Messages that a sink did not get rid of in time.
@@ -109,7 +108,7 @@ impl Delivery {
             routes: RwLock::new(routes),
             commands,
             abandoned,
-            ended,
+            ended: Mutex::new(ended),
         })
     }
 
@@ -160,13 +159,16 @@ impl Delivery {
         let removed = present.iter().filter(|old| !is_kept(old));
         let removed = removed.map(|old| old.outbox.clone()).collect();
         *present = routes;
-        self.commands.give(Command::Replace { removed, added });
+        if !self.commands.give(Command::Replace { removed, added }) {
+            log::error!("the thread that sends alerts has ended; restart sockpick");
+        }
         Ok(())
     }
 
-    /// Has every sink send what waits, within the deadline, and ends. Gives what was left.
+    /// Has every sink send what waits, within the deadline, and ends. Gives what was left. What
+    /// is sent to them later is dropped, and counted.
     #[must_use]
-    pub fn stop(self, deadline: Duration) -> Vec<Left> {
+    pub fn stop(&self, deadline: Duration) -> Vec<Left> {
         let outboxes: Vec<_> = self
             .routes()
             .iter()
@@ -176,7 +178,8 @@ impl Delivery {
             outboxes: outboxes.clone(),
             deadline,
         });
-        if self.ended.recv_timeout(deadline + SLACK).is_err() {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended.recv_timeout(deadline + SLACK) == Err(mpsc::RecvTimeoutError::Timeout) {
             log::warn!("the thread that sends alerts does not end; it is left alone");
         }
         let left = outboxes.iter().map(|outbox| {
@@ -188,6 +191,13 @@ impl Delivery {
             }
         });
         left.filter(|left| left.messages > 0).collect()
+    }
+}
+
+impl fmt::Debug for Delivery {
+    // Not the settings: a URL may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.stats()).finish()
     }
 }
 

@@ -52,7 +52,6 @@ impl Backoff {
     }
 
     /// From 0 to 1: splitmix64.
-    #[expect(clippy::cast_precision_loss, reason = "32 bits fit")]
     fn fraction(&mut self) -> f64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;

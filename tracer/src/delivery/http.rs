@@ -8,7 +8,9 @@ mod answer;
 mod tls;
 mod url;
 
-use std::{fs::File, io::Read, path::Path, time::Duration};
+use std::{
+    fs::OpenOptions, io::Read, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration,
+};
 
 use http_body_util::Full;
 use hyper::{
@@ -19,7 +21,7 @@ use hyper::{
     rt::{Read as HyperRead, Write as HyperWrite},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, task::spawn_blocking, time::timeout};
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use super::attempt::Failure;
@@ -88,7 +90,10 @@ impl Client {
         headers: Headers,
         body: Bytes,
     ) -> Result<Answer, String> {
-        let token = self.target.bearer_file.as_deref().map(secret).transpose()?;
+        let token = match &self.target.bearer_file {
+            Some(file) => Some(secret(file).await?),
+            None => None,
+        };
         let mut request = Request::post(path)
             .header(HOST, &self.url.authority)
             .header(USER_AGENT, concat!("sockpick/", env!("CARGO_PKG_VERSION")))
@@ -135,18 +140,34 @@ impl Client {
 ///
 /// # Errors
 /// If it cannot be read or is empty, in words for the user.
-pub(crate) fn secret(path: &Path) -> Result<String, String> {
+pub(crate) async fn secret(path: &Path) -> Result<String, String> {
+    let path = path.to_owned();
+    aside(move || read_secret(&path)).await
+}
+
+fn read_secret(path: &Path) -> Result<String, String> {
     let wrong = |error: &dyn std::fmt::Display| {
         format!("cannot read the secret in {}: {error}", path.display())
     };
+    let mut options = OpenOptions::new();
+    // Without waiting for somebody to write, should it be a pipe.
+    let options = options.read(true).custom_flags(libc::O_NONBLOCK);
+    let file = options.open(path).map_err(|error| wrong(&error))?;
     let mut text = String::new();
-    let file = File::open(path).map_err(|error| wrong(&error))?;
     let read = file.take(LONGEST_TOKEN).read_to_string(&mut text);
     read.map_err(|error| wrong(&error))?;
     match text.trim() {
         "" => Err(wrong(&"it is empty")),
         secret => Ok(secret.to_owned()),
     }
+}
+
+/// Reads files on another thread: a file system may take any time, and no other sink waits.
+async fn aside<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let broken = |_| Err("reading was broken off".to_owned());
+    spawn_blocking(read).await.unwrap_or_else(broken)
 }
 
 fn bearer(token: &str) -> Result<HeaderValue, String> {

@@ -41,6 +41,17 @@ pub struct SinkStats {
     pub ended: bool,
 }
 
+/// What an attempt tells that the one before did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// It went as the one before.
+    Nothing,
+    /// Something is wrong, or something else than before.
+    Wrong,
+    /// Nothing is wrong any more.
+    Well,
+}
+
 /// One sink's queue and what is counted of it.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -135,8 +146,8 @@ impl Outbox {
     }
 
     /// Counts what came of the batch that was taken; what of it is still to be sent waits again.
-    /// Says whether the error is another than before.
-    pub(crate) fn settle(&self, attempt: &Attempt, untold: u64) -> bool {
+    /// Says what of it is new.
+    pub(crate) fn settle(&self, attempt: &Attempt, untold: u64) -> News {
         let mut state = self.state();
         state.queue.settle(attempt.done());
         if attempt.told_losses {
@@ -150,9 +161,12 @@ impl Outbox {
         counts.retries += u64::from(failure.is_some_and(|failure| !failure.is_final));
         let error = failure.map(|failure| &failure.text);
         let error = error.or(attempt.complaint.as_ref()).cloned();
-        let is_new = error.is_some() && error != counts.last_error;
-        counts.last_error = error;
-        is_new
+        let before = std::mem::replace(&mut counts.last_error, error);
+        match &counts.last_error {
+            now if *now == before => News::Nothing,
+            Some(_) => News::Wrong,
+            None => News::Well,
+        }
     }
 
     /// Nothing is to be waited for any more: what is there is sent at once, and then it ends; at

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Settings of one sink with one place to send to, and its outbox.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Route {
     pub(super) settings: SinkSettings,
     pub(super) outbox: Arc<Outbox>,

@@ -43,7 +43,8 @@ impl<W: Write + std::marker::Send + 'static> Send for StdoutSink<W> {
             let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
             out.write_all(&text).and_then(|()| out.flush())
         });
-        match written.await.unwrap_or_else(|error| Err(error.into())) {
+        let written = written.await.map_err(io::Error::from).flatten();
+        match written {
             Ok(()) => Attempt {
                 told_losses: lost > 0,
                 ..Attempt::accepted(batch.len())
@@ -57,7 +58,7 @@ fn failure(error: &io::Error) -> Failure {
     Failure {
         text: format!("cannot write to stdout: {error}"),
         retry_after: None,
-        is_final: error.get_ref().is_some_and(|of| of.is::<ClosedStdout>()),
+        is_final: matches!(error.get_ref(), Some(of) if of.is::<ClosedStdout>()),
     }
 }
 

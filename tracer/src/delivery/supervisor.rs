@@ -44,10 +44,9 @@ pub(super) enum Command {
 pub(super) struct Commands(UnboundedSender<Command>);
 
 impl Commands {
-    pub(super) fn give(&self, command: Command) {
-        if self.0.send(command).is_err() {
-            log::error!("the thread that sends alerts has ended; restart sockpick");
-        }
+    /// Says whether anybody hears it.
+    pub(super) fn give(&self, command: Command) -> bool {
+        self.0.send(command).is_ok()
     }
 }
 

@@ -71,6 +71,20 @@ async fn until(what: impl Fn() -> bool) {
     panic!("it did not come about within half a minute");
 }
 
+#[test]
+fn threads_share_it_and_it_shows_no_url() {
+    fn shared<T: Send + Sync>(_: &T) {}
+    let delivery = start(&[webhook("hook", "http://127.0.0.1:9/s3cret".to_owned())]);
+    shared(&delivery);
+    assert!(!format!("{delivery:?}").contains("s3cret"));
+    assert!(!delivery.takes_lines());
+    assert!(delivery.stop(Duration::from_secs(1)).is_empty());
+    assert!(
+        delivery.stop(Duration::from_secs(1)).is_empty(),
+        "twice is no harm"
+    );
+}
+
 #[tokio::test]
 async fn a_server_that_is_down_and_comes_back_gets_everything_once() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -63,7 +63,7 @@ impl Webhook {
         let body = body.map_err(|error| Failure::new(format!("cannot write JSON: {error}")))?;
         let mut headers = Headers::new();
         if let Some(file) = &self.secret_file {
-            let secret = secret(file).map_err(Failure::new)?;
+            let secret = secret(file).await.map_err(Failure::new)?;
             headers.push((SIGNATURE, signature(&secret, &body)));
         }
         let path = self.client.url().whole_path();

@@ -5,7 +5,12 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
-use super::{attempt::Attempt, backoff::Backoff, outbox::Outbox, queue::Message};
+use super::{
+    attempt::Attempt,
+    backoff::Backoff,
+    outbox::{News, Outbox},
+    queue::Message,
+};
 
 /// How long lines gather before they are written: one wake-up for all that come meanwhile.
 const GATHER: Duration = Duration::from_millis(100);
@@ -68,8 +73,10 @@ async fn work(outbox: &Outbox, mut sink: impl Send, mut backoff: Backoff) {
 async fn once<S: Send>(outbox: &Outbox, sink: &mut S) -> Attempt {
     let (batch, lost) = outbox.take(S::BATCH);
     let attempt = sink.send(&batch, lost).await;
-    if outbox.settle(&attempt, lost) {
-        report(outbox.name(), &attempt);
+    match outbox.settle(&attempt, lost) {
+        News::Nothing => {}
+        News::Wrong => report(outbox.name(), &attempt),
+        News::Well => log::info!("sink {}: works again", outbox.name()),
     }
     attempt
 }

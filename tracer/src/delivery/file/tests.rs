@@ -116,3 +116,56 @@ fn a_missing_directory_is_a_failure_and_its_coming_ends_it() {
     fs::create_dir(&directory).expect("a directory");
     appended(&mut log, &["x\n"]);
 }
+
+/// Lines of 300 bytes.
+fn long_lines() -> Vec<Vec<u8>> {
+    let lines = (0..10).map(|number| format!("{number:0>299}\n").into_bytes());
+    lines.collect()
+}
+
+fn append_long(path: &Path, from: usize) -> (usize, bool) {
+    let lines = long_lines();
+    let lines: Vec<&[u8]> = lines[from..].iter().map(Vec::as_slice).collect();
+    let (whole, result) = Log::new(path, None, 0).append(&lines);
+    (whole, result.is_ok())
+}
+
+/// The shell's limit on a file's size is met as a full disk is: some of a write fits.
+#[test]
+fn of_a_line_that_does_not_fit_nothing_stays() {
+    let path = scratch("full").join("log");
+    let limited = "trap '' XFSZ; ulimit -f 2; exec \"$0\" --ignored --exact \"$1\"";
+    let run = std::process::Command::new("sh")
+        .args(["-c", limited])
+        .arg(std::env::current_exe().expect("this program"))
+        .arg("delivery::file::tests::within_the_limit")
+        .env("SOCKPICK_LIMITED", &path)
+        .output()
+        .expect("a shell");
+    assert!(run.status.success(), "{run:?}");
+    let there = read(&path);
+    let whole = there.len() / 300;
+    assert!(
+        (1..10).contains(&whole) && there.len().is_multiple_of(300),
+        "{}",
+        there.len()
+    );
+    assert_eq!(append_long(&path, whole), (10 - whole, true));
+    assert_eq!(read(&path).into_bytes(), long_lines().concat());
+}
+
+#[test]
+#[ignore = "of_a_line_that_does_not_fit_nothing_stays runs it where files have a limit"]
+fn within_the_limit() {
+    let path = std::env::var_os("SOCKPICK_LIMITED").expect("it is run by the other test");
+    let path = Path::new(&path);
+    let (whole, is_ok) = append_long(path, 0);
+    assert!(whole > 0 && !is_ok);
+    assert_eq!(read(path).len(), whole * 300);
+    assert_eq!(
+        append_long(path, whole),
+        (0, false),
+        "there is still no room"
+    );
+    assert_eq!(read(path).len(), whole * 300);
+}
