@@ -61,14 +61,11 @@ impl Message {
     pub fn text(&self) -> String {
         let (what, whom, instead, why) = (&self.what, &self.whom, &self.instead, &self.why);
         let docs = &self.docs;
-        match &self.over {
-            Some(over) => {
-                format!("{over}\nUntil then: {what}\n{whom}\n{instead}\n{why}\nMore: {docs}")
-            }
-            None => {
-                let remedy = &self.remedy;
-                format!("{what}\n{whom}\n{instead}\n{why}\n{remedy}\nMore: {docs}")
-            }
+        if let Some(over) = &self.over {
+            format!("{over}\nUntil then: {what}\n{whom}\n{instead}\n{why}\nMore: {docs}")
+        } else {
+            let remedy = &self.remedy;
+            format!("{what}\n{whom}\n{instead}\n{why}\n{remedy}\nMore: {docs}")
         }
     }
 
