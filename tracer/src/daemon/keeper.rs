@@ -112,8 +112,8 @@ impl Keeper {
         while self.under_way.is_some() {
             self.turn().await;
         }
-        let Some(path) = &self.path else { return };
-        if self.written != Some(alerts.generation()) {
+        // Also if only counts changed.
+        if let Some(path) = &self.path {
             let written = memory::write(path, &alerts.save().to_text());
             self.ended(&written);
         }

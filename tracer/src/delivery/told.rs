@@ -1,12 +1,11 @@
 //! What every sink says of an alert alike: who says it, in which words, how grave it is.
 #![forbid(unsafe_code)]
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
-    alerts::{Alert, Identity, Resolution, State},
+    alerts::{Alert, Resolution, State, message::Message},
     event::Verdict,
-    words::printable,
 };
 
 /// Who tells.
@@ -45,44 +44,10 @@ pub(crate) struct Words {
 
 /// An alert for a person: the only place where sinks get words from.
 pub(crate) fn words(alert: &Alert) -> Words {
-    let Identity {
-        verdict, reason, ..
-    } = &alert.identity;
-    let cause = reason.map_or("", |reason| reason.word());
-    let destination = alert.sample.destination;
-    let got = alert.identity.listener.as_deref().unwrap_or("nobody");
-    let title = format!(
-        "{}/{cause}: SYNs to {destination} got {got}",
-        verdict.word()
-    );
-    let expected = expected(&alert.identity).unwrap_or(Cow::Borrowed("no other"));
-    let over = match alert.state {
-        State::Firing => "",
-        State::Resolved { why, .. } => match why {
-            Resolution::Recovered => " Over: the expected listener took a SYN.",
-            Resolution::Quiet => " Over: no more such SYNs came.",
-            Resolution::Reconfigured => " Over: something else is expected now.",
-        },
-    };
-    let text = format!(
-        "Expected: {expected}. {} since {}, the last from {}.{over} docs/verdicts.md says what \
-         {cause} means and what to do.",
-        crate::words::count(alert.count, "SYN"),
-        alert.since,
-        alert.sample.client,
-    );
+    let message = Message::of(alert);
     Words {
-        title: printable(&title).into_owned(),
-        text: printable(&text).into_owned(),
-    }
-}
-
-/// Who should have had it: the service, the listener, or both.
-fn expected(identity: &Identity) -> Option<Cow<'_, str>> {
-    match (&identity.service, &identity.expected) {
-        (Some(service), Some(listener)) => Some(format!("{service} at {listener}").into()),
-        (Some(one), None) | (None, Some(one)) => Some(one.into()),
-        (None, None) => None,
+        text: message.text(),
+        title: message.title,
     }
 }
 
