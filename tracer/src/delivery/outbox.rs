@@ -41,6 +41,15 @@ pub struct SinkStats {
     pub ended: bool,
 }
 
+/// What is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    /// How many.
+    pub(crate) messages: usize,
+    /// No notice is among them.
+    pub(crate) only_lines: bool,
+}
+
 /// What an attempt tells that the one before did not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum News {
@@ -117,15 +126,19 @@ impl Outbox {
         }
     }
 
-    /// Waits until there is something to send, and says whether only lines wait; `None` if the
-    /// queue is empty and closed.
-    pub(crate) async fn filled(&self) -> Option<bool> {
+    /// Waits until there is something to send, and says what; `None` if the queue is empty and
+    /// closed.
+    pub(crate) async fn filled(&self) -> Option<Waiting> {
         let mut closing = self.closing.subscribe();
         loop {
             {
                 let state = self.state();
-                if state.queue.waiting() > 0 {
-                    return Some(state.queue.has_only_lines());
+                let messages = state.queue.waiting();
+                if messages > 0 {
+                    return Some(Waiting {
+                        messages,
+                        only_lines: state.queue.has_only_lines(),
+                    });
                 }
             }
             if closing.borrow_and_update().is_some() {

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// How long lines gather before they are written: one wake-up for all that come meanwhile.
-const GATHER: Duration = Duration::from_millis(100);
+const GATHER: Duration = Duration::from_millis(20);
 
 /// Sends batches of messages somewhere.
 pub(crate) trait Send {
@@ -48,9 +48,9 @@ impl Drop for Ending {
     }
 }
 
-async fn work(outbox: &Outbox, mut sink: impl Send, mut backoff: Backoff) {
-    while let Some(only_lines) = outbox.filled().await {
-        if only_lines && !outbox.is_closing() {
+async fn work<S: Send>(outbox: &Outbox, mut sink: S, mut backoff: Backoff) {
+    while let Some(waiting) = outbox.filled().await {
+        if waiting.only_lines && waiting.messages < S::BATCH && !outbox.is_closing() {
             wait(outbox, GATHER).await;
         }
         let attempt = once(outbox, &mut sink).await;

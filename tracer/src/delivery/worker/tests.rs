@@ -67,11 +67,27 @@ async fn a_notice_is_sent_at_once_and_lines_together() {
     assert!(sink.asked()[0].0 - start < GATHER);
     for number in 0..3 {
         outbox.push(line(&number.to_string()));
-        sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(5)).await;
     }
     settled(&outbox).await;
     let batches: Vec<usize> = sink.asked().iter().map(|(_, number)| *number).collect();
     assert_eq!(batches, [1, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_is_not_waited_for() {
+    let (sink, start) = (Flaky::default(), Instant::now());
+    let outbox = begin(&sink, 100);
+    for number in 0..2 * Flaky::BATCH {
+        outbox.push(line(&number.to_string()));
+    }
+    settled(&outbox).await;
+    let asked = sink.asked();
+    assert_eq!(asked.len(), 2);
+    assert!(
+        asked.iter().all(|(at, _)| *at - start < GATHER),
+        "{asked:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
