@@ -128,12 +128,6 @@ impl Delivery {
         }
     }
 
-    /// Whether any sink takes events: if not, none has to be written as a line.
-    #[must_use]
-    pub fn takes_lines(&self) -> bool {
-        self.routes().iter().any(Route::takes_lines)
-    }
-
     /// What each sink has done, and what waits for it.
     #[must_use]
     pub fn stats(&self) -> Vec<SinkStats> {

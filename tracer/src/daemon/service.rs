@@ -24,7 +24,7 @@ use crate::{
     engine::Engine,
     event::Backend,
     host::clock::{monotonic_ns, wall_offset_ns},
-    metrics::view::{Reload, SelfCheck},
+    metrics::view::{Overlaps, Reload, SelfCheck},
     outlets::feed::{Feed, Give, now},
     pipeline::{Pipeline, assess::Assessor, enrich::Enricher},
     privileges,
@@ -45,12 +45,14 @@ pub(super) struct Service {
     pub(super) settings: Settings,
     pub(super) session: Session<Feed>,
     pub(super) backend: Backend,
-    /// Shared with the outlet, which goes before.
+    /// Shared with the outlet.
     pub(super) delivery: Rc<Delivery>,
     pub(super) exposition: Exposition,
     pub(super) canary: Canary,
     pub(super) keeper: Keeper,
     pub(super) checks: SelfCheck,
+    /// Kept, as it counts what was left out of it.
+    pub(super) overlaps: Overlaps,
     /// Why it does not see, if so.
     pub(super) blind: Option<String>,
     pub(super) reloaded: Reload,
@@ -144,7 +146,9 @@ impl Service {
             delivery,
             exposition,
             keeper,
+            // The one at the start.
             checks: SelfCheck { ok: 1, failed: 0 },
+            overlaps: Overlaps::default(),
             blind: None,
             reloaded: Reload {
                 successful: true,
@@ -223,9 +227,7 @@ impl Service {
         let feed = self.session.engine().outlet();
         self.keeper.last(feed.alerts()).await;
         self.exposition.stop();
-        drop(self.session);
-        let left = Rc::into_inner(self.delivery).map(|delivery| delivery.stop(FLUSH));
-        for left in left.unwrap_or_default() {
+        for left in self.delivery.stop(FLUSH) {
             let why = left
                 .last_error
                 .map_or_else(String::new, |error| format!(": {error}"));

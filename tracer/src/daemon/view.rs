@@ -28,7 +28,8 @@ impl Service {
         };
         let standing = pipeline.standing();
         view.expected_up = standing.services;
-        view.overlapping.set(standing.overlapping);
+        self.overlaps.set(standing.overlapping);
+        view.overlapping = self.overlaps.clone();
         view.pipeline(pipeline.losses(), pipeline.bounds());
         let alerts = self.session.engine().outlet().alerts();
         view.alerts_active = alerts.active() as u64;

@@ -58,13 +58,11 @@ impl Takes {
 impl Route {
     /// One for this; its queue is empty.
     pub(super) fn new(settings: SinkSettings) -> Self {
-        let (kind, takes) = match &settings.to {
-            SinkKind::Alertmanager(_) => ("alertmanager", Takes::Notices),
-            SinkKind::Webhook { .. } => ("webhook", Takes::Changes),
-            SinkKind::Otlp(_) => ("otlp", Takes::Changes),
-            SinkKind::Journald => ("journald", Takes::Changes),
-            SinkKind::File { .. } => ("file", Takes::Lines),
-            SinkKind::Stdout => ("stdout", Takes::Lines),
+        let kind = settings.to.word();
+        let takes = match &settings.to {
+            to if to.takes_events() => Takes::Lines,
+            SinkKind::Alertmanager(_) => Takes::Notices,
+            _ => Takes::Changes,
         };
         let outbox = Arc::new(Outbox::new(settings.name.clone(), kind, settings.queue));
         Self {
@@ -79,11 +77,6 @@ impl Route {
         if self.takes.takes(message) {
             self.outbox.push(message.clone());
         }
-    }
-
-    /// Whether it takes events.
-    pub(super) fn takes_lines(&self) -> bool {
-        self.takes == Takes::Lines
     }
 }
 

@@ -43,7 +43,7 @@ impl Feed {
         Self {
             alerts,
             series: Series::new(settings.metrics.max_series),
-            stream: settings.stream,
+            stream: stream(settings),
             syns: 0,
             json: Json::new(Vec::new()),
             give,
@@ -57,7 +57,7 @@ impl Feed {
         self.advance(now);
         self.alerts.reconfigure(&settings.alerts, self.now);
         self.series.allow(settings.metrics.max_series);
-        self.stream = settings.stream;
+        self.stream = stream(settings);
         self.tell();
     }
 
@@ -170,6 +170,16 @@ impl Outlet for Feed {
     fn flush(&mut self) -> Result<()> {
         self.tell();
         Ok(())
+    }
+}
+
+/// Which events are written as lines: none where no sink takes them.
+fn stream(settings: &Settings) -> Stream {
+    let mut sinks = settings.sinks.iter();
+    if sinks.any(|sink| sink.to.takes_events()) {
+        settings.stream
+    } else {
+        Stream::Alerts
     }
 }
 

@@ -221,6 +221,12 @@ pub enum SinkKind {
 }
 
 impl SinkKind {
+    /// Whether it takes events as well as alerts.
+    #[must_use]
+    pub fn takes_events(&self) -> bool {
+        matches!(self, Self::File { .. } | Self::Stdout)
+    }
+
     /// Most addresses of one sink.
     pub const MOST_URLS: usize = 16;
     /// `rotate` of a file, unless told otherwise.
