@@ -41,7 +41,27 @@ fn start_log(programs: bool, level: log::LevelFilter) {
     if programs {
         log.filter_module("sockpick_ebpf", log::LevelFilter::Debug);
     }
-    log.parse_default_env().init();
+    log.parse_default_env();
+    if level == log::LevelFilter::Info {
+        log.format(line);
+    }
+    log.init();
+}
+
+/// A message of the daemon's as sockpick's other messages are; with its priority where the
+/// journal reads it (`sd-daemon(3)`).
+fn line(out: &mut env_logger::fmt::Formatter, record: &log::Record<'_>) -> io::Result<()> {
+    use io::Write as _;
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        let priority = match record.level() {
+            log::Level::Error => 3,
+            log::Level::Warn => 4,
+            log::Level::Info => 6,
+            log::Level::Debug | log::Level::Trace => 7,
+        };
+        write!(out, "<{priority}>")?;
+    }
+    writeln!(out, "sockpick: {}", record.args())
 }
 
 /// Runs the command.

@@ -39,7 +39,7 @@ use crate::{
     },
     session::{
         Recording, Session,
-        start::{self, Ready, Started, announce, own_netns},
+        start::{self, Ready, Started, Unnamed, announce, own_netns},
     },
     sinks::{Quiet, Sink, summary::Summary},
 };
@@ -52,7 +52,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     let given = args.watch.given(&args.expect);
     let settings = config::settings(&given, args.expect.config.as_deref())?;
     let watched = settings.watch.to_string();
-    let ready = start::ready(settings, &args.probes)?;
+    let ready = start::ready(settings, &args.probes, Unnamed::Refused)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

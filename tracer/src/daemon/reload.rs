@@ -11,7 +11,8 @@ use crate::{
     namespaces,
     outlets::feed::Feed,
     pipeline::assess::Assessor,
-    session::start::{self, Started},
+    probes::filters::Filters,
+    session::start::{self, Started, Unnamed},
     settings::{
         Given, Settings,
         change::{Changes, changes},
@@ -25,7 +26,7 @@ struct Prepared {
     expectations: Expectations,
     changes: Changes,
     /// Where other SYNs are to be looked at: programs that do, not yet recording.
-    anew: Option<(Started, Assessor)>,
+    anew: Option<(Started, Assessor, Filters)>,
 }
 
 impl Service {
@@ -53,9 +54,8 @@ impl Service {
         let changes = changes(&self.settings, &settings);
         let fixed = settings.clone().with_netns(namespaces::fixed)?;
         let anew = if changes.attach_anew {
-            let ready = start::ready(settings.clone(), &self.args.probes)?;
-            let (started, assessor, _) = ready.start(self.args.probes.flush_interval)?;
-            Some((started, assessor))
+            let ready = start::ready(settings.clone(), &self.args.probes, Unnamed::Awaited)?;
+            Some(ready.start(self.args.probes.flush_interval)?)
         } else {
             None
         };
@@ -84,8 +84,9 @@ impl Service {
             anew,
         } = prepared;
         self.exposition.switch();
-        if let Some((started, assessor)) = anew {
+        if let Some((started, assessor, filters)) = anew {
             self.attach_anew(started, assessor)?;
+            self.namespaces = filters.namespaces;
         } else if changes.expectations {
             self.session.engine().pipeline().expect(expectations);
         }

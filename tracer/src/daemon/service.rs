@@ -30,7 +30,7 @@ use crate::{
     privileges,
     session::{
         Session,
-        start::{self, Started, announce},
+        start::{self, Started, Unnamed, announce},
     },
     settings::Settings,
     words::count,
@@ -53,6 +53,8 @@ pub(super) struct Service {
     pub(super) checks: SelfCheck,
     /// Kept, as it counts what was left out of it.
     pub(super) overlaps: Overlaps,
+    /// Inode numbers of the namespaces that pass the filter; `None`: all do.
+    pub(super) namespaces: Option<Vec<u32>>,
     /// Why it does not see, if so.
     pub(super) blind: Option<String>,
     pub(super) reloaded: Reload,
@@ -89,14 +91,12 @@ pub async fn run(args: DaemonArgs, settings: Settings) -> Result<()> {
             _ = signals.terminate.recv() => break,
             _ = signals.hangup.recv() => service.reload()?,
             () = until(timeout) => {}
-            Some(question) = questions.recv() => {
-                service.answer(question);
-                continue;
-            }
+            Some(question) = questions.recv() => service.answer(question),
             step = service.canary.step() => service.checked(step)?,
             () = service.keeper.turn() => {}
             () = interval(service.manager.interval()) => {}
         }
+        // Whatever it was: it may have come while records were waited for, whose signal is gone.
         service.turn()?;
     }
     service.stop().await
@@ -128,8 +128,8 @@ pub(super) fn time() -> Now {
 impl Service {
     fn start(args: DaemonArgs, settings: Settings, asks: mpsc::Sender<Question>) -> Result<Self> {
         let exposition = Exposition::start(settings.metrics.listen.as_ref(), asks)?;
-        let ready = start::ready(settings.clone(), &args.probes)?;
-        let (started, assessor, _) = ready.start(args.probes.flush_interval)?;
+        let ready = start::ready(settings.clone(), &args.probes, Unnamed::Awaited)?;
+        let (started, assessor, filters) = ready.start(args.probes.flush_interval)?;
         let left = privileges::shrink()?;
         let delivery = Rc::new(Delivery::start(&settings.sinks)?);
         let keeper = Keeper::new(settings.alerts.state.clone());
@@ -149,6 +149,7 @@ impl Service {
             // The one at the start.
             checks: SelfCheck { ok: 1, failed: 0 },
             overlaps: Overlaps::default(),
+            namespaces: filters.namespaces,
             blind: None,
             reloaded: Reload {
                 successful: true,
@@ -176,6 +177,7 @@ impl Service {
     fn checked(&mut self, step: Step) -> Result<()> {
         match step {
             Step::Made(netns) => {
+                self.look_for_namespaces()?;
                 self.session.record_also(netns)?;
                 self.session.engine().outlet().seek(netns);
                 self.canary.go();
@@ -184,6 +186,25 @@ impl Service {
                 "the SYN of its own connection was not seen; sockpick doctor may tell why".into(),
             ),
             Step::Failed(why) => self.missed(format!("it cannot connect to itself: {why}")),
+        }
+        Ok(())
+    }
+
+    /// Names stay names: a namespace that came since, or came again, passes from now on.
+    pub(super) fn look_for_namespaces(&mut self) -> Result<()> {
+        let Some(before) = &self.namespaces else {
+            return Ok(());
+        };
+        let found = start::watched(&self.settings.watch, Unnamed::Awaited);
+        // One that was given by its number, or by a process, may have gone.
+        let Ok(Some(now)) = found else { return Ok(()) };
+        if now != *before {
+            self.session.filter_namespaces(before, &now)?;
+            info!(
+                "{} of those that are watched are there now",
+                count(now.len() as u64, "namespace")
+            );
+            self.namespaces = Some(now);
         }
         Ok(())
     }

@@ -46,7 +46,6 @@ impl Context {
         if self.backend != AUTO {
             command.args(["--backend", &self.backend]);
         }
-        command.env("RUST_LOG", "info");
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = spawn(&mut command)?;
         let stderr = child.stderr.take().context("no pipe")?;
