@@ -44,8 +44,7 @@ impl Service {
                 Ok(())
             }
         };
-        let status = self.status();
-        self.manager.ready(&status);
+        self.manager.ready();
         done
     }
 

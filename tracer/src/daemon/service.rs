@@ -59,6 +59,8 @@ pub(super) struct Service {
     pub(super) blind: Option<String>,
     pub(super) reloaded: Reload,
     pub(super) manager: Manager,
+    /// The line that was shown last.
+    pub(super) shown: String,
 }
 
 /// What a process is told from outside.
@@ -81,8 +83,7 @@ pub async fn run(args: DaemonArgs, settings: Settings) -> Result<()> {
     };
     let (asks, mut questions) = mpsc::channel(16);
     let mut service = Service::start(args, settings, asks)?;
-    let status = service.status();
-    service.manager.ready(&status);
+    service.manager.ready();
     loop {
         let timeout = service.session.engine().outlet().next_timeout();
         tokio::select! {
@@ -156,6 +157,7 @@ impl Service {
                 taken: time().wall,
             },
             manager: Manager::new(),
+            shown: String::new(),
         })
     }
 
@@ -170,7 +172,17 @@ impl Service {
             self.sees(None);
         }
         self.manager.alive();
+        self.show();
         Ok(())
+    }
+
+    /// Keeps the line up to date that `systemctl status` shows.
+    fn show(&mut self) {
+        let status = self.status();
+        if status != self.shown {
+            self.manager.status(&status);
+            self.shown = status;
+        }
     }
 
     /// What the self-check came to.
@@ -224,8 +236,6 @@ impl Service {
             None => info!("the self-check passes again"),
         }
         self.blind = blind;
-        let status = self.status();
-        self.manager.status(&status);
     }
 
     fn answer(&mut self, question: Question) {

@@ -1,6 +1,6 @@
 //! What a service manager is told, and how often it wants to hear that all is well.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::warn;
 use sd_notify::NotifyState;
@@ -10,6 +10,7 @@ use crate::host::clock::monotonic_ns;
 /// Tells systemd, if it started this process; else nothing happens.
 pub(super) struct Manager {
     watchdog: Option<Duration>,
+    told: Option<Instant>,
 }
 
 impl Manager {
@@ -18,6 +19,7 @@ impl Manager {
     pub(super) fn new() -> Self {
         Self {
             watchdog: sd_notify::watchdog_enabled(),
+            told: None,
         }
     }
 
@@ -28,8 +30,8 @@ impl Manager {
     }
 
     /// It watches.
-    pub(super) fn ready(&self, status: &str) {
-        tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+    pub(super) fn ready(&self) {
+        tell(&[NotifyState::Ready]);
     }
 
     /// What is going on, in a line.
@@ -43,9 +45,15 @@ impl Manager {
         tell(&[NotifyState::Reloading, NotifyState::MonotonicUsec(now_us)]);
     }
 
-    /// A token came through source, pipeline and alerts.
-    pub(super) fn alive(&self) {
-        if self.watchdog.is_some() {
+    /// A token came through source, pipeline and alerts. Told no oftener than it is wanted.
+    pub(super) fn alive(&mut self) {
+        let Some(interval) = self.interval() else {
+            return;
+        };
+        // A little early is in time for the one who waits for so long.
+        let due = |told: Instant| told.elapsed() >= interval - interval / 8;
+        if self.told.is_none_or(due) {
+            self.told = Some(Instant::now());
             tell(&[NotifyState::Watchdog]);
         }
     }

@@ -81,8 +81,10 @@ fn command(guest: &Guest, initrd: &Path, ports: &[PathBuf]) -> Result<Command> {
         }
         None => Command::new(qemu),
     };
-    let mut cmdline =
-        String::from("console=ttyS0 quiet loglevel=4 panic=-1 oops=panic rdinit=/init");
+    // On a busy machine the kernel's test of its timer may fail, which it takes for the end.
+    let mut cmdline = String::from(
+        "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic no_timer_check rdinit=/init",
+    );
     // One emulating thread for all processors: with several, a processor may still run code that
     // another one has just patched ("Oops: int3" in one boot of twenty). Without CMPXCHG16B: QEMU
     // 7.2 can corrupt the flags in it, which broke one boot of four on 6.12.
