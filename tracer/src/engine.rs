@@ -5,10 +5,9 @@
 use anyhow::Result;
 
 use crate::{
-    judge::expectations::Expectations,
     listeners::Listening,
     outlets::{Outlet, foreground::Foreground},
-    pipeline::{End, Input, Pipeline, Snapshot, Standing},
+    pipeline::{End, Input, Pipeline, Snapshot},
     sinks::summary::Summary,
     stock::TakeStock,
 };
@@ -37,26 +36,16 @@ impl<O: Outlet> Engine<O> {
         self.outlet.is_complete()
     }
 
-    /// [`Pipeline::expect`].
-    pub fn expect(&mut self, expectations: Expectations) {
-        self.pipeline.expect(expectations);
-    }
-
     /// [`Pipeline::listeners`].
     #[must_use]
     pub fn listeners(&self) -> Vec<Listening> {
         self.pipeline.listeners()
     }
 
-    /// [`Pipeline::snapshot`].
+    /// What becomes of SYNs, for who asks while it runs.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        self.pipeline.snapshot()
-    }
-
-    /// [`Pipeline::standing`].
-    pub fn standing(&mut self) -> Standing {
-        self.pipeline.standing()
+    pub fn pipeline(&mut self) -> &mut Pipeline {
+        &mut self.pipeline
     }
 
     /// Of the engine, who had what came of it.

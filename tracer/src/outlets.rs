@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+pub mod feed;
 pub mod foreground;
 pub mod selection;
 

@@ -134,6 +134,28 @@ impl<O: Outlet> Session<O> {
         self.is_cut
     }
 
+    /// What happens in this namespace is recorded from now on, past the filters.
+    ///
+    /// # Errors
+    /// If the kernel refuses the change.
+    pub fn record_also(&mut self, netns: u32) -> Result<()> {
+        self.programs.record_also(netns)
+    }
+
+    /// From now on these namespaces pass the filter, instead of those `before`.
+    ///
+    /// # Errors
+    /// If the kernel refuses the change.
+    pub fn filter_namespaces(&mut self, before: &[u32], now: &[u32]) -> Result<()> {
+        self.programs.filter_namespaces(before, now)
+    }
+
+    /// Of a session that was detached, who had what came of it.
+    #[must_use]
+    pub fn into_outlet(self) -> O {
+        self.engine.into_outlet()
+    }
+
     /// Takes the records that are due to the engine.
     ///
     /// # Errors

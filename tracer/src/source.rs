@@ -56,7 +56,8 @@ impl Source {
         })
     }
 
-    /// Waits until there is a batch to take. Cancelling it loses nothing.
+    /// Waits until there is a batch to take. Who cancels it has to take one all the same: the
+    /// kernel may have signalled, and does so once.
     ///
     /// # Errors
     /// If polling fails.

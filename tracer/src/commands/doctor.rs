@@ -201,6 +201,11 @@ fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Re
         ),
     };
     let exits = match &programs.exits_unseen {
+        None if !processes::in_initial_namespace() => Finding::absent(
+            "exits",
+            "the end of a process that holds a listener is found out by looking, so its time is \
+             not exact: the kernel tells numbers of processes that are others in this container",
+        ),
         None => Finding::ok(
             "exits",
             "it is seen when a process that holds a listener ends",

@@ -39,7 +39,7 @@ use crate::{
     },
     session::{
         Recording, Session,
-        start::{self, Ready, Started, announce, own_netns},
+        start::{self, Ready, Started, Unnamed, announce, own_netns},
     },
     sinks::{Quiet, Sink, summary::Summary},
 };
@@ -48,11 +48,11 @@ use crate::{
 const DEBUG_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(super) fn run(args: &TraceArgs) -> Result<()> {
-    start_log(args.probes.debug_programs);
+    start_log(args.probes.debug_programs, log::LevelFilter::Warn);
     let given = args.watch.given(&args.expect);
     let settings = config::settings(&given, args.expect.config.as_deref())?;
     let watched = settings.watch.to_string();
-    let ready = start::ready(settings, &args.probes)?;
+    let ready = start::ready(settings, &args.probes, Unnamed::Refused)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

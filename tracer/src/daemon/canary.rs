@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What happens next.
 #[derive(Debug)]
-pub enum Step {
+pub(super) enum Step {
     /// There is a namespace with this inode number, and nothing happened in it yet.
     Made(u32),
     /// The SYN should have been seen by now.
@@ -43,7 +43,7 @@ enum State {
 type Outcome = oneshot::Receiver<Result<()>>;
 
 /// Makes the connections.
-pub struct Canary {
+pub(super) struct Canary {
     interval: Option<Duration>,
     patience: Duration,
     state: State,
@@ -52,7 +52,7 @@ pub struct Canary {
 impl Canary {
     /// One connection at each interval; `None`: none. A SYN is read within `flush_interval`.
     #[must_use]
-    pub fn new(interval: Option<Duration>, flush_interval: Duration) -> Self {
+    pub(super) fn new(interval: Option<Duration>, flush_interval: Duration) -> Self {
         let mut canary = Self {
             interval,
             patience: PATIENCE + flush_interval,
@@ -63,7 +63,7 @@ impl Canary {
     }
 
     /// From now on at another interval.
-    pub fn set_interval(&mut self, interval: Option<Duration>) {
+    pub(super) fn set_interval(&mut self, interval: Option<Duration>) {
         if self.interval != interval {
             self.interval = interval;
             self.rest();
@@ -78,7 +78,7 @@ impl Canary {
     }
 
     /// Waits for what happens next. Cancelling it loses nothing.
-    pub async fn step(&mut self) -> Step {
+    pub(super) async fn step(&mut self) -> Step {
         loop {
             match &mut self.state {
                 State::Off | State::Ready(..) => std::future::pending().await,
@@ -121,7 +121,7 @@ impl Canary {
     }
 
     /// Connects in the namespace that was made.
-    pub fn go(&mut self) {
+    pub(super) fn go(&mut self) {
         self.state = match std::mem::replace(&mut self.state, State::Off) {
             State::Ready(go, outcome) => {
                 // If the thread is gone, its outcome tells.
@@ -132,11 +132,13 @@ impl Canary {
         };
     }
 
-    /// Its SYN was seen.
-    pub fn seen(&mut self) {
-        if matches!(self.state, State::Connecting(_) | State::Waiting(_)) {
+    /// Its SYN was seen. Says whether one was under way.
+    pub(super) fn seen(&mut self) -> bool {
+        let under_way = matches!(self.state, State::Connecting(_) | State::Waiting(_));
+        if under_way {
             self.rest();
         }
+        under_way
     }
 }
 
@@ -209,7 +211,8 @@ mod tests {
         assert!(matches!(canary.step().await, Step::Overdue));
         assert!(matches!(canary.step().await, Step::Made(_)), "and again");
         canary.go();
-        canary.seen();
+        assert!(canary.seen());
+        assert!(!canary.seen(), "only once");
         assert!(matches!(canary.state, State::Resting(_)));
     }
 

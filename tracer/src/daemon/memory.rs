@@ -14,7 +14,7 @@ const LONGEST: u64 = 16 << 20;
 ///
 /// # Errors
 /// If it cannot be read, or is too long.
-pub fn read(path: &Path) -> io::Result<Option<String>> {
+pub(super) fn read(path: &Path) -> io::Result<Option<String>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -35,7 +35,7 @@ pub fn read(path: &Path) -> io::Result<Option<String>> {
 ///
 /// # Errors
 /// If it cannot be written; the old one is as it was.
-pub fn write(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
     let beside = beside(path);
     let written = write_whole(&beside, text).and_then(|()| fs::rename(&beside, path));
     if written.is_err() {

@@ -17,8 +17,11 @@ pub struct Filters {
     pub destinations: Vec<IpNet>,
     /// Client prefixes.
     pub sources: Vec<IpNet>,
-    /// Inode numbers of namespaces.
-    pub namespaces: Vec<u32>,
+    /// Inode numbers of namespaces; `None`: all. May change while the programs run, but not
+    /// become more than there is [`Filters::room`] for.
+    pub namespaces: Option<Vec<u32>>,
+    /// How many namespaces there may be at once.
+    pub room: usize,
     /// Only IPv4 packets.
     pub ipv4: bool,
     /// Only IPv6 packets.
@@ -31,7 +34,7 @@ impl Filters {
             (!self.ports.is_empty(), filter::PORTS),
             (!self.destinations.is_empty(), filter::DST),
             (!self.sources.is_empty(), filter::SRC),
-            (!self.namespaces.is_empty(), filter::NETNS),
+            (self.namespaces.is_some(), filter::NETNS),
             (self.ipv4, filter::IPV4),
             (self.ipv6, filter::IPV6),
         ]
@@ -46,7 +49,7 @@ impl Filters {
             .map_max_entries(maps::FILTER_PORTS, entries(self.ports.len()))
             .map_max_entries(maps::FILTER_DST, entries(self.destinations.len()))
             .map_max_entries(maps::FILTER_SRC, entries(self.sources.len()))
-            .map_max_entries(maps::FILTER_NETNS, entries(self.namespaces.len()));
+            .map_max_entries(maps::FILTER_NETNS, entries(self.room));
     }
 
     /// Fills their maps.
@@ -60,7 +63,7 @@ impl Filters {
         }
         let mut namespaces: HashMap<_, u32, u8> =
             HashMap::try_from(map(ebpf, maps::FILTER_NETNS)?)?;
-        for netns in &self.namespaces {
+        for netns in self.namespaces.iter().flatten() {
             namespaces.insert(netns, 1, 0)?;
         }
         for (name, prefixes) in [
@@ -74,6 +77,21 @@ impl Filters {
         }
         Ok(())
     }
+}
+
+/// From now on these namespaces pass, of a session that filters by them.
+///
+/// # Errors
+/// If the kernel refuses an entry.
+pub(super) fn renew(ebpf: &mut Ebpf, before: &[u32], now: &[u32]) -> Result<()> {
+    let mut namespaces: HashMap<_, u32, u8> = HashMap::try_from(map(ebpf, maps::FILTER_NETNS)?)?;
+    for netns in before.iter().filter(|netns| !now.contains(netns)) {
+        namespaces.remove(netns)?;
+    }
+    for netns in now.iter().filter(|netns| !before.contains(netns)) {
+        namespaces.insert(netns, 1, 0)?;
+    }
+    Ok(())
 }
 
 fn map<'ebpf>(ebpf: &'ebpf mut Ebpf, name: &str) -> Result<&'ebpf mut Map> {

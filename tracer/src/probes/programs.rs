@@ -17,6 +17,7 @@ use super::{
     counters::Counters,
     drops::Drops,
     exits::Exits,
+    filters,
     holders::{self, Holders},
     maps::{EVERYBODY, Maps, NOBODY},
     missed::Counted,
@@ -151,6 +152,14 @@ impl Programs {
     /// Who holds what; `None` where the kernel does not tell. Can be taken once.
     pub fn take_holders(&mut self) -> Option<Holders> {
         self.holders.take()
+    }
+
+    /// From now on these namespaces pass the filter, instead of those `before`.
+    ///
+    /// # Errors
+    /// If the kernel refuses the change.
+    pub fn filter_namespaces(&mut self, before: &[u32], now: &[u32]) -> Result<()> {
+        filters::renew(&mut self.ebpf, before, now)
     }
 
     /// The counters, summed over the CPUs, with what no program saw, as far as the kernel

@@ -11,6 +11,7 @@ use crate::{
     event::{Backend, Family},
     failure::Failure,
     host::live::Live,
+    judge::netns::NetnsName,
     kernel::{algorithm, preflight},
     listeners::{self, Inventory},
     namespaces,
@@ -53,17 +54,26 @@ pub struct Started {
     pub backend: Backend,
 }
 
+/// What a name means that no namespace has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unnamed {
+    /// A mistake.
+    Refused,
+    /// A namespace that is yet to come.
+    Awaited,
+}
+
 /// Looks at the kernel and what is allowed. Namespaces are those that have the names now.
 ///
 /// # Errors
 /// A [`Failure`] for the first thing that stands in the way.
-pub fn ready(settings: Settings, probes: &ProbeArgs) -> Result<Ready> {
+pub fn ready(settings: Settings, probes: &ProbeArgs, unnamed: Unnamed) -> Result<Ready> {
     let Settings {
         watch,
         expectations,
         ..
     } = settings.with_netns(namespaces::fixed)?;
-    let options = options(probes, &watch)?;
+    let options = options(probes, &watch, unnamed)?;
     allowed(probes.btf.is_some())?;
     // Before all else: a sockpick beside this one writes there from now on.
     let board = Board::hang_out().map_err(|error| refused_maps(&error))?;
@@ -90,9 +100,28 @@ fn allowed(own_btf_file: bool) -> Result<()> {
     }
 }
 
-/// The namespaces of the filter are those that have the names now.
-fn options(probes: &ProbeArgs, watch: &Watch) -> Result<Options> {
-    let namespaces = watch.netns.iter().map(namespaces::named);
+/// Inode numbers of the namespaces that are watched, as they are now; `None`: all are.
+///
+/// # Errors
+/// A usage [`Failure`], if there is none where there has to be.
+pub fn watched(watch: &Watch, unnamed: Unnamed) -> Result<Option<Vec<u32>>> {
+    if watch.netns.is_empty() {
+        return Ok(None);
+    }
+    let mut found = Vec::new();
+    for name in &watch.netns {
+        match namespaces::named(name) {
+            Ok(inode) => found.push(inode),
+            Err(_) if unnamed == Unnamed::Awaited && matches!(name, NetnsName::Name(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(Some(found))
+}
+
+fn options(probes: &ProbeArgs, watch: &Watch, unnamed: Unnamed) -> Result<Options> {
     Ok(Options {
         backend: probes.backend,
         btf: probes.btf.clone(),
@@ -101,7 +130,8 @@ fn options(probes: &ProbeArgs, watch: &Watch) -> Result<Options> {
             ports: every_port(&watch.ports),
             destinations: watch.destinations.clone(),
             sources: watch.sources.clone(),
-            namespaces: namespaces.collect::<Result<_, _>>()?,
+            namespaces: watched(watch, unnamed)?,
+            room: watch.netns.len(),
             ipv4: watch.family == Some(Family::Ipv4),
             ipv6: watch.family == Some(Family::Ipv6),
         },

@@ -13,12 +13,12 @@ mod line;
 
 use line::{COLUMNS, Cell, Line, MATCH, push_endpoint, push_number};
 
-use super::{Sink, bound};
+use super::Sink;
 use crate::event::{
     Event, Handover, Item, ListenerId, Lost, Match, Netns, Owner, Reason, Reuseport, Time, Verdict,
     Via, Why,
 };
-use crate::words::{self, namespace};
+use crate::words::{self, bound, namespace};
 
 /// Most right halves of lines that are kept; past that they are made anew.
 const MOST_KEPT: usize = 1024;

@@ -17,11 +17,8 @@ pub(super) fn notes(filter: &Filters) -> Vec<String> {
         destinations: filter.destinations.clone(),
     };
     let own = namespaces::own();
-    let wanted: Vec<u32> = if filter.namespaces.is_empty() {
-        own.into_iter().collect()
-    } else {
-        filter.namespaces.clone()
-    };
+    let filtered = filter.namespaces.clone();
+    let wanted = filtered.unwrap_or_else(|| own.into_iter().collect());
     let mut notes = Vec::new();
     for inode in wanted {
         let Some(found) = namespaces::find(inode) else {

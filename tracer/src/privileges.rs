@@ -5,7 +5,7 @@ use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::prctl;
 
 /// What the thread needs that asks the machine, and for what.
-const KEPT: [Capability; 7] = [
+const KEPT: [Capability; 9] = [
     // Reading what the programs count, and the notice boards of others.
     Capability::CAP_BPF,
     // Attaching anew when the filters change.
@@ -17,6 +17,10 @@ const KEPT: [Capability; 7] = [
     Capability::CAP_DAC_READ_SEARCH,
     // Bringing up the loopback interface of the self-check's namespace.
     Capability::CAP_NET_ADMIN,
+    // Binding the self-check's listener to a device, before 5.7.
+    Capability::CAP_NET_RAW,
+    // The kernel's symbols, where probes are attached anew.
+    Capability::CAP_SYSLOG,
     // Locked memory for maps, before 5.11.
     Capability::CAP_SYS_RESOURCE,
 ];
