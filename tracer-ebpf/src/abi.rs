@@ -76,6 +76,10 @@ impl ArgLoc {
     pub const NONE: Self = Self(u16::MAX);
 }
 
+/// Added to a place in [`Args`], the offset of an instruction that reads the context for it: user
+/// space writes the argument's own offset there. No context is as large.
+pub const MARK: u16 = 0x7000;
+
 /// Argument places of the listener lookup of one address family.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
@@ -569,6 +573,7 @@ impl Stats {
 }
 
 const _: () = {
+    assert!(MARK as usize + size_of::<Args>() <= i16::MAX as usize);
     assert!(size_of::<Listener>() == 120);
     assert!(size_of::<SynRecord>() == 232);
     assert!(size_of::<ListenerRecord>() == 152);

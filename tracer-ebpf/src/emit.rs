@@ -250,8 +250,9 @@ fn fill(
     record.dropped = 0;
     // Also without a listener: reads of a null pointer give zeros.
     record.bound_dev_if = field!(sk, sk_bound_dev_if => u32);
-    record.queue_len = sk.read_if_there(config!(off.sk_ack_backlog));
-    record.queue_limit = sk.read_if_there(config!(off.sk_max_ack_backlog));
+    let queue =
+        sk.read_two_if_there::<u32>(config!(off.sk_ack_backlog), config!(off.sk_max_ack_backlog));
+    (record.queue_len, record.queue_limit) = queue;
     // The kernel gives a socket its cookie when somebody asks for it.
     let mut cookie = 0;
     if listener.get().is_some_and(|listener| listener.cookie == 0) {

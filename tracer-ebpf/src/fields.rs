@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read as probe_read;
 #[cfg(not(feature = "legacy"))]
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel as probe_read;
 use aya_ebpf::{EbpfContext, helpers::generated::bpf_get_current_comm};
-use sockpick_ebpf::abi::{ABSENT, ArgLoc};
+use sockpick_ebpf::abi::{self, ABSENT, ArgLoc};
 
 #[cfg(feature = "legacy")]
 #[path = "config/map.rs"]
@@ -57,6 +57,17 @@ impl KernelPtr {
         self.at(offset.into()).load()
     }
 
+    /// The values at two offsets: by one read where the second stands right behind the first.
+    #[inline(always)]
+    pub(crate) fn read_two<T: Copy>(self, first: u16, second: u16) -> (T, T) {
+        if second == first + size_of::<T>() as u16 {
+            let [first, second] = self.read::<[T; 2]>(first);
+            (first, second)
+        } else {
+            (self.read(first), self.read(second))
+        }
+    }
+
     /// The value at `offset`, or zeros where the kernel has no such field.
     #[inline(always)]
     pub(crate) fn read_if_there<T: Copy + Default>(self, offset: u16) -> T {
@@ -64,6 +75,15 @@ impl KernelPtr {
             return T::default();
         }
         self.read(offset)
+    }
+
+    /// As [`KernelPtr::read_two`], with zeros for what the kernel does not have.
+    #[inline(always)]
+    pub(crate) fn read_two_if_there<T: Copy + Default>(self, first: u16, second: u16) -> (T, T) {
+        if first == ABSENT || second == ABSENT {
+            return (self.read_if_there(first), self.read_if_there(second));
+        }
+        self.read_two(first, second)
     }
 
     /// The value of a pointer field, or null where the kernel has no such field.
@@ -136,22 +156,73 @@ pub(crate) fn mapped(ipv4: [u8; 4]) -> [u64; 2] {
     [0, u64::from(u32::from_le_bytes(ipv4)) << 32 | 0xffff_0000]
 }
 
-/// An argument or the result of the traced function.
-///
-/// Read through the helper rather than by dereferencing the context, because the
-/// place is a load-time value and the verifier allows constant offsets only
-/// ("dereference of modified ctx ptr").
+/// An argument or the result of the traced function, by its place in `abi::Args`:
+/// `arg!(ctx, request_sk)`.
+macro_rules! arg {
+    ($ctx:expr, $($place:ident).+) => {
+        $crate::fields::arg_of::<{ core::mem::offset_of!(sockpick_ebpf::abi::Args, $($place).+) }, _>(
+            $ctx,
+            $crate::fields::config!(args.$($place).+),
+        )
+    };
+}
+pub(crate) use arg;
+
+/// `AT`: where the place stands in `abi::Args`.
 #[inline(always)]
-pub(crate) fn arg<C: EbpfContext>(ctx: &C, place: ArgLoc) -> u64 {
+pub(crate) fn arg_of<const AT: usize, C: EbpfContext>(ctx: &C, place: ArgLoc) -> u64 {
+    let word = context_word::<AT>(ctx.as_ptr().cast());
     if place.0 & ArgLoc::STACK == 0 {
-        return context_word(ctx, place.0);
+        return word;
     }
-    let stack = KernelPtr(context_word(ctx, config!(regs_sp)));
+    // The word is the stack pointer then.
+    KernelPtr(word)
+        .at(u64::from(place.0 & !ArgLoc::STACK))
+        .load()
+}
+
+/// The word of the context at the place's offset, which user space writes into the instruction
+/// itself before the programs are loaded ([`abi::MARK`]): the verifier takes none but a constant
+/// there, and a read through a helper costs a hundred instructions.
+///
+/// Negated twice, which has the verifier forget that it is a typed pointer: nothing is
+/// dereferenced here, and it would not allow the arithmetic.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+fn context_word<const AT: usize>(ctx: *const u8) -> u64 {
+    let value: u64;
+    // SAFETY: reads the context, which the verifier checks.
+    unsafe {
+        core::arch::asm!(
+            "{value} = *(u64 *)({ctx} + {mark})",
+            "{value} = -{value}",
+            "{value} = -{value}",
+            value = out(reg) value,
+            ctx = in(reg) ctx,
+            mark = const abi::MARK as usize + AT,
+            options(readonly, nostack),
+        );
+    }
+    value
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn context_word<const AT: usize>(_: *const u8) -> u64 {
+    unreachable!("the programs run in the kernel only")
+}
+
+/// An argument at a place that is only known while the program runs.
+#[inline(always)]
+pub(crate) fn arg_at<C: EbpfContext>(ctx: &C, place: ArgLoc) -> u64 {
+    if place.0 & ArgLoc::STACK == 0 {
+        return any_word(ctx, place.0);
+    }
+    let stack = KernelPtr(any_word(ctx, config!(regs_sp)));
     stack.at(u64::from(place.0 & !ArgLoc::STACK)).load()
 }
 
 #[inline(always)]
-fn context_word<C: EbpfContext>(ctx: &C, offset: u16) -> u64 {
+fn any_word<C: EbpfContext>(ctx: &C, offset: u16) -> u64 {
     let mut value = 0_u64;
     // SAFETY: pointer arithmetic stays inside the context (at most 512 bytes, a
     // bound the verifier wants to see); the helper checks the read itself.

@@ -75,6 +75,13 @@ impl Inflight {
         self.done_ns = 0;
     }
 
+    /// Client and destination, as they stand one behind the other in an IPv6 header.
+    #[inline(always)]
+    pub(crate) fn addresses(&mut self) -> &mut [u8; 32] {
+        // SAFETY: of the slot, `client` and `destination` lie there without a gap (below).
+        unsafe { &mut *(&raw mut *self).cast::<u8>().add(CLIENT).cast() }
+    }
+
     /// The SYN, as the filters want it.
     #[inline(always)]
     pub(crate) fn flow(&self) -> Flow<'_> {
@@ -128,7 +135,10 @@ pub(crate) fn inflight() -> Option<&'static mut Inflight> {
     Some(unsafe { &mut *slot })
 }
 
+const CLIENT: usize = core::mem::offset_of!(Inflight, client);
+
 const _: () = {
-    assert!(core::mem::offset_of!(Inflight, client).is_multiple_of(8));
+    assert!(core::mem::offset_of!(Inflight, destination) == CLIENT + 16);
+    assert!(CLIENT.is_multiple_of(8));
     assert!(core::mem::offset_of!(Inflight, destination).is_multiple_of(8));
 };

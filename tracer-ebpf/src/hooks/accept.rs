@@ -12,23 +12,20 @@ use crate::{
 #[cfg(not(feature = "legacy"))]
 #[inline(always)]
 pub(crate) fn accepted<C: EbpfContext>(ctx: &C) {
-    note(
-        KernelPtr(arg(ctx, config!(args.accept_sk))),
-        arg(ctx, config!(args.accept_ret)),
-    );
+    note(KernelPtr(arg!(ctx, accept_sk)), arg!(ctx, accept_ret));
 }
 
 /// kprobe
 #[inline(always)]
 pub(crate) fn entry<C: EbpfContext>(ctx: &C) {
-    calls::remember(KernelPtr(arg(ctx, config!(args.accept_sk))));
+    calls::remember(KernelPtr(arg!(ctx, accept_sk)));
 }
 
 /// kretprobe
 #[inline(always)]
 pub(crate) fn exit<C: EbpfContext>(ctx: &C) {
     if let Some(sk) = calls::recall() {
-        note(sk, arg(ctx, config!(args.accept_ret)));
+        note(sk, arg!(ctx, accept_ret));
     }
 }
 

@@ -22,12 +22,12 @@ static MIGRATING: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
 /// Entry of `tcp_get_cookie_sock(sk, skb, req, dst)`: the cookie is valid.
 #[inline(always)]
 pub(crate) fn cookie<C: EbpfContext>(ctx: &C) {
-    let sk = KernelPtr(arg(ctx, config!(args.cookie_sk)));
+    let sk = KernelPtr(arg!(ctx, cookie_sk));
     let length: u32 = sk.read_if_there(config!(off.sk_ack_backlog));
     let limit: u32 = sk.read_if_there(config!(off.sk_max_ack_backlog));
     // A full accept queue drops the ACK.
     if length <= limit {
-        let request = KernelPtr(arg(ctx, config!(args.cookie_req)));
+        let request = KernelPtr(arg!(ctx, cookie_req));
         note(ctx, sk, request, handover::COOKIE_ACK);
     }
 }
@@ -36,7 +36,7 @@ pub(crate) fn cookie<C: EbpfContext>(ctx: &C) {
 #[cfg(not(feature = "legacy"))]
 #[inline(always)]
 pub(crate) fn migrated<C: EbpfContext>(ctx: &C) {
-    let connection = KernelPtr(arg(ctx, config!(args.migrate_sk)));
+    let connection = KernelPtr(arg!(ctx, migrate_sk));
     to_listener(ctx, connection);
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn migrating<C: EbpfContext>(ctx: &C) {
     if let Some(place) = MIGRATING.get_ptr_mut(0) {
         // SAFETY: a live map value of this CPU, which no other program uses.
         let place = unsafe { &mut *place };
-        place[0] = arg(ctx, config!(args.migrate_sk));
+        place[0] = arg!(ctx, migrate_sk);
         place[1] = bpf_get_current_pid_tgid();
     }
 }
@@ -69,7 +69,7 @@ pub(crate) fn migrated_since<C: EbpfContext>(ctx: &C) {
 /// Without a new listener the connection ends with its old one.
 #[inline(always)]
 fn to_listener<C: EbpfContext>(ctx: &C, connection: KernelPtr) {
-    let sk = KernelPtr(arg(ctx, config!(args.migrate_ret)));
+    let sk = KernelPtr(arg!(ctx, migrate_ret));
     if !sk.is_null() {
         note(ctx, sk, connection, handover::MIGRATED);
     }

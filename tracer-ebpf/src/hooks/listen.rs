@@ -16,24 +16,20 @@ use crate::{
 #[cfg(not(feature = "legacy"))]
 #[inline(always)]
 pub(crate) fn started<C: EbpfContext>(ctx: &C) {
-    note(
-        ctx,
-        KernelPtr(arg(ctx, config!(args.listen_sk))),
-        arg(ctx, config!(args.listen_ret)),
-    );
+    note(ctx, KernelPtr(arg!(ctx, listen_sk)), arg!(ctx, listen_ret));
 }
 
 /// kprobe
 #[inline(always)]
 pub(crate) fn start_entry<C: EbpfContext>(ctx: &C) {
-    calls::remember(KernelPtr(arg(ctx, config!(args.listen_sk))));
+    calls::remember(KernelPtr(arg!(ctx, listen_sk)));
 }
 
 /// kretprobe
 #[inline(always)]
 pub(crate) fn start_exit<C: EbpfContext>(ctx: &C) {
     if let Some(sk) = calls::recall() {
-        note(ctx, sk, arg(ctx, config!(args.listen_ret)));
+        note(ctx, sk, arg!(ctx, listen_ret));
     }
 }
 
@@ -63,7 +59,7 @@ fn note<C: EbpfContext>(ctx: &C, sk: KernelPtr, result: u64) {
 /// is still `TCP_LISTEN` here for a listener (`tcp_set_state`, net/ipv4/tcp.c).
 #[inline(always)]
 pub(crate) fn unhash<C: EbpfContext>(ctx: &C) {
-    let sk = KernelPtr(arg(ctx, config!(args.unhash_sk)));
+    let sk = KernelPtr(arg!(ctx, unhash_sk));
     if field!(sk, sk_state => u8) != TCP_LISTEN {
         return;
     }

@@ -23,14 +23,13 @@ const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
-/// Argument places for one family. Read one by one, where they are used: a copy
-/// of the whole structure would not fit the stack.
-macro_rules! place {
-    ($family:expr, $field:ident) => {
+/// An argument of the lookup of one family.
+macro_rules! of {
+    ($family:expr, $ctx:expr, $field:ident) => {
         if $family == V4 {
-            config!(args.lookup4.$field)
+            arg!($ctx, lookup4.$field)
         } else {
-            config!(args.lookup6.$field)
+            arg!($ctx, lookup6.$field)
         }
     };
 }
@@ -43,7 +42,7 @@ pub(crate) fn whole<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
         return;
     };
     start::<FAMILY, C>(ctx, slot, stats);
-    end(ctx, slot, stats, arg(ctx, place!(FAMILY, ret)));
+    end(ctx, slot, stats, of!(FAMILY, ctx, ret));
 }
 
 /// kprobe: the lookup starts.
@@ -62,7 +61,7 @@ pub(crate) fn exit<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
     let (Some(slot), Some(stats)) = (inflight(), stats()) else {
         return;
     };
-    end(ctx, slot, stats, arg(ctx, place!(FAMILY, ret)));
+    end(ctx, slot, stats, of!(FAMILY, ctx, ret));
 }
 
 /// kprobe on the table walk inside the lookup.
@@ -79,14 +78,14 @@ pub(crate) fn walked<C: EbpfContext>(_ctx: &C) {
 #[inline(always)]
 fn start<const FAMILY: u16, C: EbpfContext>(ctx: &C, slot: &mut Inflight, stats: &mut Stats) {
     give_up_unfinished(slot, stats);
-    let skb = KernelPtr(arg(ctx, place!(FAMILY, skb)));
+    let skb = KernelPtr(of!(FAMILY, ctx, skb));
     if skb.is_null() {
         stats.no_skb += 1;
         return;
     }
-    let net = KernelPtr(arg(ctx, place!(FAMILY, net)));
-    slot.ifindex = arg(ctx, place!(FAMILY, dif)) as u32;
-    slot.sdif = arg(ctx, place!(FAMILY, sdif)) as u32;
+    let net = KernelPtr(of!(FAMILY, ctx, net));
+    slot.ifindex = of!(FAMILY, ctx, dif) as u32;
+    slot.sdif = of!(FAMILY, ctx, sdif) as u32;
     begin(slot, stats, skb, net, FAMILY);
 }
 
@@ -131,15 +130,19 @@ pub(crate) fn begin(
     net: KernelPtr,
     family: u16,
 ) {
-    let head = skb.follow(config!(off.skb_head));
-    let transport = u64::from(field!(skb, skb_transport_header => u16));
-    let network = u64::from(field!(skb, skb_network_header => u16));
+    let (head, data) = skb.read_two::<u64>(config!(off.skb_head), config!(off.skb_data));
+    let head = KernelPtr(head);
+    let (transport, network) = skb.read_two::<u16>(
+        config!(off.skb_transport_header),
+        config!(off.skb_network_header),
+    );
+    let (transport, network) = (u64::from(transport), u64::from(network));
     let tcp: [u8; 16] = head.at(transport).load();
     if tcp[13] & (SYN | ACK | RST | FIN) != SYN {
         stats.not_syn += 1;
         return;
     }
-    let position = skb.follow(config!(off.skb_data)).0.wrapping_sub(head.0);
+    let position = data.wrapping_sub(head.0);
     if position != transport && position != network {
         stats.other_stage += 1;
         return;
@@ -182,8 +185,7 @@ fn read_addresses(slot: &mut Inflight, ip: KernelPtr, family: u16) -> bool {
         *words(&mut slot.destination) = mapped([header[8], header[9], header[10], header[11]]);
     } else {
         // No protocol check: extension headers may stand before TCP.
-        ip.at(8).copy_to(&mut slot.client);
-        ip.at(24).copy_to(&mut slot.destination);
+        ip.at(8).copy_to(slot.addresses());
     }
     true
 }

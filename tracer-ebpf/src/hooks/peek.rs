@@ -3,7 +3,7 @@
 use aya_ebpf::{EbpfContext, helpers::bpf_get_current_pid_tgid, macros::map, maps::Array};
 use sockpick_ebpf::abi::{ArgLoc, Peek};
 
-use crate::fields::{KernelPtr, arg};
+use crate::fields::{KernelPtr, arg_at};
 
 #[map]
 static PEEK: Array<Peek> = Array::with_max_entries(1, 0);
@@ -23,11 +23,11 @@ pub(crate) fn entry<C: EbpfContext>(ctx: &C) {
     if peek.process != 0 && peek.process != process {
         return;
     }
-    if peek.only != ArgLoc::NONE && arg(ctx, peek.only) & 0xffff != u64::from(peek.value) {
+    if peek.only != ArgLoc::NONE && arg_at(ctx, peek.only) & 0xffff != u64::from(peek.value) {
         return;
     }
     if peek.address == 0 {
-        peek.seen = arg(ctx, peek.from);
+        peek.seen = arg_at(ctx, peek.from);
     } else {
         peek.seen = peek.address;
     }

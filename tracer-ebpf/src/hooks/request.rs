@@ -19,8 +19,8 @@ pub(crate) fn entry<C: EbpfContext>(ctx: &C) {
     let (Some(slot), Some(stats)) = (inflight(), stats()) else {
         return;
     };
-    let sk = KernelPtr(arg(ctx, config!(args.request_sk)));
-    let skb = KernelPtr(arg(ctx, config!(args.request_skb)));
+    let sk = KernelPtr(arg!(ctx, request_sk));
+    let skb = KernelPtr(arg!(ctx, request_skb));
     if slot.done_skb == skb.0 && slot.done_sk == sk.0 {
         slot.done_skb = 0;
         // The sequence number tells the packet from an earlier one that was dropped

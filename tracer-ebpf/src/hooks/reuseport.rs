@@ -13,10 +13,10 @@ use crate::{
 #[cfg(not(feature = "legacy"))]
 #[inline(always)]
 pub(crate) fn exit<C: EbpfContext>(ctx: &C) {
-    let skb = arg(ctx, config!(args.reuseport_skb));
+    let skb = arg!(ctx, reuseport_skb);
     if let Some(slot) = inflight() {
         slot.facts_for(skb);
-        slot.group_sk = arg(ctx, config!(args.reuseport_sk));
+        slot.group_sk = arg!(ctx, reuseport_sk);
         note(ctx, slot);
     }
 }
@@ -27,7 +27,7 @@ pub(crate) fn entry_in_lookup<C: EbpfContext>(ctx: &C) {
     if let Some(slot) = inflight()
         && slot.state != state::IDLE
     {
-        slot.group_sk = arg(ctx, config!(args.reuseport_sk));
+        slot.group_sk = arg!(ctx, reuseport_sk);
     }
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn exit_in_lookup<C: EbpfContext>(ctx: &C) {
 
 #[inline(always)]
 fn note<C: EbpfContext>(ctx: &C, slot: &mut Inflight) {
-    let chosen = KernelPtr(arg(ctx, config!(args.reuseport_ret)));
+    let chosen = KernelPtr(arg!(ctx, reuseport_ret));
     slot.group_prog = if chosen.is_null() {
         group_prog::FELL_BACK
     } else if chosen.is_err_or_null() {

@@ -4,7 +4,7 @@
 use aya_ebpf::EbpfContext;
 
 use crate::{
-    fields::{KernelPtr, arg, config},
+    fields::{KernelPtr, arg},
     hooks::lookup::V4,
     inflight::{inflight, state},
 };
@@ -16,28 +16,24 @@ const IPPROTO_TCP: u64 = 6;
 #[cfg(not(feature = "legacy"))]
 #[inline(always)]
 pub(crate) fn exit<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
-    let (protocol, skb, ret) = if FAMILY == V4 {
-        (
-            config!(args.steer4_protocol),
-            config!(args.steer4_skb),
-            config!(args.steer4_ret),
-        )
+    if FAMILY == V4 {
+        let protocol = arg!(ctx, steer4_protocol);
+        note(protocol, arg!(ctx, steer4_skb), arg!(ctx, steer4_ret));
     } else {
-        (
-            config!(args.steer6_protocol),
-            config!(args.steer6_skb),
-            config!(args.steer6_ret),
-        )
-    };
-    if arg(ctx, protocol) & 0xffff_ffff != IPPROTO_TCP {
-        return;
+        let protocol = arg!(ctx, steer6_protocol);
+        note(protocol, arg!(ctx, steer6_skb), arg!(ctx, steer6_ret));
     }
-    let skb = arg(ctx, skb);
-    if skb != 0
+}
+
+#[cfg(not(feature = "legacy"))]
+#[inline(always)]
+fn note(protocol: u64, skb: u64, ret: u64) {
+    if protocol & 0xffff_ffff == IPPROTO_TCP
+        && skb != 0
         && let Some(slot) = inflight()
     {
         slot.facts_for(skb);
-        slot.steered = u8::from(arg(ctx, ret) != 0);
+        slot.steered = u8::from(ret != 0);
     }
 }
 
@@ -45,15 +41,15 @@ pub(crate) fn exit<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
 #[inline(always)]
 pub(crate) fn exit_in_lookup<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
     let ret = if FAMILY == V4 {
-        config!(args.steer4_ret)
+        arg!(ctx, steer4_ret)
     } else {
-        config!(args.steer6_ret)
+        arg!(ctx, steer6_ret)
     };
     if let Some(slot) = inflight()
         && slot.state != state::IDLE
     {
         slot.facts_for(slot.skb);
         // An error pointer is a program's SK_DROP: a choice as well.
-        slot.steered = u8::from(!KernelPtr(arg(ctx, ret)).is_null());
+        slot.steered = u8::from(!KernelPtr(ret).is_null());
     }
 }

@@ -15,7 +15,7 @@ use super::{
     examine::{Kernel, Refusal},
     filters::Filters,
     maps::configure,
-    object::{Abi, LEGACY_OBJECT, OBJECT},
+    object::{Abi, LEGACY_OBJECT, OBJECT, with_arguments},
     plan::{Choice, Decision, HOOKS, Hook, Mechanism, Plan},
     programs::Programs,
     refusal::{brief, is_permission, is_verifiers, refused_maps, refused_program, show_log},
@@ -96,8 +96,10 @@ fn load<'config>(
     if !legacy {
         loader.override_global("CONFIG", config, true);
     }
+    let object = if legacy { LEGACY_OBJECT } else { OBJECT };
+    let object = with_arguments(object, &config.0.args, config.0.regs_sp)?;
     let mut ebpf = loader
-        .load(if legacy { LEGACY_OBJECT } else { OBJECT })
+        .load(object.bytes())
         .map_err(|error| refused_maps(&error))?;
     debug!("the maps are made");
     if legacy {
