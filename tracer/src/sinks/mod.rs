@@ -3,7 +3,9 @@
 
 #![forbid(unsafe_code)]
 
+mod digits;
 pub mod json;
+mod kept;
 pub mod stdout;
 pub mod summary;
 pub mod table;
