@@ -88,8 +88,9 @@ pub struct Near<'a> {
 }
 
 impl<'a> Near<'a> {
-    fn all(self) -> impl Iterator<Item = &'a Place> {
-        self.exact.iter().chain(self.any).chain(self.any_ipv4)
+    /// All of them.
+    pub fn all(self) -> impl Iterator<Item = &'a Place> {
+        [self.exact, self.any, self.any_ipv4].into_iter().flatten()
     }
 
     /// Places that the packet fits, or did while somebody listened there.

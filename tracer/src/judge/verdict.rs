@@ -152,10 +152,29 @@ impl<'a> Case<'a, '_> {
             let judgement = Judgement::new(Verdict::Steered, Reason::Unknown);
             return self.with_candidates(judgement);
         };
+        let is_plain = claim.is_none() && !self.is_contested(chosen, fit);
+        if is_plain && self.was_steered().is_none() {
+            return Judgement::OK;
+        }
+        self.weigh(chosen, fit, claim)
+    }
+
+    /// Everything that there may be to say of a listener that fits.
+    fn weigh(&self, chosen: &Chosen<'_>, fit: Fit, claim: Option<Claim<'a>>) -> Judgement<'a> {
         self.passed_over(chosen, fit)
             .or_else(|| self.claimed(chosen, fit, claim))
             .or_else(|| self.uncovered(chosen, fit, claim))
             .unwrap_or(Judgement::OK)
+    }
+
+    /// Whether somebody listens or listened near who may have more right to the SYN: of nearly
+    /// all nobody does, which takes one look at each.
+    fn is_contested(&self, chosen: &Chosen<'_>, fit: Fit) -> bool {
+        let mut others = self.near.all().filter(|place| place.bound != chosen.bound);
+        others.any(|place| match place.bound.fit(&self.syn.packet) {
+            Ok(other) => other.beats(fit),
+            Err(why) => matches!(why, Unfit::Device | Unfit::VrfScope),
+        })
     }
 
     /// No listener: was one expected?
@@ -422,3 +441,6 @@ fn expected_gone<'a>(place: &'a Place, gone: &'a Gone) -> Expected<'a> {
 fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
+
+#[cfg(test)]
+mod tests;

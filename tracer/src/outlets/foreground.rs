@@ -59,7 +59,8 @@ impl Foreground {
     pub fn take(&mut self, output: Output) -> Result<()> {
         match output {
             Output::Syn(event, record) => {
-                if !passes(&self.selection, &event) {
+                // An account of its own is for a selection.
+                if self.account.is_some() && !passes(&self.selection, &event) {
                     self.filtered += 1;
                     return Ok(());
                 }

@@ -8,15 +8,59 @@ use crate::event::Endpoint;
 /// Most digits of a `u64`.
 const MOST_DIGITS: usize = 20;
 
+/// `00` to `99`.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + number as u8 / 10, b'0' + number as u8 % 10];
+        number += 1;
+    }
+    pairs
+};
+
+/// What an octet of an address is with the point after it, and how long that is.
+const OCTETS: [([u8; 4], u8); 256] = {
+    let mut octets = [([0; 4], 0); 256];
+    let mut number = 0;
+    while number < 256 {
+        let octet = number as u8;
+        let [hundreds, tens, ones] = [
+            b'0' + octet / 100,
+            b'0' + octet / 10 % 10,
+            b'0' + octet % 10,
+        ];
+        octets[number] = match octet {
+            100.. => ([hundreds, tens, ones, b'.'], 4),
+            10.. => ([tens, ones, b'.', 0], 3),
+            _ => ([ones, b'.', 0, 0], 2),
+        };
+        number += 1;
+    }
+    octets
+};
+
 /// A number with at least so many digits.
 pub(super) fn push_number(out: &mut Vec<u8>, number: u64, least: usize) {
+    // CPUs and lengths of queues are often such.
+    if number < 10 && least <= 1 {
+        out.push(b'0' + number as u8);
+        return;
+    }
     let mut digits = [b'0'; MOST_DIGITS];
     let mut rest = number;
     let mut first = MOST_DIGITS;
-    while rest > 0 && first > 0 {
+    for pair in digits.rchunks_exact_mut(2) {
+        if rest < 10 {
+            break;
+        }
+        pair.copy_from_slice(&PAIRS[(rest % 100) as usize]);
+        rest /= 100;
+        first -= 2;
+    }
+    if rest > 0 && first > 0 {
         first -= 1;
-        digits[first] = b'0' + (rest % 10) as u8;
-        rest /= 10;
+        digits[first] = b'0' + rest as u8;
     }
     let first = first.min(MOST_DIGITS.saturating_sub(least));
     out.extend_from_slice(&digits[first..]);
@@ -46,26 +90,13 @@ pub(super) fn push_endpoint(out: &mut Vec<u8>, endpoint: &Endpoint) {
 }
 
 fn push_ipv4(out: &mut Vec<u8>, address: Ipv4Addr) {
-    /// `255.255.255.255`
-    const LONGEST: usize = 15;
-    let mut text = [0; LONGEST];
+    // The longest with a point after it.
+    let mut text = [0; "255.255.255.255.".len()];
     let mut at = 0;
     for octet in address.octets() {
-        let digits = [octet / 100, octet / 10 % 10, octet % 10];
-        let first = match octet {
-            100.. => 0,
-            10.. => 1,
-            _ => 2,
-        };
-        for digit in &digits[first..] {
-            text[at] = b'0' + digit;
-            at += 1;
-        }
-        // The last one is cut off.
-        if at < LONGEST {
-            text[at] = b'.';
-        }
-        at += 1;
+        let (digits, length) = OCTETS[usize::from(octet)];
+        text[at..at + digits.len()].copy_from_slice(&digits);
+        at += usize::from(length);
     }
     out.extend_from_slice(&text[..at - 1]);
 }

@@ -45,17 +45,18 @@ impl<W: Write> Json<W> {
     // does not compile until it is written.
     fn event(&mut self, event: &Event) -> io::Result<()> {
         let Common {
+            start,
             netns,
             choice,
             rest,
         } = self.kept.of(event, Common::of)?;
         let line = &mut self.line;
-        put(line, "{\"schema\":", &event.schema)?;
-        raw(line, ",\"time\":\"", self.clock.text(event.time));
-        number(line, "\",\"ktime_ns\":", event.ktime_ns);
-        number(line, ",\"cpu\":", event.cpu.into());
+        line.extend_from_slice(start);
+        self.clock.push(line, event.time);
+        number(line, b"\",\"ktime_ns\":", event.ktime_ns);
+        number(line, b",\"cpu\":", event.cpu.into());
         line.extend_from_slice(netns);
-        endpoint(line, ",\"client\":{\"address\":\"", &event.client);
+        endpoint(line, &event.client);
         line.extend_from_slice(self.destination.text(&event.destination));
         line.extend_from_slice(choice);
         if let Some(listener) = &event.listener {
@@ -87,7 +88,9 @@ impl<W: Write> Sink for Json<W> {
 /// The text that SYNs which [are alike](super::kept::are_alike) have in common.
 #[derive(Debug)]
 struct Common {
-    /// Between the CPU and the client.
+    /// Before the time.
+    start: Vec<u8>,
+    /// Between the CPU and the client's address.
     netns: Vec<u8>,
     /// Between the destination and the length of the queue; without a listener all that follows.
     choice: Vec<u8>,
@@ -98,7 +101,7 @@ struct Common {
 impl Common {
     fn of(event: &Event) -> serde_json::Result<Self> {
         let Event {
-            schema: _,
+            schema,
             time: _,
             ktime_ns: _,
             cpu: _,
@@ -118,8 +121,12 @@ impl Common {
             candidates,
             backend,
         } = event;
-        let mut before = Vec::new();
-        put(&mut before, ",\"netns\":", netns)?;
+        let mut start = Vec::new();
+        put(&mut start, "{\"schema\":", schema)?;
+        raw(&mut start, ",\"time\":\"", b"");
+        let mut before_client = Vec::new();
+        put(&mut before_client, ",\"netns\":", netns)?;
+        raw(&mut before_client, ",\"client\":", ADDRESS);
         let mut choice = Vec::new();
         let out = &mut choice;
         put(out, ",\"ifindex\":", ifindex)?;
@@ -143,7 +150,8 @@ impl Common {
         put(out, ",\"backend\":", backend)?;
         out.push(b'}');
         Ok(Self {
-            netns: before,
+            start,
+            netns: before_client,
             choice,
             rest,
         })
@@ -208,11 +216,14 @@ fn group(out: &mut Vec<u8>, reuseport: &Reuseport) -> serde_json::Result<()> {
     Ok(())
 }
 
-fn endpoint(out: &mut Vec<u8>, key: &str, endpoint: &Endpoint) {
+/// How an endpoint begins.
+const ADDRESS: &[u8] = b"{\"address\":\"";
+
+/// The rest of it.
+fn endpoint(out: &mut Vec<u8>, endpoint: &Endpoint) {
     let Endpoint { address, port } = endpoint;
-    out.extend_from_slice(key.as_bytes());
     push_address(out, *address);
-    number(out, "\",\"port\":", (*port).into());
+    number(out, b"\",\"port\":", (*port).into());
     out.push(b'}');
 }
 
@@ -237,9 +248,10 @@ fn raw(out: &mut Vec<u8>, key: &str, text: &[u8]) {
     out.extend_from_slice(text);
 }
 
-/// As [`put`], without the way through serde.
-fn number(out: &mut Vec<u8>, key: &str, number: u64) {
-    out.extend_from_slice(key.as_bytes());
+/// As [`put`], without the way through serde. A key of known length is copied by a few moves.
+#[inline]
+fn number<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], number: u64) {
+    out.extend_from_slice(key);
     push_number(out, number, 1);
 }
 
@@ -256,8 +268,8 @@ impl Destination {
         if self.last != Some(*destination) {
             self.last = Some(*destination);
             self.text.clear();
-            let key = ",\"destination\":{\"address\":\"";
-            endpoint(&mut self.text, key, destination);
+            raw(&mut self.text, ",\"destination\":", ADDRESS);
+            endpoint(&mut self.text, destination);
         }
         &self.text
     }
@@ -267,24 +279,25 @@ impl Destination {
 #[derive(Debug, Default)]
 struct Clock {
     second: Option<i64>,
+    /// With the point after it.
     text: Vec<u8>,
 }
 
 impl Clock {
-    fn text(&mut self, time: Time) -> &[u8] {
+    fn push(&mut self, out: &mut Vec<u8>, time: Time) {
         const NANOSECONDS: i64 = 1_000_000_000;
+        const DIGITS: usize = 9;
         let second = time.0.div_euclid(NANOSECONDS);
         if self.second != Some(second) {
-            self.text = time.to_string().into_bytes();
             self.second = Some(second);
-            return &self.text;
+            self.text = time.to_string().into_bytes();
+            // "….123456789Z"
+            self.text
+                .truncate(self.text.len().saturating_sub(DIGITS + 1));
         }
-        let mut rest = time.0.rem_euclid(NANOSECONDS).unsigned_abs();
-        // "….123456789Z"
-        for digit in self.text.iter_mut().rev().skip(1).take(9) {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        &self.text
+        out.extend_from_slice(&self.text);
+        let rest = time.0.rem_euclid(NANOSECONDS).unsigned_abs();
+        push_number(out, rest, DIGITS);
+        out.push(b'Z');
     }
 }

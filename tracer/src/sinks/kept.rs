@@ -2,10 +2,11 @@
 //! not once per SYN.
 
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::event::{Event, Listener, Queue};
+use crate::event::{Event, Listener, Process, Queue};
 
 /// Most kept; past that all are made anew, which costs time and loses nothing.
 const MOST: usize = 1024;
@@ -99,14 +100,11 @@ pub(super) fn are_alike(one: &Event, other: &Event) -> bool {
         candidates,
         backend,
     } = one;
-    let same_listener = match (listener, &other.listener) {
-        (Some(listener), Some(other)) => is_same_listener(listener, other),
-        (one, other) => one.is_none() && other.is_none(),
-    };
-    same_listener
-        && *netns == other.netns
+    let listeners = (listener.as_ref(), other.listener.as_ref());
+    are_same(listeners.0, listeners.1, is_same_listener)
+        && is_same(netns, &other.netns)
         && *ifindex == other.ifindex
-        && *ifname == other.ifname
+        && are_same(ifname.as_ref(), other.ifname.as_ref(), is_same)
         && *matched == other.matched
         && *via == other.via
         && *verdict == other.verdict
@@ -117,6 +115,32 @@ pub(super) fn are_alike(one: &Event, other: &Event) -> bool {
         && *candidates == other.candidates
         && *backend == other.backend
         && *schema == other.schema
+}
+
+/// Whether both are `None`, or the same.
+fn are_same<T>(one: Option<&T>, other: Option<&T>, is_same: impl FnOnce(&T, &T) -> bool) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => is_same(one, other),
+        (one, other) => one.is_none() && other.is_none(),
+    }
+}
+
+/// Equal: mostly by being the very same, which takes no look into it.
+fn is_same<T: PartialEq + ?Sized>(one: &Arc<T>, other: &Arc<T>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
+fn is_same_process(one: &Process, other: &Process) -> bool {
+    let Process {
+        pid,
+        comm,
+        initial_pid,
+        ended,
+    } = one;
+    *pid == other.pid
+        && is_same(comm, &other.comm)
+        && *initial_pid == other.initial_pid
+        && *ended == other.ended
 }
 
 fn is_same_listener(one: &Listener, other: &Listener) -> bool {
@@ -137,9 +161,17 @@ fn is_same_listener(one: &Listener, other: &Listener) -> bool {
         opened_by,
     } = one;
     *id == other.id
-        && *owners == other.owners
-        && *accepted_by == other.accepted_by
-        && *opened_by == other.opened_by
+        && is_same(owners, &other.owners)
+        && are_same(
+            accepted_by.as_ref(),
+            other.accepted_by.as_ref(),
+            is_same_process,
+        )
+        && are_same(
+            opened_by.as_ref(),
+            other.opened_by.as_ref(),
+            is_same_process,
+        )
         && *in_kernel == other.in_kernel
         && *limit == other.queue.limit
         && *address == other.address
@@ -154,22 +186,25 @@ fn is_same_listener(one: &Listener, other: &Listener) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::event::{Backend, Endpoint, Match, SCHEMA, Time, Verdict, Via};
+    use crate::event::{Backend, Endpoint, Match, Netns, SCHEMA, Time, Verdict, Via};
 
     fn syn() -> Event {
         let endpoint = Endpoint {
             address: [127, 0, 0, 1].into(),
             port: 80,
         };
+        let netns = Netns {
+            inode: 1,
+            cookie: None,
+            name: None,
+        };
         Event {
             schema: SCHEMA,
             time: Time(1),
             ktime_ns: 1,
             cpu: 0,
-            netns: Arc::default(),
+            netns: Arc::new(netns),
             client: endpoint,
             destination: endpoint,
             ifindex: 1,
