@@ -277,6 +277,11 @@ pub struct Control {
     /// 1: the table walk is hooked, so a result without a walk came from an
     /// `sk_lookup` program (kernels whose steering function is inlined).
     pub walk_known: u32,
+    /// SYNs of this namespace pass the filters: a daemon's own connections, by which it knows
+    /// that it sees. 0: of none.
+    pub also_netns: u32,
+    /// Keeps the size a multiple of eight.
+    pub reserved: u32,
 }
 
 /// First field of every record in the ring buffer.

@@ -48,13 +48,14 @@ pub(crate) struct Flow<'a> {
 /// Whether what concerns this flow is to be recorded.
 #[inline(always)]
 pub(crate) fn passes(flow: &Flow<'_>) -> bool {
-    if let Some(control) = control()
-        && control.only_netns != 0
-    {
+    let Some(control) = control() else {
+        return false;
+    };
+    if control.only_netns != 0 {
         return control.only_netns == flow.netns;
     }
     let wanted = config!(filters);
-    if wanted == 0 {
+    if wanted == 0 || control.also_netns == flow.netns {
         return true;
     }
     if wanted & filter::IPV4 != 0 && flow.family != AF_INET {

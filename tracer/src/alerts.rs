@@ -2,11 +2,24 @@
 //! time go in, notices come out; who sends them is not known here.
 #![forbid(unsafe_code)]
 
+mod active;
+mod identity;
+mod life;
+pub mod message;
+mod recovery;
+pub mod state;
+#[cfg(test)]
+mod tests;
+pub mod totals;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Endpoint, Owner, Reason, Time, Verdict};
+
+pub use active::Alerts;
+pub use life::{OVER_FOR, SHORTEST};
 
 /// What time it is, by both clocks: one never goes back, the other is for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +31,7 @@ pub struct Now {
 }
 
 /// What makes two SYNs one alert: few things, and the same after a restart of sockpick.
+/// [`Identity::OVERFLOW`] is that of the alert which stands for those past the bound.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity {
     /// Namespace: its name, or its inode number where it has none.
@@ -69,7 +83,7 @@ pub enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resolution {
-    /// The expected listener took a SYN.
+    /// A SYN was given to the listener that is right for it; of an overflow: there is room.
     Recovered,
     /// No such SYN came for the quiet time; whether others came is not said.
     Quiet,

@@ -1,5 +1,6 @@
 //! Arguments, checked.
 
+mod daemon;
 mod explain;
 mod replay;
 mod survey;
@@ -22,6 +23,7 @@ use crate::{
     },
 };
 
+pub use daemon::DaemonArgs;
 pub use explain::{Circumstances, Client, Destination, ExplainArgs, Question, Target};
 pub use replay::{ReplayArgs, Speed};
 pub use survey::{AuditArgs, ListenersArgs, ScopeArgs};
@@ -50,6 +52,9 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Tell which listening socket a SYN would get now, and why the others would not
     Explain(ExplainArgs),
+    /// Watch for good: raise alerts, count, and tell others; ends with SIGTERM, reads its
+    /// configuration again with SIGHUP
+    Daemon(DaemonArgs),
 }
 
 /// `sockpick trace`
@@ -192,7 +197,7 @@ impl UserFilterArgs {
 }
 
 /// How to observe.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Probes")]
 pub struct ProbeArgs {
     /// Use only this mechanism, instead of the best for each hook

@@ -6,37 +6,34 @@ use anyhow::Result;
 
 use crate::{
     listeners::Listening,
-    outlets::foreground::Foreground,
-    pipeline::{End, Input, Pipeline},
+    outlets::{Outlet, foreground::Foreground},
+    pipeline::{End, Input, Pipeline, Snapshot},
     sinks::summary::Summary,
     stock::TakeStock,
 };
 
-/// Inputs in; the foreground has what comes of them.
-pub struct Engine {
+/// Inputs in; the outlet has what comes of them.
+pub struct Engine<O> {
     pipeline: Pipeline,
-    foreground: Foreground,
+    outlet: O,
 }
 
-impl Engine {
+impl<O: Outlet> Engine<O> {
     /// Of these.
     #[must_use]
-    pub fn new(pipeline: Pipeline, foreground: Foreground) -> Self {
-        Self {
-            pipeline,
-            foreground,
-        }
+    pub fn new(pipeline: Pipeline, outlet: O) -> Self {
+        Self { pipeline, outlet }
     }
 
-    /// Whether the foreground wants no more.
+    /// Who has what comes of it.
+    pub fn outlet(&mut self) -> &mut O {
+        &mut self.outlet
+    }
+
+    /// Whether the outlet wants no more.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.foreground.is_complete()
-    }
-
-    /// Goes on without telling anybody of SYNs.
-    pub fn mute(&mut self) {
-        self.foreground.mute();
+        self.outlet.is_complete()
     }
 
     /// [`Pipeline::listeners`].
@@ -45,37 +42,65 @@ impl Engine {
         self.pipeline.listeners()
     }
 
+    /// What becomes of SYNs, for who asks while it runs.
+    #[must_use]
+    pub fn pipeline(&mut self) -> &mut Pipeline {
+        &mut self.pipeline
+    }
+
+    /// Of the engine, who had what came of it.
+    #[must_use]
+    pub fn into_outlet(self) -> O {
+        self.outlet
+    }
+
     /// Takes what comes next. `present` is asked where the listeners are in doubt.
     ///
     /// # Errors
-    /// If the foreground takes no more.
+    /// If the outlet takes no more.
     pub fn take(&mut self, input: &Input, present: &mut dyn TakeStock) -> Result<()> {
         for output in self.pipeline.take(input, present) {
-            self.foreground.take(output)?;
+            self.outlet.take(output)?;
         }
         if self.is_complete() {
             self.pipeline.rest();
         }
         if matches!(input, Input::Counted(_)) {
-            self.foreground.flush()?;
+            self.outlet.flush()?;
         }
         Ok(())
     }
 
-    /// The session ended.
+    /// The session ended: the outlet has the last of it.
     ///
     /// # Errors
     /// As [`Engine::take`].
-    pub fn end(&mut self, end: &End) -> Result<Summary> {
+    pub fn end(&mut self, end: &End) -> Result<Snapshot> {
         let (outputs, session) = self.pipeline.end(end);
         for output in outputs {
-            self.foreground.take(output)?;
+            self.outlet.take(output)?;
         }
-        self.foreground.flush()?;
-        self.foreground.counted(&end.listeners);
-        let account = self.foreground.account().unwrap_or(&session.account);
+        self.outlet.flush()?;
+        Ok(session)
+    }
+}
+
+impl Engine<Foreground> {
+    /// Goes on without telling anybody of SYNs.
+    pub fn mute(&mut self) {
+        self.outlet.mute();
+    }
+
+    /// The session ended: what is to be said of it.
+    ///
+    /// # Errors
+    /// As [`Engine::take`].
+    pub fn sum_up(&mut self, end: &End) -> Result<Summary> {
+        let session = self.end(end)?;
+        self.outlet.counted(&end.listeners);
+        let account = self.outlet.account().unwrap_or(&session.account);
         let holders = self.pipeline.holders(account);
-        Ok(self.foreground.summary(&session, &holders, end.seconds))
+        Ok(self.outlet.summary(&session, &holders, end.seconds))
     }
 }
 

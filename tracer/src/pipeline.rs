@@ -9,6 +9,7 @@ pub mod enrich;
 mod flows;
 mod holders;
 mod snapshot;
+mod standing;
 
 use std::{collections::BTreeMap, sync::Arc, vec::Drain};
 
@@ -22,6 +23,7 @@ use crate::{
     },
     judge::{
         self,
+        expectations::Expectations,
         health::{self, Health},
     },
     listeners::{Inventory, Listening},
@@ -35,6 +37,7 @@ use enrich::Enricher;
 use flows::{Flow, Flows};
 pub use holders::Holders;
 pub use snapshot::{Bounds, Snapshot};
+pub use standing::Standing;
 
 /// What the pipeline takes, in this order: batches of a beginning, what happened and an account.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -88,6 +91,8 @@ pub enum Output {
     Health(Box<GroupHealth>),
     /// A listener closed, and no SYN can reach it any more.
     Gone(Gone),
+    /// A SYN of a sockpick's own, in the namespace with this inode number: nobody's traffic.
+    Own(u32),
 }
 
 /// The last of a listener.
@@ -155,6 +160,11 @@ impl Pipeline {
             flows: Flows::default(),
             health,
         }
+    }
+
+    /// From now on something else is expected; what was learned stays.
+    pub fn expect(&mut self, expectations: Expectations) {
+        self.assessor.expect(expectations);
     }
 
     /// Nobody wants more: SYNs from here on are counted, and not judged.
@@ -262,6 +272,7 @@ impl Pipeline {
         if self.enricher.is_own_syn(record) {
             self.own.0 += 1;
             self.own.1 += u64::from(record.has_listener == 0);
+            self.outputs.push(Output::Own(record.netns));
             return;
         }
         if self.resting {

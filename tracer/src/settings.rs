@@ -3,9 +3,11 @@
 //! are looked up elsewhere.
 #![forbid(unsafe_code)]
 
+pub mod change;
 pub mod feed;
 mod file;
 pub mod place;
+mod text;
 pub mod values;
 mod watch;
 
@@ -14,7 +16,7 @@ use crate::judge::{
     netns::NetnsName,
 };
 
-pub use feed::{AlertSettings, MetricsSettings, SinkSettings, Stream};
+pub use feed::{AlertSettings, DaemonSettings, MetricsSettings, SinkSettings, Stream};
 pub use place::Expect;
 pub use watch::Watch;
 
@@ -31,6 +33,8 @@ pub struct Settings {
     pub metrics: MetricsSettings,
     /// Which events are given to sinks.
     pub stream: Stream,
+    /// How the daemon looks after itself.
+    pub daemon: DaemonSettings,
     /// Where alerts and events go.
     pub sinks: Vec<SinkSettings>,
 }
@@ -86,6 +90,11 @@ fn service(expect: &Expect) -> Service {
         owner: OwnerRule::default(),
     }
 }
+
+#[cfg(test)]
+mod documented;
+#[cfg(test)]
+mod properties;
 
 #[cfg(test)]
 mod tests {

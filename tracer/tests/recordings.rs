@@ -131,6 +131,27 @@ fn nobody_reads_and_replay_ends_quietly() -> io::Result<()> {
 }
 
 #[test]
+fn what_concerns_the_daemon_is_checked_and_left_alone() -> io::Result<()> {
+    let folder = Folder::new("of-the-daemon")?;
+    let recording = [PathBuf::from("tests/recordings/v1.sockpick")];
+    let said = |configuration: &str| {
+        let file = folder.file("sockpick.toml");
+        std::fs::write(&file, configuration)?;
+        let file = file.to_string_lossy();
+        sockpick_replay(&recording, &["-o", "json", "--config", &file])
+    };
+    let (code, events, _) = said(include_str!("../../packaging/sockpick.toml"))?;
+    assert_eq!((code, events.as_str()), (0, SAID));
+    let (code, events, wrong) = said("[[sink]]\ntype = 'stdout'\npath = '/a'")?;
+    assert_eq!((code, events.as_str()), (2, ""));
+    assert!(
+        wrong.contains("line 3: ") && wrong.contains("`path`"),
+        "{wrong}"
+    );
+    Ok(())
+}
+
+#[test]
 fn other_filters_and_expectations_are_taken() -> io::Result<()> {
     let said = |arguments: &[&str]| -> io::Result<(String, String)> {
         let output = Command::new(env!("CARGO_BIN_EXE_sockpick"))

@@ -8,6 +8,7 @@ mod artifacts;
 mod bench;
 mod cache;
 mod cpio;
+mod dashboard;
 mod demo;
 mod guest;
 mod kernels;
@@ -43,6 +44,8 @@ enum Command {
     Test(test::Args),
     /// Measure in guests what watching costs, next to bpftrace; write docs/overhead.md
     Bench(bench::Args),
+    /// Write the Grafana dashboard over the daemon's metrics
+    Dashboard,
     /// Tell what Linux 4.14 would refuse of a built eBPF object
     Object(object::Args),
     /// Boot a kernel in QEMU, run a command in it as root, return its exit status
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Dashboard => dashboard::run().map(|()| ExitCode::SUCCESS),
         Command::Object(args) => object::run(&args),
         Command::Vm(args) => vm::run(&args),
     };

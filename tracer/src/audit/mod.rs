@@ -29,7 +29,7 @@ use crate::{
     event::{Netns, Owner, Queue},
     judge::rules::{Algorithm, Bound},
     listeners::connections::Connection,
-    sinks,
+    words,
 };
 
 pub use evidence::contested;
@@ -122,7 +122,7 @@ impl Group {
     #[must_use]
     pub fn endpoint(&self) -> String {
         let address = self.bound.shown_address();
-        sinks::place(address, self.bound.port, self.device.as_deref())
+        words::bound_at(address, self.bound.port, self.device.as_deref())
     }
 
     /// Everybody who holds a member, each once.

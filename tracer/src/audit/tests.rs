@@ -99,7 +99,7 @@ fn held(local: &str, family: Family, pid: u32) -> Held {
 
 /// Kind, severity and the listeners, as they are shown.
 fn brief(scene: &Scene) -> Vec<(Kind, Severity, String)> {
-    let shown = |party: &Party| sinks::place(party.address, party.port, party.device.as_deref());
+    let shown = |party: &Party| words::bound_at(party.address, party.port, party.device.as_deref());
     findings(scene)
         .iter()
         .map(|finding| {

@@ -19,7 +19,7 @@ pub struct ReplayArgs {
         long,
         value_name = "OUT",
         conflicts_with_all = [
-            "output", "color", "speed", "count", "RecordedFilterArgs", "UserFilterArgs",
+            "output", "color", "speed", "count", "WatchArgs", "UserFilterArgs",
             "ExpectArgs",
         ],
     )]

@@ -20,7 +20,7 @@ use crate::{
     failure::Failure,
     judge::rules::Algorithm,
     kernel::algorithm::{self, How},
-    sinks::{self, stdout::stdout},
+    sinks::stdout::stdout,
     words,
 };
 
@@ -95,7 +95,7 @@ fn told(finding: &Finding) -> Result<String> {
     for (index, party) in parties.enumerate() {
         let between = if index == 0 { " " } else { " and " };
         text += between;
-        text += &sinks::place(party.address, party.port, party.device.as_deref());
+        text += &words::bound_at(party.address, party.port, party.device.as_deref());
     }
     if finding.count > 1 {
         write!(text, ", and {} more", finding.count - 1)?;

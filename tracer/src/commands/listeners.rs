@@ -18,7 +18,7 @@ use crate::{
     event::{Family, Netns, Owner, Queue},
     kernel::algorithm,
     listeners::chain,
-    sinks::{self, stdout::stdout},
+    sinks::stdout::stdout,
     words,
 };
 
@@ -172,7 +172,7 @@ fn table(entries: &[Entry], whole: bool) -> Result<String> {
 
 fn row(entry: &Entry, foreign: bool) -> [String; TITLES.len()] {
     [
-        sinks::place(entry.address, entry.port, entry.device.as_deref()),
+        words::bound_at(entry.address, entry.port, entry.device.as_deref()),
         if entry.v6only == Some(true) {
             "yes".into()
         } else {

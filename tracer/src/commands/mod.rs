@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod audit;
+mod daemon;
 mod doctor;
 mod explain;
 mod listeners;
@@ -33,6 +34,16 @@ fn shown(output: Output, color: Color, own: u32) -> Box<dyn Sink> {
     }
 }
 
+/// What is as grave as `level`, what `RUST_LOG` asks for, and what the programs say if asked to.
+fn start_log(programs: bool, level: log::LevelFilter) {
+    let mut log = env_logger::Builder::new();
+    log.filter_level(level);
+    if programs {
+        log.filter_module("sockpick_ebpf", log::LevelFilter::Debug);
+    }
+    log.parse_default_env().init();
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -45,5 +56,6 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Audit(args) => audit::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Daemon(args) => daemon::run(args),
     }
 }

@@ -1,6 +1,5 @@
 //! `sockpick trace`: sets the session up, runs it, and sums it up.
 
-mod session;
 mod unseen;
 
 use std::{
@@ -11,173 +10,74 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use log::debug;
 use tokio::{
     io::{Interest, unix::AsyncFd},
     signal::unix::{SignalKind, signal},
     time::sleep,
 };
 
-use super::shown;
+use super::{shown, start_log};
 use crate::{
     cli::{Output, TraceArgs},
     config,
     engine::Engine,
-    event::{Backend, Family},
+    event::Backend,
     failure::Failure,
     host::{
         Host,
         answers::Listeners,
         clock::{monotonic_ns, wall_offset_ns},
-        live::Live,
         noted::{Noted, Notes},
     },
-    kernel::{algorithm, preflight},
-    listeners::{self, Inventory},
-    namespaces,
+    kernel::preflight,
+    listeners::Inventory,
     outlets::foreground::Foreground,
-    own::{Board, Own},
     pipeline::{Pipeline, assess::Assessor, enrich::Enricher},
-    probes::{
-        attach::{self, Options},
-        examine::Kernel,
-        filters::Filters,
-        plan::{Decision, Mechanism},
-        programs::Programs,
-        refusal::refused_maps,
-        selfcheck,
-    },
     recording::{
         Header,
         recorder::{Recorder, Rotation},
     },
-    settings::{Settings, Watch, values::every_port},
-    sinks::{Quiet, Sink},
-    source::Source,
-    words::count,
+    session::{
+        Recording, Session,
+        start::{self, Ready, Started, announce, own_netns},
+    },
+    sinks::{Quiet, Sink, summary::Summary},
 };
-
-use session::{Recording, Session};
 
 /// How often the log of the programs is looked at with `--debug-programs`.
 const DEBUG_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(super) fn run(args: &TraceArgs) -> Result<()> {
-    start_log(args.probes.debug_programs);
+    start_log(args.probes.debug_programs, log::LevelFilter::Warn);
     let given = args.watch.given(&args.expect);
     let settings = config::settings(&given, args.expect.config.as_deref())?;
-    let Settings {
-        watch,
-        expectations,
-        ..
-    } = settings.with_netns(namespaces::fixed)?;
-    let options = options(args, &watch)?;
-    allowed(args.probes.btf.is_some())?;
-    // Before all else: a sockpick beside this one writes there from now on.
-    let board = Board::hang_out().map_err(|error| refused_maps(&error))?;
-    let mut kernel = Kernel::examine(options.btf.as_ref(), options.backend)?;
-    debug!("the kernel is examined");
+    let watched = settings.watch.to_string();
+    let ready = start::ready(settings, &args.probes)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let (algorithm, how) = algorithm::detect();
-    debug!("lookup: {algorithm:?}, {}", how.words());
-    let assessor = Assessor::new(expectations, algorithm);
-    let own = Own::by(board);
-    runtime.block_on(trace(args, &watch, &mut kernel, &options, assessor, own))
+    runtime.block_on(trace(args, watched, ready))
 }
 
-/// Warnings, what `RUST_LOG` asks for, and what the programs say if asked to.
-fn start_log(programs: bool) {
-    let mut log = env_logger::Builder::new();
-    log.filter_level(log::LevelFilter::Warn);
-    if programs {
-        log.filter_module("sockpick_ebpf", log::LevelFilter::Debug);
-    }
-    log.parse_default_env().init();
-}
-
-/// The first thing that stands in the way, if any.
-fn allowed(own_btf_file: bool) -> Result<()> {
-    match preflight::findings(own_btf_file)
-        .iter()
-        .find(|finding| !finding.ok)
-    {
-        Some(finding) => Err(Failure::environment(finding.message()).into()),
-        None => Ok(()),
-    }
-}
-
-/// The namespaces of the filter are those that have the names now.
-fn options(args: &TraceArgs, watch: &Watch) -> Result<Options> {
-    let namespaces = watch.netns.iter().map(namespaces::named);
-    Ok(Options {
-        backend: args.probes.backend,
-        btf: args.probes.btf.clone(),
-        buffer_bytes: args.probes.buffer_size,
-        filters: Filters {
-            ports: every_port(&watch.ports),
-            destinations: watch.destinations.clone(),
-            sources: watch.sources.clone(),
-            namespaces: namespaces.collect::<Result<_, _>>()?,
-            ipv4: watch.family == Some(Family::Ipv4),
-            ipv6: watch.family == Some(Family::Ipv6),
-        },
-        debug_programs: args.probes.debug_programs,
-    })
-}
-
-async fn trace(
-    args: &TraceArgs,
-    watch: &Watch,
-    kernel: &mut Kernel,
-    options: &Options,
-    assessor: Assessor,
-    own: Own,
-) -> Result<()> {
+/// `watched`: the filters, in words.
+async fn trace(args: &TraceArgs, watched: String, ready: Ready) -> Result<()> {
     // Before anything is attached, so that a signal from here on ends it cleanly.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut programs = attach::programs(kernel, options)?;
-    let mut channel = programs.take_events()?;
-    selfcheck::run(&mut programs, &mut channel)?;
-    debug!("the self-check passed");
-    let mechanism = programs
-        .plan
-        .lookup_mechanism()
-        .unwrap_or(Mechanism::Kprobe);
-    let backend = match mechanism {
-        _ if programs.legacy => Backend::Legacy,
-        Mechanism::Fentry => Backend::Fentry,
-        Mechanism::Kprobe => Backend::Kprobe,
-    };
-    let mut host = Live::new(own);
-    if let Some(exits) = programs.take_exits()? {
-        host.told_by(Box::new(exits));
-    }
-    if let Some(holders) = programs.take_holders() {
-        host.shown_by(Box::new(holders));
-    }
-    let inventory = listeners::inventory();
-    host.prepare(inventory.listeners.iter().map(|listener| listener.inode));
-    if let Some(why) = host.blindness() {
-        eprintln!("sockpick: owners may be missing (?): {why}");
-    }
-    let source = Source::new(channel, programs.take_drops()?, args.probes.flush_interval)?;
-    let recording = args
-        .write
-        .as_deref()
-        .map(|path| {
-            record(
-                path,
-                args.write_rotate,
-                watch,
-                &assessor,
-                backend,
-                &inventory,
-            )
-        })
-        .transpose()?;
+    let (started, assessor, filters) = ready.start(args.probes.flush_interval)?;
+    let Started {
+        programs,
+        source,
+        host,
+        inventory,
+        backend,
+    } = started;
+    let write = args.write.as_deref();
+    let recording = write.map(|path| {
+        let header = header(watched, &assessor, backend, &inventory);
+        record(path, args.write_rotate, header)
+    });
+    let recording = recording.transpose()?;
     let host: Box<dyn Host> = match &recording {
         Some(recording) => Box::new(Noted::new(host, recording.notes.clone())),
         None => Box::new(host),
@@ -189,8 +89,9 @@ async fn trace(
         Pipeline::new(enricher, assessor, &inventory),
         Foreground::new(sink, own_netns(), selection),
     );
-    let mut session = Session::begin(programs, source, engine, recording, args)?;
-    announce(session.programs(), &inventory, backend);
+    let debug_programs = args.probes.debug_programs;
+    let mut session = Session::begin(programs, source, engine, recording, debug_programs)?;
+    announce(session.programs(), &inventory, backend, "; Ctrl-C ends");
     let gone = reader_gone();
     tokio::pin!(gone);
     let deadline = deadline(args.duration);
@@ -202,31 +103,41 @@ async fn trace(
             _ = terminate.recv() => break,
             () = &mut deadline => break,
             () = &mut gone => return leave(session, Ok(())),
-            () = sleep(DEBUG_INTERVAL), if args.probes.debug_programs => {}
+            () = sleep(DEBUG_INTERVAL), if debug_programs => {}
         }
         if let Err(error) = session.batch() {
             return leave(session, Err(error));
         }
-        if session.is_complete() || is_quiet && session.is_cut {
+        if session.engine().is_complete() || is_quiet && session.is_cut() {
             break;
         }
     }
-    let mut summary = match session.end() {
+    let mut summary = match end(&mut session) {
         Ok(summary) => summary,
         Err(error) => return leave(session, Err(error)),
     };
     if summary.saw_nothing() {
-        summary.notes.extend(unseen::notes(&options.filters));
+        summary.notes.extend(unseen::notes(&filters));
     }
     // Nobody may be left to read it.
     let _ = write!(io::stderr(), "{summary}");
-    cut(session.is_cut)
+    cut(session.is_cut())
+}
+
+fn end(session: &mut Session<Foreground>) -> Result<Summary> {
+    let end = session.detach()?;
+    let summary = session.engine().sum_up(&end)?;
+    session.end_recording(&end);
+    Ok(summary)
 }
 
 /// Ends where stdout takes no more, as `how`: a recording gets its proper end before.
-fn leave(mut session: Session, how: Result<()>) -> Result<()> {
-    session.end_recording()?;
-    cut(session.is_cut)?;
+fn leave(mut session: Session<Foreground>, how: Result<()>) -> Result<()> {
+    if session.is_recorded() {
+        session.engine().mute();
+        end(&mut session)?;
+    }
+    cut(session.is_cut())?;
     how
 }
 
@@ -238,20 +149,13 @@ fn cut(is_cut: bool) -> Result<()> {
     Ok(())
 }
 
-/// Begins a recording.
-fn record(
-    path: &Path,
-    rotation: Option<Rotation>,
-    watch: &Watch,
-    assessor: &Assessor,
-    backend: Backend,
-    inventory: &Inventory,
-) -> Result<Recording> {
+/// What a recording begins with. `watched`: the filters, in words.
+fn header(watched: String, assessor: &Assessor, backend: Backend, inventory: &Inventory) -> Header {
     let read = |path: &str| {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         text.trim().to_owned()
     };
-    let header = Header {
+    Header {
         sockpick: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: preflight::release(),
         host: (
@@ -262,9 +166,13 @@ fn record(
         algorithm: assessor.algorithm(),
         backend,
         netns: own_netns(),
-        filters: watch.to_string(),
+        filters: watched,
         listeners: inventory.into(),
-    };
+    }
+}
+
+/// Begins a recording.
+fn record(path: &Path, rotation: Option<Rotation>, header: Header) -> Result<Recording> {
     let notes = Notes::default();
     let recorder = Recorder::begin(path, header.clone(), notes.clone(), rotation)?;
     Ok(Recording {
@@ -275,44 +183,6 @@ fn record(
             ..header
         },
     })
-}
-
-fn own_netns() -> u32 {
-    namespaces::inode(Path::new("/proc/self/ns/net")).unwrap_or(0)
-}
-
-/// Says once what is watched, and what cannot be seen on this kernel.
-fn announce(programs: &Programs, inventory: &Inventory, backend: Backend) {
-    for (hook, decision) in &programs.plan.hooks {
-        if let (Decision::Missing(why), Some(loss)) = (decision, hook.loss()) {
-            eprintln!("sockpick: {hook} cannot be hooked ({why}): {loss}");
-        }
-    }
-    if let Some(why) = &programs.drops_unseen {
-        eprintln!(
-            "sockpick: skb:kfree_skb cannot be hooked ({why}): a SYN that is dropped after its \
-             lookup is told as if it was taken"
-        );
-    }
-    for problem in &inventory.problems {
-        eprintln!(
-            "sockpick: {problem}; the listeners that are there are learned as SYNs reach them"
-        );
-    }
-    let vague = |listener: &&listeners::Listening| !listener.complete;
-    let vague = inventory.listeners.iter().filter(vague).count();
-    if vague > 0 {
-        eprintln!(
-            "sockpick: this kernel has no inet_diag, so device and IPV6_V6ONLY are not known until \
-             a SYN comes, for {} that listen already; verdicts that depend on these may be missed",
-            count(vague as u64, "socket")
-        );
-    }
-    eprintln!(
-        "sockpick: tracing by {backend}; {} in {} now; Ctrl-C ends",
-        count(inventory.listeners.len() as u64, "listener"),
-        count(inventory.asked.len() as u64, "namespace")
-    );
 }
 
 /// Where events go, and whether that is nowhere.

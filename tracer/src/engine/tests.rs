@@ -199,7 +199,7 @@ fn run(steps: &[Step], selection: Selection) -> Result<(Summary, Vec<Item>)> {
         engine.take(&kernel.input(step), &mut Nothing)?;
     }
     engine.take(&kernel.batch(), &mut Nothing)?;
-    let summary = engine.end(&kernel.end())?;
+    let summary = engine.sum_up(&kernel.end())?;
     let items = kept.0.borrow().clone();
     Ok((summary, items))
 }
@@ -319,7 +319,7 @@ fn more_listeners_than_there_is_room_for_have_no_line() -> Result<()> {
         };
         engine.take(&to(listener), &mut Nothing)?;
     }
-    let summary = engine.end(&End::default())?;
+    let summary = engine.sum_up(&End::default())?;
     assert_eq!(summary.listeners.len(), MOST_TALLIES);
     assert_eq!(summary.totals.shown, MOST_TALLIES as u64 + 3);
     assert_eq!(
@@ -348,7 +348,7 @@ fn listeners_that_come_and_go_all_day_end_in_a_sum() -> Result<()> {
             engine.take(&to(listener), &mut Nothing)?;
             engine.take(&Input::Gone(listener), &mut Nothing)?;
         }
-        let summary = engine.end(&End::default())?;
+        let summary = engine.sum_up(&End::default())?;
         assert_eq!(summary.listeners.len(), MOST_CLOSED);
         let note = format!("No line above for 3 listeners that closed long ago, with {syns}.");
         assert_eq!(summary.notes, [note]);

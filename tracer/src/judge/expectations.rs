@@ -108,7 +108,9 @@ impl Expectations {
 }
 
 impl Service {
-    fn is_expected_in(&self, netns: &Netns) -> bool {
+    /// Whether it is expected in this namespace.
+    #[must_use]
+    pub fn is_expected_in(&self, netns: &Netns) -> bool {
         self.netns.as_ref().is_none_or(|wanted| wanted.means(netns))
     }
 }

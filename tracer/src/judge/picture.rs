@@ -284,6 +284,11 @@ impl Picture {
         places.find(|place| place.bound == *bound)
     }
 
+    /// From now on closings are remembered for so long.
+    pub fn hold_for(&mut self, hold_ns: u64) {
+        self.hold_ns = hold_ns;
+    }
+
     /// How long a closing counts.
     #[must_use]
     pub fn hold_ns(&self) -> u64 {

@@ -8,11 +8,8 @@ use crate::{
     event::{GroupHealth, ListenerId},
     judge,
     pipeline::{Account, Holders, Snapshot, Tally},
-    sinks::{
-        place, printable,
-        summary::{ListenerLine, Summary, Totals},
-    },
-    words::{count, namespace},
+    sinks::summary::{ListenerLine, Summary, Totals},
+    words::{bound_at, count, namespace, printable},
 };
 
 /// A session, and what was shown of it.
@@ -31,7 +28,7 @@ pub(super) struct Shown<'a> {
 /// Where a listener is bound, as it is to be shown.
 fn endpoint(tally: &Tally) -> String {
     let address = judge::bound_address(&tally.listener);
-    place(address, tally.listener.port, tally.device.as_deref())
+    bound_at(address, tally.listener.port, tally.device.as_deref())
 }
 
 /// How many times its fair share a listener was given, where that is not by chance.

@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result};
 use sockpick_ebpf::abi::Listener;
 
 use super::{
+    Outlet,
     account::Shown,
     selection::{Selection, passes},
 };
@@ -40,23 +41,46 @@ impl Foreground {
         }
     }
 
-    /// Whether `--count` is reached.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        let count = self.selection.count;
-        count.is_some_and(|limit| self.shown >= limit)
-    }
-
     /// Goes on without telling anybody.
     pub fn mute(&mut self) {
         self.sink = Box::new(Quiet);
     }
 
-    /// Takes what the pipeline gave.
-    ///
-    /// # Errors
-    /// If the sink takes no more.
-    pub fn take(&mut self, output: Output) -> Result<()> {
+    fn write(&mut self, item: &Item) -> Result<()> {
+        self.sink.write(item).context("cannot write the output")
+    }
+
+    /// Takes in what the kernel counted for these listeners.
+    pub fn counted(&mut self, listeners: &[Listener]) {
+        if let Some(account) = &mut self.account {
+            account.counted(listeners);
+        }
+    }
+
+    /// Of what is shown, where that is not everything that is judged.
+    #[must_use]
+    pub fn account(&self) -> Option<&Account> {
+        self.account.as_ref()
+    }
+
+    /// The summary of a session that ended so: of what was shown of it.
+    #[must_use]
+    pub fn summary(&self, session: &Snapshot, holders: &Holders, seconds: f64) -> Summary {
+        let shown = Shown {
+            session,
+            account: self.account().unwrap_or(&session.account),
+            holders,
+            syns: self.shown,
+            filtered: self.filtered,
+            by_event: self.selection.asks_about_events(),
+            own_netns: self.own_netns,
+        };
+        shown.summary(seconds)
+    }
+}
+
+impl Outlet for Foreground {
+    fn take(&mut self, output: Output) -> Result<()> {
         match output {
             Output::Syn(event, record) => {
                 // An account of its own is for a selection.
@@ -87,46 +111,17 @@ impl Foreground {
                 }
                 Ok(())
             }
+            Output::Own(_) => Ok(()),
         }
     }
 
-    fn write(&mut self, item: &Item) -> Result<()> {
-        self.sink.write(item).context("cannot write the output")
-    }
-
-    /// Hands over what the sink has in a buffer.
-    ///
-    /// # Errors
-    /// As [`Foreground::take`].
-    pub fn flush(&mut self) -> Result<()> {
+    fn flush(&mut self) -> Result<()> {
         self.sink.flush().context("cannot write the output")
     }
 
-    /// Takes in what the kernel counted for these listeners.
-    pub fn counted(&mut self, listeners: &[Listener]) {
-        if let Some(account) = &mut self.account {
-            account.counted(listeners);
-        }
-    }
-
-    /// Of what is shown, where that is not everything that is judged.
-    #[must_use]
-    pub fn account(&self) -> Option<&Account> {
-        self.account.as_ref()
-    }
-
-    /// The summary of a session that ended so: of what was shown of it.
-    #[must_use]
-    pub fn summary(&self, session: &Snapshot, holders: &Holders, seconds: f64) -> Summary {
-        let shown = Shown {
-            session,
-            account: self.account().unwrap_or(&session.account),
-            holders,
-            syns: self.shown,
-            filtered: self.filtered,
-            by_event: self.selection.asks_about_events(),
-            own_netns: self.own_netns,
-        };
-        shown.summary(seconds)
+    /// Whether `--count` is reached.
+    fn is_complete(&self) -> bool {
+        let count = self.selection.count;
+        count.is_some_and(|limit| self.shown >= limit)
     }
 }

@@ -73,15 +73,26 @@ impl Assessor {
     /// Knows no listener yet.
     #[must_use]
     pub fn new(expectations: Expectations, algorithm: Algorithm) -> Self {
-        let hold = expectations.hold.unwrap_or_default();
         Self {
-            picture: Picture::new(u64::try_from(hold.as_nanos()).unwrap_or(u64::MAX)),
+            picture: Picture::new(hold_ns(&expectations)),
             steered: Steered::default(),
             expectations,
             algorithm,
             doubt: Doubt::default(),
             seen_ns: 0,
         }
+    }
+
+    /// From now on something else is expected. What was learned stays.
+    pub fn expect(&mut self, expectations: Expectations) {
+        self.picture.hold_for(hold_ns(&expectations));
+        self.expectations = expectations;
+    }
+
+    /// What is expected.
+    #[must_use]
+    pub fn expectations(&self) -> &Expectations {
+        &self.expectations
     }
 
     /// How the kernel looks listeners up.
@@ -305,6 +316,11 @@ impl Assessor {
         }
         event
     }
+}
+
+fn hold_ns(expectations: &Expectations) -> u64 {
+    let hold = expectations.hold.unwrap_or_default();
+    u64::try_from(hold.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn with<'a>(

@@ -8,8 +8,8 @@ use sockpick_ebpf::abi::{self, SynRecord};
 use crate::{
     audit::kin::Kin,
     event::{
-        Backend, Endpoint, Event, Listener, ListenerId, Other, Owner, Program, Queue, Reuseport,
-        SCHEMA, Time, Verdict,
+        Backend, Endpoint, Event, Listener, ListenerId, Netns, Other, Owner, Program, Queue,
+        Reuseport, SCHEMA, Time, Verdict,
     },
     host::{Host, Then},
     judge::{self, verdict::Expected},
@@ -128,6 +128,11 @@ impl Enricher {
             closed,
             owners,
         }
+    }
+
+    /// The namespace with this inode number.
+    pub fn netns(&mut self, inode: u32) -> Arc<Netns> {
+        self.host.netns(inode, 0)
     }
 
     /// Whether unbound listeners of the namespace take packets of every VRF.

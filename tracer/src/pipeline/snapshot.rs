@@ -8,7 +8,7 @@ use sockpick_ebpf::abi::Stats;
 use super::{Account, Pipeline};
 use crate::{
     event::{GroupHealth, Stage},
-    judge::Limit,
+    judge::{Limit, rules::Algorithm},
 };
 
 /// The session until now.
@@ -51,7 +51,6 @@ impl Pipeline {
     /// What is known now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let [closings, steered] = self.assessor.limits();
         Snapshot {
             stats: self.stats,
             account: self.account.clone(),
@@ -60,13 +59,32 @@ impl Pipeline {
             lost: self.lost.clone(),
             malformed: self.malformed,
             health: self.health.report(),
-            bounds: Bounds {
-                closings,
-                steered,
-                groups: self.health.limit(),
-                listeners: self.account.tallies(),
-                closed: self.account.closed(),
-            },
+            bounds: self.bounds(),
         }
+    }
+
+    /// What is bounded, and how full it is.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        let [closings, steered] = self.assessor.limits();
+        Bounds {
+            closings,
+            steered,
+            groups: self.health.limit(),
+            listeners: self.account.tallies(),
+            closed: self.account.closed(),
+        }
+    }
+
+    /// SYNs lost, by stage.
+    #[must_use]
+    pub fn losses(&self) -> &BTreeMap<Stage, u64> {
+        &self.lost
+    }
+
+    /// How the kernel looks listeners up.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.assessor.algorithm()
     }
 }

@@ -46,15 +46,22 @@ impl Maps {
         })
     }
 
-    /// Tells the programs which namespace's SYNs to record ([`NOBODY`], [`EVERYBODY`]), and
-    /// whether they know if the table was walked.
+    /// Tells the programs which namespace's SYNs to record ([`NOBODY`], [`EVERYBODY`]), one
+    /// whose SYNs pass the filters (0: none), and whether they know if the table was walked.
     ///
     /// # Errors
     /// If the kernel refuses the change.
-    pub(super) fn record(&mut self, only_netns: u32, walk_known: bool) -> Result<()> {
+    pub(super) fn record(
+        &mut self,
+        only_netns: u32,
+        also_netns: u32,
+        walk_known: bool,
+    ) -> Result<()> {
         let control = Abi(Control {
             only_netns,
             walk_known: u32::from(walk_known),
+            also_netns,
+            reserved: 0,
         });
         let set = self.control.set(0, control, 0);
         set.context("cannot set what is recorded")

@@ -81,7 +81,7 @@ impl Programs {
     /// # Errors
     /// If the kernel refuses the change.
     pub fn record_only(&mut self, netns: u32) -> Result<()> {
-        self.maps.record(netns, self.knows_walks())
+        self.maps.record(netns, 0, self.knows_walks())
     }
 
     /// Records nothing until told otherwise.
@@ -89,7 +89,7 @@ impl Programs {
     /// # Errors
     /// If the kernel refuses the change.
     pub fn record_nothing(&mut self) -> Result<()> {
-        self.maps.record(NOBODY, self.knows_walks())
+        self.maps.record(NOBODY, 0, self.knows_walks())
     }
 
     /// Records what passes the filters, in all namespaces.
@@ -97,7 +97,15 @@ impl Programs {
     /// # Errors
     /// If the kernel refuses the change.
     pub fn record(&mut self) -> Result<()> {
-        self.maps.record(EVERYBODY, self.knows_walks())
+        self.maps.record(EVERYBODY, 0, self.knows_walks())
+    }
+
+    /// The same, and what happens in this namespace past the filters.
+    ///
+    /// # Errors
+    /// If the kernel refuses the change.
+    pub fn record_also(&mut self, netns: u32) -> Result<()> {
+        self.maps.record(EVERYBODY, netns, self.knows_walks())
     }
 
     /// Whether every walk of the table in a lookup is seen.

@@ -26,7 +26,7 @@ pub enum Played {
 /// Tells a recording once more.
 pub struct Player {
     host: Recorded,
-    engine: Engine,
+    engine: Engine<Foreground>,
 }
 
 impl Player {
@@ -81,6 +81,6 @@ impl Player {
     /// # Errors
     /// If the foreground takes no more.
     pub fn end(&mut self, end: &End) -> Result<Summary> {
-        self.engine.end(end)
+        self.engine.sum_up(end)
     }
 }

@@ -1,7 +1,7 @@
 //! What the daemon is to do beside watching: alerts, metrics, events for others, and where all
 //! of it goes.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use crate::event::{Reason, Verdict};
 
@@ -18,6 +18,15 @@ pub struct AlertSettings {
     pub max_active: usize,
     /// File in which they outlive a restart.
     pub state: Option<PathBuf>,
+}
+
+impl AlertSettings {
+    /// What `resend` may be.
+    pub const RESEND: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_hours(1);
+    /// What `quiet` may be; not shorter than `resend`, either.
+    pub const QUIET: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_hours(24);
+    /// What `max_active` may be.
+    pub const MAX_ACTIVE: RangeInclusive<usize> = 1..=65_536;
 }
 
 impl Default for AlertSettings {
@@ -71,6 +80,11 @@ pub struct MetricsSettings {
     pub max_series: usize,
 }
 
+impl MetricsSettings {
+    /// What `max_series` may be.
+    pub const MAX_SERIES: RangeInclusive<usize> = 100..=1_000_000;
+}
+
 impl Default for MetricsSettings {
     fn default() -> Self {
         Self {
@@ -87,6 +101,18 @@ pub enum Listen {
     Tcp(SocketAddr),
     /// `unix:PATH`
     Unix(PathBuf),
+}
+
+/// As it is written in the configuration.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.verdict, self.reason) {
+            (Some(verdict), Some(reason)) => write!(f, "{}/{}", verdict.word(), reason.word()),
+            (Some(verdict), None) => f.write_str(verdict.word()),
+            (None, Some(reason)) => f.write_str(reason.word()),
+            (None, None) => f.write_str("any"),
+        }
+    }
 }
 
 impl fmt::Display for Listen {
@@ -110,6 +136,38 @@ pub enum Stream {
     All,
 }
 
+/// `[daemon]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DaemonSettings {
+    /// How often the daemon connects to itself to see whether it still sees; `None`: never.
+    pub self_check: Option<Duration>,
+}
+
+impl DaemonSettings {
+    /// What `self_check` may be, unless it is off: each makes a namespace.
+    pub const SELF_CHECK: RangeInclusive<Duration> =
+        Duration::from_secs(10)..=Duration::from_hours(1);
+}
+
+impl Default for DaemonSettings {
+    fn default() -> Self {
+        Self {
+            self_check: Some(Duration::from_mins(1)),
+        }
+    }
+}
+
+/// As it is written in the configuration.
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Alerts => f.write_str("alerts"),
+            Self::Sample(of) => write!(f, "sample 1/{of}"),
+            Self::All => f.write_str("all"),
+        }
+    }
+}
+
 /// `[[sink]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkSettings {
@@ -120,6 +178,17 @@ pub struct SinkSettings {
     pub queue: usize,
     /// Where to.
     pub to: SinkKind,
+}
+
+impl SinkSettings {
+    /// Most sinks: each has a queue and a thread of work of its own.
+    pub const MOST: usize = 32;
+    /// What `queue` may be.
+    pub const QUEUE: RangeInclusive<usize> = 1..=1_000_000;
+    /// `queue`, unless told otherwise.
+    pub const USUAL_QUEUE: usize = 10_000;
+    /// Most bytes of a name: it is the label of metrics.
+    pub const LONGEST_NAME: usize = 64;
 }
 
 /// Where a sink sends.
@@ -151,6 +220,32 @@ pub enum SinkKind {
     Stdout,
 }
 
+impl SinkKind {
+    /// Most addresses of one sink.
+    pub const MOST_URLS: usize = 16;
+    /// `rotate` of a file, unless told otherwise.
+    pub const USUAL_ROTATE: u64 = 100 << 20;
+    /// What `rotate` may be, unless it is off.
+    pub const ROTATE: RangeInclusive<u64> = 4096..=1 << 40;
+    /// What `keep` may be.
+    pub const KEEP: RangeInclusive<usize> = 0..=1000;
+    /// `keep` of a file, unless told otherwise.
+    pub const USUAL_KEEP: usize = 5;
+
+    /// The word for it in the configuration.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Alertmanager(_) => "alertmanager",
+            Self::Webhook { .. } => "webhook",
+            Self::Otlp(_) => "otlp",
+            Self::Journald => "journald",
+            Self::File { .. } => "file",
+            Self::Stdout => "stdout",
+        }
+    }
+}
+
 /// A server that is spoken to by HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpTarget {
@@ -162,4 +257,11 @@ pub struct HttpTarget {
     pub bearer_file: Option<PathBuf>,
     /// One request may take so long.
     pub timeout: Duration,
+}
+
+impl HttpTarget {
+    /// What `timeout` may be.
+    pub const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(5);
+    /// `timeout`, unless told otherwise.
+    pub const USUAL_TIMEOUT: Duration = Duration::from_secs(10);
 }

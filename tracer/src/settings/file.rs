@@ -1,5 +1,14 @@
 //! The configuration file as it is written.
 
+mod alerts;
+mod daemon;
+pub(super) mod keys;
+mod metrics;
+mod number;
+mod sink;
+mod stream;
+mod url;
+
 use std::{
     collections::HashSet,
     fmt::{self, Display},
@@ -9,7 +18,15 @@ use std::{
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
+use toml::Spanned;
 
+use self::{
+    alerts::AlertsTable,
+    daemon::DaemonTable,
+    metrics::MetricsTable,
+    sink::{SinkTable, sinks},
+    stream::StreamTable,
+};
 use super::{
     Settings, Watch,
     place::expected_address,
@@ -33,6 +50,16 @@ struct Written {
     service: Vec<ServiceTable>,
     #[serde(default)]
     learn: Learn,
+    #[serde(default)]
+    alerts: AlertsTable,
+    #[serde(default)]
+    metrics: MetricsTable,
+    #[serde(default)]
+    stream: StreamTable,
+    #[serde(default)]
+    daemon: DaemonTable,
+    #[serde(default)]
+    sink: Vec<Spanned<SinkTable>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -86,12 +113,58 @@ impl Default for Learn {
 /// # Errors
 /// The place in it, and what is wrong.
 pub(super) fn parse(text: &str) -> Result<Settings, String> {
-    let file: Written =
-        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+    keys::check(text)?;
+    let file: Written = toml::from_str(text).map_err(|error| told(text, &error))?;
+    Ok(Settings {
+        watch: file.watch.into(),
+        expectations: Expectations {
+            services: services(file.service)?,
+            hold: file.learn.enabled.then_some(file.learn.hold),
+        },
+        alerts: file.alerts.checked()?,
+        metrics: file.metrics.into(),
+        stream: file.stream.events,
+        daemon: file.daemon.into(),
+        sinks: sinks(file.sink, text)?,
+    })
+}
+
+/// The error with its line and key, and not the line itself: it may hold a secret.
+fn told(text: &str, error: &toml::de::Error) -> String {
+    let message = unquoted(error.message());
+    let Some(span) = error.span() else {
+        return message;
+    };
+    let number = line(text, span.start);
+    let written = text.lines().nth(number - 1).unwrap_or_default();
+    match keys::given(written) {
+        Some(key) => format!("line {number}: {key}: {message}"),
+        None => format!("line {number}: {message}"),
+    }
+}
+
+/// A text of the wrong type is quoted by serde; it may be a secret in the wrong place.
+fn unquoted(message: &str) -> String {
+    let parts = message.split_once(": string \"");
+    let parts = parts.filter(|(head, _)| head.starts_with("invalid "));
+    let parts = parts.and_then(|(head, rest)| Some((head, rest.rsplit_once("\", expected")?.1)));
+    match parts {
+        Some((head, tail)) => format!("{head}: string, expected{tail}"),
+        None => message.trim_end().to_owned(),
+    }
+}
+
+/// Which line a byte is in, from 1 on.
+fn line(text: &str, offset: usize) -> usize {
+    let before = text.bytes().take(offset);
+    before.filter(|byte| *byte == b'\n').count() + 1
+}
+
+fn services(tables: Vec<ServiceTable>) -> Result<Vec<Service>, String> {
     let mut names = HashSet::new();
     let mut claimed = HashSet::new();
     let mut services = Vec::new();
-    for table in file.service {
+    for table in tables {
         let name = &table.name;
         if name.is_empty() {
             return Err("a [[service]] has an empty name".to_owned());
@@ -111,7 +184,14 @@ pub(super) fn parse(text: &str) -> Result<Settings, String> {
                 ));
             }
         }
-        services.push(Service {
+        services.push(table.into());
+    }
+    Ok(services)
+}
+
+impl From<ServiceTable> for Service {
+    fn from(table: ServiceTable) -> Self {
+        Self {
             name: table.name.into(),
             listen: table.listen,
             netns: table.netns,
@@ -121,29 +201,20 @@ pub(super) fn parse(text: &str) -> Result<Settings, String> {
                 comm: table.comm,
                 uid: table.uid,
             },
-        });
+        }
     }
-    let WatchTable {
-        ports,
-        dst,
-        src,
-        netns,
-        family,
-    } = file.watch;
-    Ok(Settings {
-        watch: Watch {
-            ports,
-            destinations: dst,
-            sources: src,
-            netns,
-            family,
-        },
-        expectations: Expectations {
-            services,
-            hold: file.learn.enabled.then_some(file.learn.hold),
-        },
-        ..Settings::default()
-    })
+}
+
+impl From<WatchTable> for Watch {
+    fn from(table: WatchTable) -> Self {
+        Self {
+            ports: table.ports,
+            destinations: table.dst,
+            sources: table.src,
+            netns: table.netns,
+            family: table.family,
+        }
+    }
 }
 
 fn yes() -> bool {
@@ -204,7 +275,7 @@ fn some_ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Ports>, 
 }
 
 fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
+    let text = number::time_text(deserializer)?;
     duration(&text).map_err(de::Error::custom)
 }
 
@@ -220,91 +291,4 @@ impl Display for Address {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_read() {
-        let read = parse(
-            r#"
-            [[service]]
-            name = "A"
-            listen = ["6.6.6.6:80", "[2001:db8::6]:443", "*:81"]
-            unit = "nginx-a.service"
-
-            [learn]
-            hold = "30s"
-            "#,
-        )
-        .expect("a good file");
-        let read = read.expectations;
-        assert_eq!(read.hold, Some(Duration::from_secs(30)));
-        let [service] = read.services.as_slice() else {
-            panic!("{read:?}");
-        };
-        assert_eq!(&*service.name, "A");
-        let listen: Vec<String> = service.listen.iter().map(ToString::to_string).collect();
-        assert_eq!(listen, ["6.6.6.6:80", "[2001:db8::6]:443", "*:81"]);
-        assert_eq!(service.owner.unit.as_deref(), Some("nginx-a.service"));
-        assert_eq!(parse(""), Ok(Settings::default()));
-        let off = parse("[learn]\nenabled = false");
-        assert_eq!(off.map(|read| read.expectations.hold), Ok(None));
-    }
-
-    #[test]
-    fn two_services_may_share_an_address_in_two_namespaces() {
-        let service = |name, netns| {
-            format!("[[service]]\nname = '{name}'\nlisten = ['*:80']\nnetns = '{netns}'\n")
-        };
-        let two = service("A", "web") + &service("B", "db");
-        assert_eq!(
-            parse(&two).map(|read| read.expectations.services.len()),
-            Ok(2)
-        );
-        let one = service("A", "web") + &service("B", "/run/netns/web");
-        assert!(parse(&one).is_err(), "one namespace, named twice");
-    }
-
-    #[test]
-    fn a_bad_file_is_refused_and_the_place_named() {
-        let cases = [
-            ("[[servce]]\nname = 'A'", "servce"),
-            ("[[service]]\nname = 'A'\nlisten = []", "listens nowhere"),
-            ("[[service]]\nname = 'A'", "listen"),
-            ("[[service]]\nname = 'A'\nlisten = ['6.6.6.6']", "6.6.6.6"),
-            (
-                "[[service]]\nname = ''\nlisten = ['6.6.6.6:80']",
-                "empty name",
-            ),
-            (
-                "[[service]]\nname = 'A'\nlisten = ['*:80']\nunits = 'x'",
-                "units",
-            ),
-            (
-                "[[service]]\nname='A'\nlisten=['*:1']\n[[service]]\nname='A'\nlisten=['*:2']",
-                "two services",
-            ),
-            (
-                "[[service]]\nname='A'\nlisten=['*:1']\n[[service]]\nname='B'\nlisten=['*:1']",
-                "another service's",
-            ),
-            ("[watch]\nport = [80]", "`ports`"),
-            ("[watch]\nports = [0]", "\"0\" is no port"),
-            ("[watch]\nports = ['90-80']", "90-80"),
-            ("[watch]\nports = [1.5]", "write ports as"),
-            ("[watch]\ndst = ['6.6.6.6/99']", "6.6.6.6/99"),
-            ("[watch]\nnetns = ['pid:x']", "pid:x"),
-            ("[watch]\nfamily = 'ipx'", "ipx"),
-            (
-                "[[service]]\nname='A'\nlisten=['*:1']\nnetns = ''",
-                "write it as",
-            ),
-            ("[learn]\nhold = 'soon'", "soon"),
-            ("[learn]\nhold = 10", "hold"),
-        ];
-        for (text, part) in cases {
-            let error = parse(text).expect_err(text);
-            assert!(error.contains(part), "{text}: {error}");
-        }
-    }
-}
+mod tests;

@@ -117,6 +117,35 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("{text:?} is no time; write it as 500ms, 30s, 10m or 1h"))
 }
 
+/// The same time as text that [`duration`] reads.
+pub(super) fn duration_text(duration: Duration) -> String {
+    // Beyond this not every whole number of seconds is a float, and a larger unit may round.
+    const EXACT: u64 = 1 << 53;
+    let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
+    if nanos != 0 && seconds == 0 && nanos.is_multiple_of(1_000_000) {
+        return format!("{}ms", nanos / 1_000_000);
+    }
+    if nanos != 0 {
+        let digits = format!("{seconds}.{nanos:09}");
+        return format!("{}s", digits.trim_end_matches('0'));
+    }
+    let units = [(86_400, "d"), (3600, "h"), (60, "m")];
+    let mut units = units.iter().filter(|_| seconds < EXACT);
+    match units.find(|(unit, _)| seconds.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", seconds / unit),
+        None => format!("{seconds}s"),
+    }
+}
+
+/// The same number of bytes as text that [`bytes`] reads.
+pub(super) fn bytes_text(bytes: u64) -> String {
+    let units = [(1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
+    match units.iter().find(|(unit, _)| bytes.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", bytes / unit),
+        None => bytes.to_string(),
+    }
+}
+
 /// The size of a recording's parts, and how many are kept.
 pub(crate) fn rotation(text: &str) -> Result<Rotation, String> {
     let (size, keep) = match text.split_once(',') {
@@ -136,7 +165,7 @@ pub(crate) fn rotation(text: &str) -> Result<Rotation, String> {
 }
 
 /// Bytes with a suffix, in powers of 1024.
-fn bytes(text: &str) -> Option<u64> {
+pub(super) fn bytes(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit());
     let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
     let factor: u64 = match unit {

@@ -65,10 +65,12 @@ impl<W: Write> Json<W> {
         line.extend_from_slice(rest);
         Ok(())
     }
-}
 
-impl<W: Write> Sink for Json<W> {
-    fn write(&mut self, item: &Item) -> io::Result<()> {
+    /// The line of an item, with its end.
+    ///
+    /// # Errors
+    /// If it cannot be written as JSON, which no item brings about.
+    pub fn line(&mut self, item: &Item) -> io::Result<&[u8]> {
         self.line.clear();
         match item {
             Item::Syn(event) => self.event(event)?,
@@ -77,6 +79,13 @@ impl<W: Write> Sink for Json<W> {
             Item::Health(health) => serde_json::to_writer(&mut self.line, health)?,
         }
         self.line.push(b'\n');
+        Ok(&self.line)
+    }
+}
+
+impl<W: Write> Sink for Json<W> {
+    fn write(&mut self, item: &Item) -> io::Result<()> {
+        self.line(item)?;
         self.out.write_all(&self.line)
     }
 

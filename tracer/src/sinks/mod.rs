@@ -10,9 +10,9 @@ pub mod stdout;
 pub mod summary;
 pub mod table;
 
-use std::{borrow::Cow, io, net::IpAddr};
+use std::io;
 
-use crate::event::{Item, Listener};
+use crate::event::Item;
 
 /// Takes what the session shows, in order.
 pub trait Sink {
@@ -40,33 +40,5 @@ impl Sink for Quiet {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// Where a listener is bound, as `ss` writes it: `*%eth0:80`, `[::]:80`.
-#[must_use]
-pub fn bound(listener: &Listener) -> String {
-    place(listener.address, listener.port, listener.device.as_deref())
-}
-
-/// As [`bound`], from its parts.
-#[must_use]
-pub fn place(address: IpAddr, port: u16, device: Option<&str>) -> String {
-    let device = device.map(printable);
-    let (mark, device) = device.map_or(("", Cow::Borrowed("")), |device| ("%", device));
-    match address {
-        IpAddr::V4(any) if any.is_unspecified() => format!("*{mark}{device}:{port}"),
-        IpAddr::V4(address) => format!("{address}{mark}{device}:{port}"),
-        IpAddr::V6(address) => format!("[{address}]{mark}{device}:{port}"),
-    }
-}
-
-/// A text that a process chose, without what would steer the terminal.
-#[must_use]
-pub fn printable(text: &str) -> Cow<'_, str> {
-    if text.contains(char::is_control) {
-        Cow::Owned(text.replace(char::is_control, "\u{fffd}"))
-    } else {
-        Cow::Borrowed(text)
     }
 }

@@ -12,14 +12,14 @@ mod line;
 use line::{COLUMNS, Cell, Line, MATCH};
 
 use super::{
-    Sink, bound,
+    Sink,
     digits::{push_endpoint, push_number},
     kept::Kept,
 };
 use crate::event::{
     Event, Handover, Item, Lost, Match, Reason, Reuseport, Time, Verdict, Via, Why,
 };
-use crate::words::{self, namespace};
+use crate::words::{self, bound, namespace};
 
 const SECOND: i64 = 1_000_000_000;
 

@@ -15,6 +15,7 @@ mod cases;
 mod client;
 mod compare;
 mod context;
+mod daemon;
 mod event;
 mod explain;
 mod kernel;

@@ -11,7 +11,7 @@ use crate::{
     listeners::chain,
     netfilter::{Action, Rule},
     routes::Route,
-    sinks,
+    words,
 };
 
 /// Everything worth knowing about how the answer came about.
@@ -154,7 +154,7 @@ fn member_note(scene: &Scene, choice: &Choice, port_named: bool) -> Option<Strin
 pub(super) fn order_notes(candidates: &[Told], algorithm: Option<Algorithm>) -> Vec<String> {
     let place = |told: &Told| {
         let listener = &told.listener;
-        sinks::place(listener.address, listener.port, listener.device.as_deref())
+        words::bound_at(listener.address, listener.port, listener.device.as_deref())
     };
     let fitting: Vec<&Told> = candidates.iter().filter(|told| told.fits).collect();
     let names: Vec<String> = fitting.iter().map(|told| place(told)).collect();

@@ -15,8 +15,7 @@ use crate::{
         rules::Ranking,
     },
     netfilter::Action,
-    sinks::printable,
-    words,
+    words::{self, printable},
 };
 
 /// Widest output.

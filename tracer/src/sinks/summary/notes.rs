@@ -3,8 +3,7 @@
 use super::Summary;
 use crate::{
     event::{GroupHealth, MemberHealth},
-    sinks::{place, printable},
-    words::count,
+    words::{bound_at, count, printable},
 };
 
 impl Summary {
@@ -37,7 +36,7 @@ fn named(group: &GroupHealth) -> String {
     let bound = &group.listener;
     let unnamed = (bound.device != 0).then(|| format!("if{}", bound.device));
     let device = bound.device_name.as_deref().or(unnamed.as_deref());
-    place(bound.address, bound.port, device)
+    bound_at(bound.address, bound.port, device)
 }
 
 fn healthy(group: &GroupHealth, at: &str) -> Vec<String> {

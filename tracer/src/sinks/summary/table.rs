@@ -4,7 +4,10 @@
 use std::{cmp::Reverse, collections::BTreeMap, fmt};
 
 use super::{ListenerLine, Summary, share};
-use crate::{event::Queue, sinks::printable, words};
+use crate::{
+    event::Queue,
+    words::{self, printable},
+};
 
 /// A line of the table; what is empty in all lines is not written.
 type Row = [String; TITLES.len()];

@@ -7,8 +7,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
     event::{Event, Other, Reason, Time, Verdict, Why},
-    sinks::{place, printable},
-    words,
+    words::{self, bound_at, printable},
 };
 
 /// Whether the SYN has a second line.
@@ -27,18 +26,15 @@ pub(super) fn text(event: &Event, handed_over: Option<Why>, zone: &TimeZone) -> 
         _ => format!("    ^ MISDIRECTED: expected {}", expected(event)),
     };
     if let Some(listener) = &event.listener {
-        let place = place(listener.address, listener.port, listener.device.as_deref());
+        let place = words::bound(listener);
         let _ = write!(text, ", got {place} {}", words::holder(listener));
     }
     if let Some(why) = handed_over {
         let _ = write!(text, " after the SYN, by {}", why.word());
     }
     if let Some(reason) = event.reason {
-        let sentence = match (reason, &event.listener) {
-            (Reason::BpfSkLookup, None) => "an sk_lookup program dropped it",
-            _ => sentence(reason),
-        };
-        let _ = write!(text, ": {} ({sentence})", reason.word());
+        let cause = words::cause(reason, event.listener.is_none());
+        let _ = write!(text, ": {} ({cause})", reason.word());
     }
     let programs = event.steered_by.as_deref().unwrap_or_default();
     for (nth, program) in programs.iter().enumerate() {
@@ -85,7 +81,7 @@ fn expected(event: &Event) -> String {
 }
 
 fn described(other: &Other) -> String {
-    let place = place(other.address, other.port, other.device.as_deref());
+    let place = bound_at(other.address, other.port, other.device.as_deref());
     if other.owners.is_empty() {
         return place;
     }
@@ -102,31 +98,4 @@ fn clock(time: Time, zone: &TimeZone) -> String {
         "{hour:02}:{minute:02}:{second:02}.{:03}",
         time.millisecond()
     )
-}
-
-/// The cause in a few words.
-fn sentence(reason: Reason) -> &'static str {
-    match reason {
-        Reason::RestartGap => "closed, not back",
-        Reason::LegacyOrder => "the one chosen stands before it in the port's chain",
-        Reason::DevOrder => "order of start decides",
-        Reason::DevMismatch => "bound to another device",
-        Reason::VrfScope => "not bound to the packet's VRF",
-        Reason::DualStack => "IPv4 listener gone",
-        Reason::OtherFamily => "it takes the other family only",
-        Reason::CpuAffinity => "outweighed by SO_INCOMING_CPU",
-        Reason::WrongOwner => "held by another program",
-        Reason::OtherNetns => "listens in another namespace",
-        Reason::NotListening | Reason::NoListener => "nobody listens there",
-        Reason::BpfSkLookup => "an sk_lookup program chose",
-        Reason::SkAssign => "bpf_sk_assign chose",
-        Reason::Tproxy => "a TPROXY rule chose",
-        Reason::ReuseportBpf => "the program of its group dropped it",
-        Reason::Moved => "the same service, bound otherwise",
-        Reason::AcceptOverflow => "accept queue full",
-        Reason::NotTaken => "dropped after the lookup: TCP-MD5 or -AO, a socket filter, a policy",
-        Reason::CookieAck => "taken at the cookie's ACK",
-        Reason::Migrated => "taken over from one that closed",
-        Reason::Unknown => "candidates in the JSON output",
-    }
 }

@@ -3,6 +3,7 @@
 
 mod basic;
 mod beside;
+mod daemon;
 mod dropped;
 mod explain_cases;
 mod explain_random;
@@ -173,6 +174,8 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("owners_churn", owners::owners_churn)
             .not_mixed()
             .core(),
+        within(180, "daemon_story", daemon::daemon_story).not_mixed(),
+        within(180, "daemon_reload", daemon::daemon_reload).once(),
         case("moved", moved::moved).not_mixed(),
         case("only_alerts", verdicts::only_alerts),
         case("late_reader", restarts::late_reader),

@@ -318,7 +318,7 @@ pub(crate) fn sigkill_leaves_nothing(cx: &Context) -> Result<()> {
 }
 
 /// The kernel frees programs a while after the last one who holds them went.
-fn gone(before: &Objects) -> Result<()> {
+pub(super) fn gone(before: &Objects) -> Result<()> {
     let start = Instant::now();
     loop {
         let left = Objects::now()?.beyond(before);

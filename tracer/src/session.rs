@@ -1,5 +1,7 @@
-//! One tracing session: takes batches from the source to the sink, and keeps account
+//! One tracing session: takes batches from the source to the engine, and keeps account
 //! of every SYN that the kernel counted.
+
+pub mod start;
 
 use std::time::Instant;
 
@@ -8,7 +10,6 @@ use aya_log::EbpfLogger;
 use sockpick_ebpf::abi::{ListenerRecord, Stats};
 
 use crate::{
-    cli::TraceArgs,
     decode::Record,
     engine::Engine,
     host::{
@@ -16,10 +17,10 @@ use crate::{
         clock::{monotonic_ns, wall_offset_ns},
         noted::{NotedStock, Notes},
     },
+    outlets::Outlet,
     pipeline::{Counted, End, Input, enrich::Enricher},
     probes::{channel::Missing, programs::Programs},
     recording::{Header, Position, recorder::Recorder},
-    sinks::summary::Summary,
     source::Source,
 };
 
@@ -28,21 +29,23 @@ use crate::{
 const LINGER_NS: u64 = 1_000_000_000;
 
 /// A recording that goes along with the session.
-pub(super) struct Recording {
-    pub(super) recorder: Recorder,
+pub struct Recording {
+    /// Writes it.
+    pub recorder: Recorder,
     /// What was answered since the last input.
-    pub(super) notes: Notes,
+    pub notes: Notes,
     /// How a part of it begins, but for time and listeners.
-    pub(super) header: Header,
+    pub header: Header,
 }
 
-pub(super) struct Session {
+/// Attached programs, what reads them, and the engine that has what they wrote.
+pub struct Session<O> {
     programs: Programs,
     source: Source,
-    engine: Engine,
+    engine: Engine<O>,
     recording: Option<Recording>,
     /// The recording could not be written on.
-    pub(super) is_cut: bool,
+    is_cut: bool,
     log: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Counters when recording began.
     baseline: Stats,
@@ -55,21 +58,24 @@ pub(super) struct Session {
     started: Instant,
 }
 
-impl Session {
-    /// Begins to record.
-    pub(super) fn begin(
+impl<O: Outlet> Session<O> {
+    /// Begins to record. `debug`: has the programs say what they do.
+    ///
+    /// # Errors
+    /// If the kernel refuses it, or the outlet takes no more.
+    pub fn begin(
         mut programs: Programs,
         source: Source,
-        engine: Engine,
+        engine: Engine<O>,
         recording: Option<Recording>,
-        args: &TraceArgs,
+        debug: bool,
     ) -> Result<Self> {
-        if args.probes.debug_programs && programs.legacy {
+        if debug && programs.legacy {
             eprintln!(
                 "sockpick: the programs for old kernels have no log: --debug-programs says nothing"
             );
         }
-        let log = (args.probes.debug_programs && !programs.legacy)
+        let log = (debug && !programs.legacy)
             .then(|| programs.debug_log())
             .transpose()?;
         let mut session = Self {
@@ -100,32 +106,55 @@ impl Session {
         Ok(session)
     }
 
-    pub(super) fn programs(&self) -> &Programs {
+    /// What is attached.
+    #[must_use]
+    pub fn programs(&self) -> &Programs {
         &self.programs
     }
 
-    pub(super) fn source(&mut self) -> &mut Source {
+    /// What reads it.
+    pub fn source(&mut self) -> &mut Source {
         &mut self.source
     }
 
-    /// Whether `--count` is reached.
-    pub(super) fn is_complete(&self) -> bool {
-        self.engine.is_complete()
+    /// Who has what comes of it.
+    pub fn engine(&mut self) -> &mut Engine<O> {
+        &mut self.engine
     }
 
-    /// Takes the records that are due to the sink.
-    pub(super) fn batch(&mut self) -> Result<()> {
+    /// Whether a recording goes along.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        self.recording.is_some()
+    }
+
+    /// Whether a recording could not be written on.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// What happens in this namespace is recorded from now on, past the filters.
+    ///
+    /// # Errors
+    /// If the kernel refuses the change.
+    pub fn record_also(&mut self, netns: u32) -> Result<()> {
+        self.programs.record_also(netns)
+    }
+
+    /// Of a session that was detached, who had what came of it.
+    #[must_use]
+    pub fn into_outlet(self) -> O {
+        self.engine.into_outlet()
+    }
+
+    /// Takes the records that are due to the engine.
+    ///
+    /// # Errors
+    /// If the kernel refuses to be asked, or the outlet takes no more.
+    pub fn batch(&mut self) -> Result<()> {
         self.next_part();
         self.take(Some(monotonic_ns()))
-    }
-
-    /// Ends the recording, if there is one, where stdout takes no more.
-    pub(super) fn end_recording(&mut self) -> Result<()> {
-        if self.recording.is_some() {
-            self.engine.mute();
-            self.end()?;
-        }
-        Ok(())
     }
 
     fn give(&mut self, input: &Input) -> Result<()> {
@@ -186,7 +215,7 @@ impl Session {
         }
     }
 
-    /// Takes all records to the sink that are older than what is held back.
+    /// Takes all records to the engine that are older than what is held back.
     fn take(&mut self, now_ns: Option<u64>) -> Result<()> {
         self.give(&Input::Begin(wall_offset_ns()))?;
         self.source.begin(now_ns);
@@ -208,22 +237,27 @@ impl Session {
         Ok(())
     }
 
-    /// Detaches, takes what is left, and sums up.
-    pub(super) fn end(&mut self) -> Result<Summary> {
+    /// Detaches, and takes what is left.
+    ///
+    /// # Errors
+    /// As [`Session::batch`].
+    pub fn detach(&mut self) -> Result<End> {
         let seconds = self.started.elapsed().as_secs_f64();
         self.programs.detach();
         self.before = self.programs.stats()?;
         self.take(None)?;
         self.bury(self.closing.len())?;
         let listeners = self.programs.listeners();
-        let end = End {
+        Ok(End {
             stats: self.before.since(&self.baseline),
             listeners: listeners.into_iter().map(|(_, one)| one).collect(),
             seconds,
-        };
-        let summary = self.engine.end(&end)?;
-        self.record(|recording| recording.recorder.end(&end));
-        Ok(summary)
+        })
+    }
+
+    /// Gives the recording, if there is one, its proper end.
+    pub fn end_recording(&mut self, end: &End) {
+        self.record(|recording| recording.recorder.end(end));
     }
 
     /// Removes listeners from the kernel's map that closed a while ago.

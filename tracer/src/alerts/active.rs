@@ -1,0 +1,255 @@
+//! All alerts: which last, which are over, and what is to be told of them.
+
+use std::{collections::BTreeMap, vec::Drain};
+
+use super::{
+    Alert, Identity, Notice, Now, Occasion, Resolution,
+    life::{Firing, Over, Rules},
+    recovery::{self, Right, Shown},
+    totals::Totals,
+};
+use crate::{event::Event, settings::AlertSettings};
+
+/// The alerts of this host.
+///
+/// Every SYN's event goes in with the time; what is to be told comes out of [`Alerts::notices`].
+/// Between events, [`Alerts::timeout`] is due at [`Alerts::next_timeout`].
+#[derive(Clone, Debug)]
+pub struct Alerts {
+    pub(super) rules: Rules,
+    /// At most `max_active`, and the overflow's; more only if there were when it was lowered.
+    pub(super) firing: BTreeMap<Identity, Firing>,
+    /// Told for a while that they are over; at most `max_active` and the overflow's.
+    pub(super) over: BTreeMap<Identity, Over>,
+    notices: Vec<Notice>,
+    totals: Totals,
+    suppressed: u64,
+    cut_short: u64,
+    pub(super) generation: u64,
+}
+
+impl Alerts {
+    /// None yet.
+    #[must_use]
+    pub fn new(settings: &AlertSettings) -> Self {
+        Self {
+            rules: Rules::new(settings),
+            firing: BTreeMap::new(),
+            over: BTreeMap::new(),
+            notices: Vec::new(),
+            totals: Totals::default(),
+            suppressed: 0,
+            cut_short: 0,
+            generation: 0,
+        }
+    }
+
+    /// Takes the event of a SYN, or of a connection that was handed over.
+    pub fn take(&mut self, event: &Event, now: Now) {
+        if self.rules.is_alert(event.verdict, event.reason) {
+            self.wrong(event, now);
+        } else if !self.firing.is_empty()
+            && let Some(listener) = recovery::taken(event)
+        {
+            let port = event.destination.port;
+            let mut ports = self.firing.values().map(Firing::port);
+            if ports.any(|other| other == port) {
+                self.right(&Right::new(event, listener), now);
+            }
+        }
+    }
+
+    fn wrong(&mut self, event: &Event, now: Now) {
+        let identity = Identity::of(event);
+        self.totals.count(&identity);
+        if let Some(firing) = self.firing.get_mut(&identity) {
+            firing.again(event, now);
+        } else if self.has_room() {
+            self.begin(identity, event, now);
+        } else {
+            self.suppress(&identity, event, now);
+        }
+    }
+
+    fn begin(&mut self, identity: Identity, event: &Event, now: Now) {
+        self.generation += 1;
+        self.over.remove(&identity);
+        let firing = Firing::new(identity.clone(), event, now);
+        let notice = self.rules.notice(Occasion::Began, &firing.alert, now);
+        self.notices.push(notice);
+        self.firing.insert(identity, firing);
+    }
+
+    /// There are too many: one alert counts what the others would have.
+    fn suppress(&mut self, identity: &Identity, event: &Event, now: Now) {
+        self.suppressed = self.suppressed.saturating_add(1);
+        // It is not over any more.
+        if self.over.remove(identity).is_some() {
+            self.generation += 1;
+        }
+        match self.firing.get_mut(&Identity::OVERFLOW) {
+            Some(overflow) => overflow.again(event, now),
+            None => self.begin(Identity::OVERFLOW, event, now),
+        }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        let overflow = self.firing.contains_key(&Identity::OVERFLOW);
+        self.firing.len() - usize::from(overflow) < self.rules.max_active
+    }
+
+    fn right(&mut self, right: &Right<'_>, now: Now) {
+        let mut is_over = false;
+        for firing in self.firing.values_mut() {
+            if firing.ending.is_some() {
+                continue;
+            }
+            match right.shows(firing) {
+                Some(Shown::Over) => firing.end_at(now.ktime_ns, Resolution::Recovered),
+                Some(Shown::Perhaps) => firing.end_after_a_while(Resolution::Recovered),
+                None => continue,
+            }
+            is_over |= firing.end(&self.rules).due_ns <= now.ktime_ns;
+        }
+        if is_over {
+            self.end_due(now);
+        }
+    }
+
+    /// When [`Alerts::timeout`] is due, by `CLOCK_MONOTONIC` in nanoseconds; `None`: nothing waits.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<u64> {
+        let rules = &self.rules;
+        let firing = self.firing.values();
+        let firing = firing.map(|one| one.again_ns(rules).min(one.end(rules).due_ns));
+        let over = self.over.values();
+        let over = over.map(|one| one.again_ns(rules).min(one.until_ns));
+        firing.chain(over).min()
+    }
+
+    /// Does what is due: alerts end, are told again or are forgotten.
+    pub fn timeout(&mut self, now: Now) {
+        self.end_due(now);
+        for firing in self.firing.values_mut() {
+            if firing.again_ns(&self.rules) <= now.ktime_ns {
+                firing.told = now;
+                self.generation += 1;
+                let notice = self.rules.notice(Occasion::Lasts, &firing.alert, now);
+                self.notices.push(notice);
+            }
+        }
+        let before = self.over.len();
+        self.over.retain(|_, over| over.until_ns > now.ktime_ns);
+        self.generation += (before - self.over.len()) as u64;
+        for over in self.over.values_mut() {
+            if over.again_ns(&self.rules) <= now.ktime_ns {
+                over.told = now;
+                self.generation += 1;
+                let notice = self.rules.notice(Occasion::OverStill, &over.alert, now);
+                self.notices.push(notice);
+            }
+        }
+    }
+
+    fn end_due(&mut self, now: Now) {
+        // The end of one may be the overflow's.
+        while self.end_some(now) {
+            self.make_room();
+        }
+    }
+
+    /// Whether any ended.
+    fn end_some(&mut self, now: Now) -> bool {
+        let rules = &self.rules;
+        let ends = |firing: &mut Firing| firing.end(rules).due_ns <= now.ktime_ns;
+        let ended = self.firing.extract_if(.., |_, firing| ends(firing));
+        let ended: Vec<(Identity, Firing)> = ended.collect();
+        let any = !ended.is_empty();
+        for (identity, firing) in ended {
+            let why = firing.end(&self.rules).why;
+            self.conclude(identity, firing.over(why, now), now);
+        }
+        any
+    }
+
+    fn conclude(&mut self, identity: Identity, over: Over, now: Now) {
+        self.generation += 1;
+        let notice = self.rules.notice(Occasion::Ended, &over.alert, now);
+        self.notices.push(notice);
+        self.over.insert(identity, over);
+        if self.over.len() > self.rules.max_active.saturating_add(1) {
+            let first = self.over.iter().min_by_key(|(_, over)| over.until_ns);
+            if let Some(identity) = first.map(|(identity, _)| identity.clone()) {
+                self.over.remove(&identity);
+                self.cut_short = self.cut_short.saturating_add(1);
+            }
+        }
+    }
+
+    /// Where there is room again, the overflow ends if it takes nothing for a while.
+    pub(super) fn make_room(&mut self) {
+        if self.has_room()
+            && let Some(overflow) = self.firing.get_mut(&Identity::OVERFLOW)
+        {
+            overflow.end_after_a_while(Resolution::Recovered);
+        }
+    }
+
+    /// Goes on by new settings. What is no alert by them ends; what was begun goes on, even if
+    /// there are more than are allowed now.
+    pub fn reconfigure(&mut self, settings: &AlertSettings, now: Now) {
+        self.rules = Rules::new(settings);
+        for (identity, firing) in &mut self.firing {
+            let ends = firing.ending.map(|ending| ending.why);
+            match (self.rules.means(identity), ends) {
+                (true, Some(Resolution::Reconfigured)) => firing.ending = None,
+                (false, None) => firing.end_at(now.ktime_ns, Resolution::Reconfigured),
+                _ => {}
+            }
+        }
+        self.make_room();
+        self.timeout(now);
+    }
+
+    /// What is to be told, in this order. To be taken after every call that has the time.
+    pub fn notices(&mut self) -> Drain<'_, Notice> {
+        self.notices.drain(..)
+    }
+
+    /// Those that last, the overflow's among them.
+    pub fn alerts(&self) -> impl Iterator<Item = &Alert> {
+        self.firing.values().map(|firing| &firing.alert)
+    }
+
+    /// How many last, the overflow's among them.
+    #[must_use]
+    pub fn active(&self) -> usize {
+        self.firing.len()
+    }
+
+    /// SYNs since the start that belong to no alert but the overflow's. How many alerts they
+    /// would have been is not known: to know it, each would have to be remembered.
+    #[must_use]
+    pub fn suppressed(&self) -> u64 {
+        self.suppressed
+    }
+
+    /// Alerts that were over and are told no longer, as there are too many such.
+    #[must_use]
+    pub fn cut_short(&self) -> u64 {
+        self.cut_short
+    }
+
+    /// SYNs since the start that alerted.
+    #[must_use]
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// Another number than before: something happened that the state file should have. SYNs
+    /// alone are nothing such; their number is written with what else is.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+}

@@ -1,0 +1,29 @@
+//! What is told of the alert that stands for all those past the bound.
+
+use super::{Alert, Message, PAGE, clock, is_over};
+use crate::words::count;
+
+/// One cannot say of whom: that is what the bound is for.
+pub(super) fn message(alert: &Alert) -> Message {
+    let mark = if is_over(alert) { "over: " } else { "" };
+    let ending = if is_over(alert) { "in all" } else { "so far" };
+    let number = count(alert.count, "SYN");
+    let (sample, since, last) = (&alert.sample, clock(alert.since), clock(alert.last));
+    Message {
+        title: format!("{mark}TOO MANY ALERTS: {number} went wrong without one of their own"),
+        what: "As many alerts last as may at once: what goes wrong beside them is only counted."
+            .to_owned(),
+        whom: format!(
+            "It concerns all of this host, since {since}: {number} {ending}, the last at {last} \
+             from {} to {}.",
+            sample.client, sample.destination
+        ),
+        instead: "Who was given them is not remembered.".to_owned(),
+        why: "The bound is max_active in [alerts].".to_owned(),
+        remedy: "Mend what has an alert of its own first: much of the rest may have the same \
+                 cause. If there is that much to watch, raise max_active."
+            .to_owned(),
+        over: None,
+        docs: PAGE.to_owned(),
+    }
+}

@@ -1,0 +1,207 @@
+//! What stands in a message, and that it leads somewhere.
+
+use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
+
+use super::*;
+use crate::event::{Endpoint, Owner};
+
+const DOCUMENT: &str = include_str!("../../../../docs/verdicts.md");
+const VERDICTS: [Verdict; 5] = [
+    Verdict::Ok,
+    Verdict::Misdirected,
+    Verdict::Uncovered,
+    Verdict::Steered,
+    Verdict::Refused,
+];
+
+/// Each reason and the next one; the match has the compiler say what is missing.
+fn next(reason: Reason) -> Option<Reason> {
+    Some(match reason {
+        Reason::RestartGap => Reason::LegacyOrder,
+        Reason::LegacyOrder => Reason::DevOrder,
+        Reason::DevOrder => Reason::DevMismatch,
+        Reason::DevMismatch => Reason::VrfScope,
+        Reason::VrfScope => Reason::DualStack,
+        Reason::DualStack => Reason::OtherFamily,
+        Reason::OtherFamily => Reason::CpuAffinity,
+        Reason::CpuAffinity => Reason::WrongOwner,
+        Reason::WrongOwner => Reason::OtherNetns,
+        Reason::OtherNetns => Reason::NotListening,
+        Reason::NotListening => Reason::NoListener,
+        Reason::NoListener => Reason::BpfSkLookup,
+        Reason::BpfSkLookup => Reason::SkAssign,
+        Reason::SkAssign => Reason::Tproxy,
+        Reason::Tproxy => Reason::ReuseportBpf,
+        Reason::ReuseportBpf => Reason::Moved,
+        Reason::Moved => Reason::AcceptOverflow,
+        Reason::AcceptOverflow => Reason::NotTaken,
+        Reason::NotTaken => Reason::CookieAck,
+        Reason::CookieAck => Reason::Migrated,
+        Reason::Migrated => Reason::Unknown,
+        Reason::Unknown => return None,
+    })
+}
+
+fn reasons() -> impl Iterator<Item = Option<Reason>> {
+    let all = std::iter::successors(Some(Reason::RestartGap), |&reason| next(reason));
+    std::iter::once(None).chain(all.map(Some))
+}
+
+/// A heading as its anchor: small, without marks, a hyphen for each blank.
+fn anchored(heading: &str) -> String {
+    let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    let small = heading.trim().to_lowercase();
+    small
+        .chars()
+        .filter(kept)
+        .collect::<String>()
+        .replace(' ', "-")
+}
+
+fn owners(pid: u32, comm: &str) -> Arc<[Owner]> {
+    let comm = comm.to_owned();
+    [Owner {
+        pid,
+        comm,
+        ..Owner::default()
+    }]
+    .into()
+}
+
+fn alert(verdict: Verdict, reason: Option<Reason>) -> Alert {
+    let at = |seconds: i64| Time((1_790_000_000 + seconds) * 1_000_000_000);
+    let endpoint = |last, port| Endpoint {
+        address: Ipv4Addr::new(6, 6, 6, last).into(),
+        port,
+    };
+    Alert {
+        identity: Identity {
+            netns: "web".into(),
+            verdict,
+            reason,
+            service: Some("A".into()),
+            expected: Some("6.6.6.6:80".into()),
+            listener: (verdict != Verdict::Refused).then(|| "*:80".into()),
+        },
+        since: at(1),
+        last: at(61),
+        count: 17,
+        sample: Sample {
+            time: at(61),
+            client: endpoint(9, 40300),
+            destination: endpoint(6, 80),
+            owners: owners(342, "nginx"),
+            expected_owners: owners(191, "appA"),
+            expected_closed: Some(at(0)),
+        },
+        state: State::Firing,
+    }
+}
+
+#[test]
+fn every_anchor_is_a_heading() {
+    let headings = DOCUMENT.lines().filter(|line| line.starts_with('#'));
+    let anchors: BTreeSet<String> = headings
+        .map(|line| anchored(line.trim_start_matches('#')))
+        .collect();
+    assert!(anchors.contains("after-the-syn"), "{anchors:?}");
+    for verdict in VERDICTS {
+        for reason in reasons() {
+            let anchor = anchor(verdict, reason);
+            assert!(anchors.contains(anchor), "{verdict:?} {reason:?}: {anchor}");
+        }
+    }
+}
+
+#[test]
+fn every_message_is_whole_sentences() {
+    for verdict in VERDICTS {
+        for reason in reasons() {
+            let message = Message::of(&alert(verdict, reason));
+            let lines = [
+                &message.what,
+                &message.whom,
+                &message.instead,
+                &message.why,
+                &message.remedy,
+            ];
+            for line in lines {
+                assert!(line.ends_with(['.', '?']) && !line.contains('\n'), "{line}");
+            }
+            assert!(
+                message.title.contains("A (6.6.6.6:80)"),
+                "{}",
+                message.title
+            );
+            assert_eq!(message.over, None);
+        }
+    }
+}
+
+#[test]
+fn a_restart_gap_is_told_so_that_one_can_act() {
+    let mut alert = alert(Verdict::Uncovered, Some(Reason::RestartGap));
+    let message = Message::of(&alert);
+    assert_eq!(
+        message.title,
+        "UNCOVERED: *:80 gets SYNs for A (6.6.6.6:80)"
+    );
+    assert_eq!(
+        message.text(),
+        "SYNs for A (6.6.6.6:80) find no listener of their own: another takes them, and clients \
+         get its answer.\n\
+         It concerns A (6.6.6.6:80) in namespace web, since 2026-09-21 14:13:21 UTC: 17 SYNs so \
+         far, the last at 2026-09-21 14:14:21 UTC from 6.6.6.9:40300 to 6.6.6.6:80.\n\
+         They were given to *:80, which is held by nginx(342).\n\
+         The cause is restart_gap: closed, not back; 6.6.6.6:80 closed at 2026-09-21 14:13:20 \
+         UTC, held by appA(191).\n\
+         Start the service again. To have no gap at its next restart, keep its listener open \
+         (socket activation, or handing the socket over), or bind the wildcard service to its own \
+         addresses.\n\
+         More: docs/verdicts.md#restart_gap"
+    );
+    alert.state = State::Resolved {
+        at: alert.last,
+        why: Resolution::Recovered,
+    };
+    let message = Message::of(&alert);
+    assert_eq!(
+        message.title,
+        "over: UNCOVERED: *:80 gets SYNs for A (6.6.6.6:80)"
+    );
+    let text = message.text();
+    let begins = "It is over since 2026-09-21 14:14:21 UTC: a SYN was given to the listener that \
+                  is right for it; 17 SYNs in all.\nUntil then: SYNs for A (6.6.6.6:80) find";
+    assert!(text.starts_with(begins), "{text}");
+    assert!(!text.contains("Start the service"), "{text}");
+}
+
+#[test]
+fn the_wrong_owner_is_named_at_once() {
+    let alert = alert(Verdict::Misdirected, Some(Reason::WrongOwner));
+    assert_eq!(
+        Message::of(&alert).title,
+        "MISDIRECTED: A (6.6.6.6:80) is held by nginx(342)"
+    );
+}
+
+#[test]
+fn a_name_does_not_end_a_line() {
+    let mut alert = alert(Verdict::Uncovered, None);
+    alert.identity.service = Some("A\nRESOLVED\u{1b}[2J".into());
+    let message = Message::of(&alert);
+    let is_plain = |text: &str| !text.contains(char::is_control);
+    assert!(is_plain(&message.title) && is_plain(&message.what) && is_plain(&message.whom));
+}
+
+#[test]
+fn the_overflow_says_how_much_is_not_told() {
+    let mut alert = alert(Verdict::Uncovered, None);
+    alert.identity = Identity::OVERFLOW;
+    let message = Message::of(&alert);
+    assert_eq!(
+        message.title,
+        "TOO MANY ALERTS: 17 SYNs went wrong without one of their own"
+    );
+    assert_eq!(message.docs, PAGE);
+}

@@ -1,0 +1,187 @@
+//! What outlives a restart.
+
+use super::*;
+use crate::event::Owner;
+use state::{MAX_BYTES, State as Saved, StateError};
+
+const YEAR: i64 = 365 * 24 * 3600 * 1_000_000_000;
+
+fn restarted(alerts: &Alerts, now: Now) -> Alerts {
+    let text = alerts.save().to_text();
+    let state = Saved::from_text(&text).expect("as it was written");
+    assert_eq!(state, alerts.save());
+    Alerts::restore(&AlertSettings::default(), state, now)
+}
+
+#[test]
+fn an_alert_that_goes_on_does_not_begin_again() {
+    let mut alerts = fresh();
+    alerts.take(&gap(1, at(0)), at(0));
+    alerts.take(&gap(1, at(SECOND)), at(SECOND));
+    // Another boot: that clock began anew.
+    let now = Now {
+        ktime_ns: SECOND,
+        wall: at(40 * SECOND).wall,
+    };
+    let mut alerts = restarted(&alerts, now);
+    assert_eq!(alerts.notices().len(), 0);
+    alerts.take(&gap(1, now), now);
+    assert_eq!(alerts.notices().len(), 0);
+    let alert = alerts.alerts().next().expect("it lasts");
+    assert_eq!((alert.since, alert.count), (at(0).wall, 3));
+    assert_eq!(alert.last, now.wall);
+}
+
+#[test]
+fn it_is_told_when_it_was_due_and_ends_by_quiet() {
+    let mut alerts = fresh();
+    alerts.take(&gap(1, at(0)), at(0));
+    let now = at(40 * SECOND);
+    let mut alerts = restarted(&alerts, now);
+    let notices = run(&mut alerts, 30 * MINUTE);
+    let first = notices.first().map(|(due_ns, n)| (*due_ns, n.occasion));
+    assert_eq!(first, Some((MINUTE, Occasion::Lasts)));
+    let ended = notices.iter().find(|(_, n)| n.occasion == Occasion::Ended);
+    assert_eq!(
+        ended.map(|(due_ns, _)| *due_ns),
+        Some(5 * MINUTE + now.ktime_ns)
+    );
+}
+
+#[test]
+fn one_that_is_over_is_still_told_so() {
+    let mut alerts = fresh();
+    alerts.take(&gap(1, at(0)), at(0));
+    run(&mut alerts, 6 * MINUTE);
+    let mut alerts = restarted(&alerts, at(10 * MINUTE));
+    assert_eq!(alerts.active(), 0);
+    let notices = run(&mut alerts, 60 * MINUTE);
+    let times: Vec<u64> = notices.iter().map(|(due_ns, _)| due_ns / MINUTE).collect();
+    assert_eq!(times, (10..20).collect::<Vec<_>>());
+    assert!(
+        notices
+            .iter()
+            .all(|(_, n)| n.occasion == Occasion::OverStill)
+    );
+}
+
+#[test]
+fn a_clock_that_was_set_neither_ends_it_nor_keeps_it() {
+    let mut alerts = fresh();
+    alerts.take(&gap(1, at(0)), at(0));
+    alerts.take(&gap(2, at(0)), at(0));
+    run(&mut alerts, 2 * MINUTE);
+    alerts.take(&right(2, at(2 * MINUTE)), at(2 * MINUTE));
+    for years in [-200, -1, 1, 200] {
+        let now = Now {
+            ktime_ns: 3 * MINUTE,
+            wall: Time(at(0).wall.0 + years * YEAR),
+        };
+        let mut alerts = restarted(&alerts, now);
+        alerts.timeout(now);
+        assert_eq!(alerts.active(), 1, "{years}");
+        run(&mut alerts, 8 * MINUTE - 1);
+        assert_eq!(alerts.active(), 1, "{years}");
+        run(&mut alerts, 8 * MINUTE);
+        assert_eq!(alerts.active(), 0, "{years}");
+        run(&mut alerts, 23 * MINUTE);
+        assert_eq!(alerts.next_timeout(), None, "{years}");
+    }
+}
+
+#[test]
+fn what_is_no_alert_by_new_settings_ends() {
+    let mut alerts = fresh();
+    alerts.take(&gap(1, at(0)), at(0));
+    let settings = AlertSettings {
+        on: Vec::new(),
+        ..AlertSettings::default()
+    };
+    let mut alerts = Alerts::restore(&settings, alerts.save(), at(MINUTE));
+    let notices = run(&mut alerts, 3 * MINUTE);
+    let (due_ns, ended) = notices.last().expect("it ends");
+    assert_eq!((*due_ns, ended.occasion), (3 * MINUTE, Occasion::Ended));
+    assert!(matches!(
+        ended.alert.state,
+        State::Resolved {
+            why: Resolution::Reconfigured,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn more_than_are_allowed_now_are_not_restored() {
+    let mut alerts = fresh();
+    for last in 1..=9 {
+        alerts.take(&gap(last, at(0)), at(0));
+    }
+    let settings = AlertSettings {
+        max_active: 4,
+        ..AlertSettings::default()
+    };
+    let alerts = Alerts::restore(&settings, alerts.save(), at(SECOND));
+    assert_eq!(alerts.active(), 4);
+}
+
+#[test]
+fn whatever_is_damaged_is_refused() {
+    let mut alerts = fresh();
+    alerts.take(&gap(1, at(0)), at(0));
+    let text = alerts.save().to_text();
+    for end in 0..text.len() {
+        assert!(Saved::from_text(&text[..end]).is_err(), "{end}");
+    }
+    for place in 0..text.len() {
+        let mut bytes = text.clone().into_bytes();
+        bytes[place] ^= 1;
+        let changed = String::from_utf8(bytes).expect("ASCII");
+        assert!(Saved::from_text(&changed).is_err(), "{changed}");
+    }
+    let longer = "x".repeat(MAX_BYTES + 1);
+    assert_eq!(Saved::from_text(&longer), Err(StateError::TooLong));
+    assert_eq!(Saved::from_text(""), Err(StateError::Foreign));
+}
+
+#[test]
+fn another_version_is_named() {
+    let text = fresh().save().to_text();
+    let later = text.replacen(" 1 ", " 2 ", 1);
+    let error = Saved::from_text(&later).expect_err("not this version");
+    assert_eq!(
+        error.to_string(),
+        "it is of version 2, and this sockpick reads version 1"
+    );
+}
+
+#[test]
+fn what_has_the_checksum_and_no_sense_is_refused() {
+    let body = r#"{"alerts":[{"alert":7}]}"#;
+    let text = format!(
+        "sockpick-alerts 1 {:08x}\n{body}\n",
+        crc32fast::hash(body.as_bytes())
+    );
+    let error = Saved::from_text(&text).expect_err("a number is no alert");
+    assert!(matches!(error, StateError::Malformed(_)), "{error}");
+}
+
+#[test]
+fn what_is_written_has_a_bound() {
+    let owner = |pid| Owner {
+        pid,
+        comm: "worker".into(),
+        exe: Some("/".repeat(4095)),
+        ..Owner::default()
+    };
+    let owners: Arc<[Owner]> = (1..100).map(owner).collect();
+    let mut alerts = fresh();
+    for last in 1..=250 {
+        let mut event = gap(last, at(0));
+        event.listener.as_mut().expect("the wildcard").owners = owners.clone();
+        alerts.take(&event, at(0));
+    }
+    let text = alerts.save().to_text();
+    assert!(text.len() <= MAX_BYTES);
+    let state = Saved::from_text(&text).expect("as it was written");
+    assert_eq!(state.len(), 250);
+}

@@ -1,0 +1,143 @@
+//! Events and times, made up.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::*;
+use crate::event::{
+    Backend, Event, Expected, Family, Listener, ListenerId, Match, Netns, Other, Queue, SCHEMA, Via,
+};
+
+pub(super) const SECOND: u64 = 1_000_000_000;
+pub(super) const MINUTE: u64 = 60 * SECOND;
+/// What the wall clock is ahead of the other.
+const AHEAD: i64 = 1_790_000_000_000_000_000;
+
+/// By a wall clock that nobody sets.
+pub(super) fn at(ktime_ns: u64) -> Now {
+    Now {
+        ktime_ns,
+        wall: Time(AHEAD + i64::try_from(ktime_ns).expect("not that long")),
+    }
+}
+
+pub(super) fn endpoint(last: u8) -> Endpoint {
+    Endpoint {
+        address: tenant(last),
+        port: 80,
+    }
+}
+
+fn tenant(last: u8) -> IpAddr {
+    Ipv4Addr::new(6, 6, 6, last).into()
+}
+
+/// A listener on a tenant's address; 0: on any.
+pub(super) fn listener(last: u8) -> Listener {
+    let any = Ipv4Addr::UNSPECIFIED.into();
+    Listener {
+        address: if last == 0 { any } else { tenant(last) },
+        port: 80,
+        family: Family::Ipv4,
+        device: None,
+        v6only: false,
+        inode: None,
+        cookie: None,
+        id: ListenerId(last.into()),
+        opened: None,
+        queue: Queue {
+            length: 0,
+            limit: 128,
+        },
+        owners: Arc::default(),
+        in_kernel: false,
+        accepted_by: None,
+        opened_by: None,
+    }
+}
+
+fn other(last: u8) -> Other {
+    let listener = listener(last);
+    Other {
+        address: listener.address,
+        port: listener.port,
+        family: listener.family,
+        device: None,
+        v6only: false,
+        inode: None,
+        id: None,
+        opened: None,
+        closed: None,
+        owners: Arc::default(),
+    }
+}
+
+/// A SYN for the tenant's address that its listener takes.
+pub(super) fn right(last: u8, now: Now) -> Event {
+    Event {
+        schema: SCHEMA,
+        time: now.wall,
+        ktime_ns: now.ktime_ns,
+        cpu: 0,
+        netns: Arc::new(Netns {
+            inode: 4,
+            cookie: None,
+            name: None,
+        }),
+        client: endpoint(250),
+        destination: endpoint(last),
+        ifindex: 2,
+        ifname: None,
+        matched: Match::Exact,
+        via: Via::Lookup,
+        verdict: Verdict::Ok,
+        reason: None,
+        listener: Some(listener(last)),
+        reuseport: None,
+        steered_by: None,
+        expected: None,
+        candidates: None,
+        backend: Backend::Fentry,
+    }
+}
+
+/// A SYN for the tenant's address that goes wrong: the wildcard has it.
+pub(super) fn wrong(last: u8, verdict: Verdict, reason: Reason, now: Now) -> Event {
+    let refused = verdict == Verdict::Refused;
+    Event {
+        matched: Match::Wildcard,
+        verdict,
+        reason: Some(reason),
+        listener: (!refused).then(|| listener(0)),
+        expected: Some(Box::new(Expected {
+            service: None,
+            listener: Some(other(last)),
+        })),
+        ..right(last, now)
+    }
+}
+
+/// The tenant's listener is gone.
+pub(super) fn gap(last: u8, now: Now) -> Event {
+    wrong(last, Verdict::Uncovered, Reason::RestartGap, now)
+}
+
+pub(super) fn told(alerts: &mut Alerts) -> Vec<(Occasion, Option<String>)> {
+    let notices = alerts.notices();
+    notices
+        .map(|notice| (notice.occasion, notice.alert.identity.expected))
+        .collect()
+}
+
+pub(super) fn occasions(alerts: &mut Alerts) -> Vec<Occasion> {
+    alerts.notices().map(|notice| notice.occasion).collect()
+}
+
+/// As an engine does: each time-out when it is due.
+pub(super) fn run(alerts: &mut Alerts, until_ns: u64) -> Vec<(u64, Notice)> {
+    let mut notices = Vec::new();
+    while let Some(due_ns) = alerts.next_timeout().filter(|&due_ns| due_ns <= until_ns) {
+        alerts.timeout(at(due_ns));
+        notices.extend(alerts.notices().map(|notice| (due_ns, notice)));
+    }
+    notices
+}

@@ -1,0 +1,13 @@
+//! The long-running service: one session whose outlet raises alerts and counts, and what it
+//! needs around it.
+
+mod canary;
+mod exposition;
+mod keeper;
+mod memory;
+mod reload;
+mod service;
+mod systemd;
+mod view;
+
+pub use service::run;

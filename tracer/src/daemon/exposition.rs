@@ -1,0 +1,141 @@
+//! The web server and its thread: it asks the daemon's own thread, which answers between two
+//! batches.
+
+use std::{sync::Arc, thread};
+
+use anyhow::{Context as _, Result};
+use hyper::body::Bytes;
+use log::warn;
+use tokio::{
+    runtime::{Builder, Handle},
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use crate::{
+    metrics::{Families, Format},
+    privileges,
+    settings::feed::Listen,
+    web::{self, Listening},
+};
+
+/// A question, and where the answer goes. That an answer comes is one, too: the pipeline works.
+pub(super) enum Question {
+    /// Everything that is exposed.
+    Metrics(oneshot::Sender<Families>),
+    /// Whether it sees, and if not, why.
+    Ready(oneshot::Sender<Result<(), String>>),
+}
+
+/// Asks.
+struct Asker(mpsc::Sender<Question>);
+
+impl Asker {
+    async fn ask<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> Question,
+    ) -> Result<T, String> {
+        let (to, answer) = oneshot::channel();
+        let gone = || "sockpick ends".to_owned();
+        self.0.send(question(to)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+}
+
+impl web::Source for Asker {
+    async fn metrics(&self, format: Format) -> Result<Bytes, String> {
+        let text = self.ask(Question::Metrics).await?.render(format);
+        text.map(Bytes::from)
+            .map_err(|error| format!("the metrics cannot be written: {error}"))
+    }
+
+    async fn health(&self) -> Result<(), String> {
+        self.ask(Question::Ready).await.map(drop)
+    }
+
+    async fn ready(&self) -> Result<(), String> {
+        self.ask(Question::Ready).await?
+    }
+}
+
+/// Serves while it lives.
+pub(super) struct Exposition {
+    runtime: Handle,
+    asker: Arc<Asker>,
+    serving: Option<JoinHandle<()>>,
+    /// Where it will be, once [`Exposition::switch`] is called.
+    next: Option<Vec<Listening>>,
+    /// Ends the thread when it is dropped.
+    _thread: oneshot::Sender<()>,
+}
+
+impl Exposition {
+    /// Listens where the settings say, and where systemd says. Nothing is answered before the
+    /// questions are taken.
+    ///
+    /// # Errors
+    /// If it cannot listen there.
+    pub(super) fn start(listen: Option<&Listen>, asks: mpsc::Sender<Question>) -> Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (keep, gone) = oneshot::channel();
+        thread::Builder::new()
+            .name("web".to_owned())
+            .spawn(move || {
+                if let Err(why) = privileges::give_up() {
+                    warn!("the web server keeps privileges that it does not need: {why:#}");
+                }
+                // It ends with its owner.
+                runtime.block_on(async { gone.await.unwrap_or(()) });
+                runtime.shutdown_background();
+            })
+            .context("cannot start the thread of the web server")?;
+        let mut exposition = Self {
+            runtime: handle,
+            asker: Arc::new(Asker(asks)),
+            serving: None,
+            next: None,
+            _thread: keep,
+        };
+        let mut listening = {
+            let _inside = exposition.runtime.enter();
+            Listening::passed()?
+        };
+        listening.extend(exposition.bind(listen)?);
+        exposition.next = Some(listening);
+        exposition.switch();
+        Ok(exposition)
+    }
+
+    fn bind(&self, listen: Option<&Listen>) -> Result<Option<Listening>> {
+        let _inside = self.runtime.enter();
+        listen.map(Listening::bind).transpose()
+    }
+
+    /// Listens at another place, which is not served yet. Sockets that systemd passed are not
+    /// served any more then.
+    ///
+    /// # Errors
+    /// If it cannot listen there: all stays as it is.
+    pub(super) fn prepare(&mut self, listen: Option<&Listen>) -> Result<()> {
+        self.next = Some(self.bind(listen)?.into_iter().collect());
+        Ok(())
+    }
+
+    /// Serves where it was prepared to, and nowhere else.
+    pub(super) fn switch(&mut self) {
+        let Some(listening) = self.next.take() else {
+            return;
+        };
+        self.stop();
+        let serve = web::serve(listening, Arc::clone(&self.asker));
+        self.serving = Some(self.runtime.spawn(serve));
+    }
+
+    /// Serves no more.
+    pub(super) fn stop(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.abort();
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! New settings while it runs: checked whole, then in force whole. What may fail comes first; a
+//! file that is refused changes nothing.
+
+use anyhow::{Context as _, Result};
+use log::{info, warn};
+
+use super::service::{Service, begin, time};
+use crate::{
+    config,
+    judge::expectations::Expectations,
+    namespaces,
+    outlets::feed::Feed,
+    pipeline::assess::Assessor,
+    session::start::{self, Started},
+    settings::{
+        Given, Settings,
+        change::{Changes, changes},
+    },
+};
+
+/// What is ready to be put in force.
+struct Prepared {
+    settings: Settings,
+    /// What is expected, with namespaces as they are now.
+    expectations: Expectations,
+    changes: Changes,
+    /// Where other SYNs are to be looked at: programs that do, not yet recording.
+    anew: Option<(Started, Assessor)>,
+}
+
+impl Service {
+    /// Reads the configuration again. One that is refused is told of.
+    ///
+    /// # Errors
+    /// If the kernel refuses to go on with programs that it took before.
+    pub(super) fn reload(&mut self) -> Result<()> {
+        self.manager.reloading();
+        let done = match self.prepare() {
+            Ok(prepared) => self.put_in_force(prepared),
+            Err(error) => {
+                warn!("the configuration is not taken, the one before is in force: {error:#}");
+                self.reloaded.successful = false;
+                Ok(())
+            }
+        };
+        let status = self.status();
+        self.manager.ready(&status);
+        done
+    }
+
+    fn prepare(&mut self) -> Result<Prepared> {
+        let settings = config::settings(&Given::default(), Some(&self.args.config))?;
+        let changes = changes(&self.settings, &settings);
+        let fixed = settings.clone().with_netns(namespaces::fixed)?;
+        let anew = if changes.attach_anew {
+            let ready = start::ready(settings.clone(), &self.args.probes)?;
+            let (started, assessor, _) = ready.start(self.args.probes.flush_interval)?;
+            Some((started, assessor))
+        } else {
+            None
+        };
+        if changes.metrics_listen {
+            self.exposition
+                .prepare(settings.metrics.listen.as_ref())
+                .context("metrics cannot be had there")?;
+        }
+        // The last that may fail: sinks are asked nothing, but their files must make sense.
+        if !changes.sinks.is_none() {
+            self.delivery.replace(&settings.sinks)?;
+        }
+        Ok(Prepared {
+            settings,
+            expectations: fixed.expectations,
+            changes,
+            anew,
+        })
+    }
+
+    fn put_in_force(&mut self, prepared: Prepared) -> Result<()> {
+        let Prepared {
+            settings,
+            expectations,
+            changes,
+            anew,
+        } = prepared;
+        self.exposition.switch();
+        if let Some((started, assessor)) = anew {
+            self.attach_anew(started, assessor)?;
+        } else if changes.expectations {
+            self.session.engine().pipeline().expect(expectations);
+        }
+        let feed = self.session.engine().outlet();
+        feed.reconfigure(&settings, time());
+        self.canary.set_interval(settings.daemon.self_check);
+        self.keeper.move_to(settings.alerts.state.clone());
+        self.settings = settings;
+        self.reloaded.successful = true;
+        self.reloaded.taken = time().wall;
+        info!("the configuration was read again: {changes}");
+        Ok(())
+    }
+
+    /// Goes on with other programs: those before are detached, and what they wrote is taken.
+    /// Between the two nobody looks; what was learned of listeners that closed is forgotten.
+    fn attach_anew(&mut self, started: Started, assessor: Assessor) -> Result<()> {
+        let end = self.session.detach()?;
+        self.session.engine().end(&end)?;
+        let give = self.give();
+        let empty = Feed::new(&Settings::default(), None, time(), give);
+        let feed = std::mem::replace(self.session.engine().outlet(), empty);
+        self.backend = started.backend;
+        self.session = begin(started, assessor, feed, self.args.probes.debug_programs)?;
+        Ok(())
+    }
+}

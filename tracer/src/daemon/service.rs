@@ -1,0 +1,287 @@
+//! The daemon's crank: batches, timeouts, signals, questions and reloads, one after the other on
+//! one thread.
+
+use std::{rc::Rc, time::Duration};
+
+use anyhow::Result;
+use log::{error, info, warn};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::{
+    canary::{Canary, Step},
+    exposition::{Exposition, Question},
+    keeper::Keeper,
+    systemd::Manager,
+};
+use crate::{
+    alerts::Now,
+    cli::DaemonArgs,
+    delivery::Delivery,
+    engine::Engine,
+    event::Backend,
+    host::clock::{monotonic_ns, wall_offset_ns},
+    metrics::view::{Reload, SelfCheck},
+    outlets::feed::{Feed, Give, now},
+    pipeline::{Pipeline, assess::Assessor, enrich::Enricher},
+    privileges,
+    session::{
+        Session,
+        start::{self, Started, announce},
+    },
+    settings::Settings,
+    words::count,
+};
+
+/// Sinks have so long at the end to send what waits.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// A running daemon.
+pub(super) struct Service {
+    pub(super) args: DaemonArgs,
+    pub(super) settings: Settings,
+    pub(super) session: Session<Feed>,
+    pub(super) backend: Backend,
+    /// Shared with the outlet, which goes before.
+    pub(super) delivery: Rc<Delivery>,
+    pub(super) exposition: Exposition,
+    pub(super) canary: Canary,
+    pub(super) keeper: Keeper,
+    pub(super) checks: SelfCheck,
+    /// Why it does not see, if so.
+    pub(super) blind: Option<String>,
+    pub(super) reloaded: Reload,
+    pub(super) manager: Manager,
+}
+
+/// What a process is told from outside.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+/// Runs until it is told to end.
+///
+/// # Errors
+/// What stands in the way at the start; later, if the kernel refuses to be asked.
+pub async fn run(args: DaemonArgs, settings: Settings) -> Result<()> {
+    // Before anything is attached, so that a signal from here on ends it cleanly.
+    let mut signals = Signals {
+        interrupt: signal(SignalKind::interrupt())?,
+        terminate: signal(SignalKind::terminate())?,
+        hangup: signal(SignalKind::hangup())?,
+    };
+    let (asks, mut questions) = mpsc::channel(16);
+    let mut service = Service::start(args, settings, asks)?;
+    let status = service.status();
+    service.manager.ready(&status);
+    loop {
+        let timeout = service.session.engine().outlet().next_timeout();
+        tokio::select! {
+            ready = service.session.source().ready() => ready?,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.terminate.recv() => break,
+            _ = signals.hangup.recv() => service.reload()?,
+            () = until(timeout) => {}
+            Some(question) = questions.recv() => {
+                service.answer(question);
+                continue;
+            }
+            step = service.canary.step() => service.checked(step)?,
+            () = service.keeper.turn() => {}
+            () = interval(service.manager.interval()) => {}
+        }
+        service.turn()?;
+    }
+    service.stop().await
+}
+
+/// Waits until a time on `CLOCK_MONOTONIC`.
+async fn until(ktime_ns: Option<u64>) {
+    let Some(ktime_ns) = ktime_ns else {
+        return std::future::pending().await;
+    };
+    let left = Duration::from_nanos(ktime_ns.saturating_sub(monotonic_ns()));
+    match Instant::now().checked_add(left) {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn interval(interval: Option<Duration>) {
+    match interval {
+        Some(interval) => sleep(interval).await,
+        None => std::future::pending().await,
+    }
+}
+
+pub(super) fn time() -> Now {
+    now(monotonic_ns(), wall_offset_ns())
+}
+
+impl Service {
+    fn start(args: DaemonArgs, settings: Settings, asks: mpsc::Sender<Question>) -> Result<Self> {
+        let exposition = Exposition::start(settings.metrics.listen.as_ref(), asks)?;
+        let ready = start::ready(settings.clone(), &args.probes)?;
+        let (started, assessor, _) = ready.start(args.probes.flush_interval)?;
+        let left = privileges::shrink()?;
+        let delivery = Rc::new(Delivery::start(&settings.sinks)?);
+        let keeper = Keeper::new(settings.alerts.state.clone());
+        let feed = Feed::new(&settings, keeper.restored(), time(), give(&delivery));
+        let backend = started.backend;
+        let session = begin(started, assessor, feed, args.probes.debug_programs)?;
+        info!("privileges that are left: {}", left.join(", "));
+        Ok(Self {
+            canary: Canary::new(settings.daemon.self_check, args.probes.flush_interval),
+            args,
+            settings,
+            session,
+            backend,
+            delivery,
+            exposition,
+            keeper,
+            checks: SelfCheck { ok: 1, failed: 0 },
+            blind: None,
+            reloaded: Reload {
+                successful: true,
+                taken: time().wall,
+            },
+            manager: Manager::new(),
+        })
+    }
+
+    /// Takes what is due, and lets time pass for alerts.
+    fn turn(&mut self) -> Result<()> {
+        self.session.batch()?;
+        let feed = self.session.engine().outlet();
+        feed.tick(time());
+        self.keeper.keep(feed.alerts());
+        if feed.has_seen() && self.canary.seen() {
+            self.checks.ok += 1;
+            self.sees(None);
+        }
+        self.manager.alive();
+        Ok(())
+    }
+
+    /// What the self-check came to.
+    fn checked(&mut self, step: Step) -> Result<()> {
+        match step {
+            Step::Made(netns) => {
+                self.session.record_also(netns)?;
+                self.session.engine().outlet().seek(netns);
+                self.canary.go();
+            }
+            Step::Overdue => self.missed(
+                "the SYN of its own connection was not seen; sockpick doctor may tell why".into(),
+            ),
+            Step::Failed(why) => self.missed(format!("it cannot connect to itself: {why}")),
+        }
+        Ok(())
+    }
+
+    fn missed(&mut self, why: String) {
+        self.checks.failed += 1;
+        self.sees(Some(why));
+    }
+
+    /// Says so when it sees no more, and when it does again.
+    fn sees(&mut self, blind: Option<String>) {
+        if self.blind == blind {
+            return;
+        }
+        match &blind {
+            Some(why) => error!("the self-check failed: {why}"),
+            None => info!("the self-check passes again"),
+        }
+        self.blind = blind;
+        let status = self.status();
+        self.manager.status(&status);
+    }
+
+    fn answer(&mut self, question: Question) {
+        // Whoever asked may have gone meanwhile.
+        match question {
+            Question::Metrics(to) => {
+                let _ = to.send(self.metrics());
+            }
+            Question::Ready(to) => {
+                let _ = to.send(self.blind.clone().map_or(Ok(()), Err));
+            }
+        }
+    }
+
+    /// Ends: what waits is sent, as far as there is time.
+    async fn stop(mut self) -> Result<()> {
+        self.manager.stopping();
+        let end = self.session.detach()?;
+        self.session.engine().end(&end)?;
+        let feed = self.session.engine().outlet();
+        self.keeper.last(feed.alerts()).await;
+        self.exposition.stop();
+        drop(self.session);
+        let left = Rc::into_inner(self.delivery).map(|delivery| delivery.stop(FLUSH));
+        for left in left.unwrap_or_default() {
+            let why = left
+                .last_error
+                .map_or_else(String::new, |error| format!(": {error}"));
+            warn!(
+                "{}: {} not sent{why}",
+                left.name,
+                count(left.messages, "message")
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn give(&self) -> Give {
+        give(&self.delivery)
+    }
+
+    /// One line for who asks how it is.
+    pub(super) fn status(&mut self) -> String {
+        let active = self.session.engine().outlet().alerts().active() as u64;
+        let reload = if self.reloaded.successful {
+            ""
+        } else {
+            "; the last configuration was refused, the one before is in force"
+        };
+        match &self.blind {
+            Some(why) => format!("does not see: {why}{reload}"),
+            None => format!(
+                "watching by {}, {}{reload}",
+                self.backend,
+                count(active, "alert")
+            ),
+        }
+    }
+}
+
+/// Gives messages to all sinks.
+fn give(delivery: &Rc<Delivery>) -> Give {
+    let delivery = Rc::clone(delivery);
+    Box::new(move |message| delivery.send(message))
+}
+
+pub(super) fn begin(
+    started: Started,
+    assessor: Assessor,
+    feed: Feed,
+    debug: bool,
+) -> Result<Session<Feed>> {
+    let Started {
+        programs,
+        source,
+        host,
+        inventory,
+        backend,
+    } = started;
+    announce(&programs, &inventory, backend, "");
+    let enricher = Enricher::new(backend, Box::new(host));
+    let pipeline = Pipeline::new(enricher, assessor, &inventory);
+    Session::begin(programs, source, Engine::new(pipeline, feed), None, debug)
+}

@@ -1,0 +1,160 @@
+//! Prometheus' Alertmanager, API v2.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{
+    attempt::{Attempt, Failure, Sends},
+    http::{Answer, Client, Headers, attempt},
+    queue::{Message, notices},
+    told::{Teller, is_critical, over, words},
+    worker::Send,
+};
+use crate::{
+    alerts::{Alert, Notice},
+    event::{Time, Verdict},
+    settings::feed::HttpTarget,
+    words::owners,
+};
+
+const PATH: &str = "/api/v2/alerts";
+
+/// Most alerts of a request.
+const BATCH: usize = 64;
+
+/// One Alertmanager.
+pub(super) struct Alertmanager {
+    client: Client,
+    path: String,
+    teller: Teller,
+}
+
+impl Alertmanager {
+    pub(super) fn new(target: &HttpTarget, teller: Teller) -> Result<Self, String> {
+        let client = Client::new(target)?;
+        Ok(Self {
+            path: client.url().below(PATH)?,
+            client,
+            teller,
+        })
+    }
+
+    async fn post(&mut self, notices: &[&Notice]) -> Result<Answer, Failure> {
+        let alerts = notices.iter().map(|notice| posted(&self.teller, notice));
+        let body = serde_json::to_vec(&alerts.collect::<Vec<_>>());
+        let body = body.map_err(|error| Failure::new(format!("cannot write JSON: {error}")))?;
+        let answer = self
+            .client
+            .post(&self.path, "application/json", Headers::new(), body.into());
+        answer.await
+    }
+
+    /// A 400 may be for one bad alert among others, which were taken: each is sent again alone.
+    async fn singly(&mut self, notices: &[&Notice]) -> Attempt {
+        let mut all = Attempt {
+            sends: Sends {
+                partial: 1,
+                ..Sends::default()
+            },
+            ..Attempt::default()
+        };
+        for notice in notices {
+            let answer = self.post(&[notice]).await;
+            all.then(attempt(answer, 1));
+            if all.failure.is_some() {
+                break;
+            }
+        }
+        all
+    }
+}
+
+impl Send for Alertmanager {
+    const BATCH: usize = BATCH;
+
+    async fn send(&mut self, batch: &[Message], _: u64) -> Attempt {
+        let notices = notices(batch);
+        match self.post(&notices).await {
+            Ok(answer) if answer.status.as_u16() == 400 && notices.len() > 1 => {
+                self.singly(&notices).await
+            }
+            answer => attempt(answer, batch.len()),
+        }
+    }
+}
+
+/// As the API has it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Posted<'a> {
+    labels: BTreeMap<&'static str, &'a str>,
+    annotations: BTreeMap<&'static str, String>,
+    starts_at: Time,
+    ends_at: Time,
+}
+
+fn posted<'a>(teller: &'a Teller, notice: &'a Notice) -> Posted<'a> {
+    let Notice {
+        alert,
+        at,
+        valid_ns,
+        ..
+    } = notice;
+    let valid = i64::try_from(*valid_ns).unwrap_or(i64::MAX);
+    let end = over(alert).map_or(Time(at.0.saturating_add(valid)), |(at, _)| at);
+    Posted {
+        labels: labels(teller, alert),
+        annotations: annotations(alert),
+        starts_at: alert.since,
+        // A clock that was set back must not have an alert end before it began: it is refused.
+        ends_at: end.max(alert.since),
+    }
+}
+
+/// What makes it the alert that it is; empty ones are none to Alertmanager either.
+fn labels<'a>(teller: &'a Teller, alert: &'a Alert) -> BTreeMap<&'static str, &'a str> {
+    let identity = &alert.identity;
+    let critical = is_critical(identity.verdict);
+    let labels = [
+        ("alertname", name(identity.verdict)),
+        ("severity", if critical { "critical" } else { "warning" }),
+        ("host", &teller.host),
+        ("netns", &identity.netns),
+        ("service", identity.service.as_deref().unwrap_or_default()),
+        ("expected", identity.expected.as_deref().unwrap_or_default()),
+        ("listener", identity.listener.as_deref().unwrap_or_default()),
+        ("verdict", identity.verdict.word()),
+        ("reason", identity.reason.map_or("", |reason| reason.word())),
+    ];
+    let labels = labels.into_iter();
+    labels.filter(|(_, value)| !value.is_empty()).collect()
+}
+
+fn name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Ok => "SockpickOk",
+        Verdict::Misdirected => "SockpickMisdirected",
+        Verdict::Uncovered => "SockpickUncovered",
+        Verdict::Steered => "SockpickSteered",
+        Verdict::Refused => "SockpickRefused",
+    }
+}
+
+fn annotations(alert: &Alert) -> BTreeMap<&'static str, String> {
+    let words = words(alert);
+    let annotations = [
+        ("summary", words.title),
+        ("description", words.text),
+        ("count", alert.count.to_string()),
+        ("client", alert.sample.client.to_string()),
+        ("destination", alert.sample.destination.to_string()),
+        ("owners", owners(&alert.sample.owners)),
+    ];
+    let annotations = annotations.into_iter();
+    annotations.filter(|(_, value)| !value.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests;

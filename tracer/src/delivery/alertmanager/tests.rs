@@ -1,0 +1,117 @@
+use super::*;
+use crate::{
+    alerts::{Occasion, State},
+    delivery::fixtures::{Server, message, notice, ok, say, target, teller},
+};
+
+async fn sent(server: &Server, batch: &[Message]) -> Attempt {
+    let mut sink = Alertmanager::new(&target(server.url()), teller()).expect("a url");
+    sink.send(batch, 0).await
+}
+
+fn began(number: u32) -> Vec<Message> {
+    (0..number)
+        .map(|number| message(number, Occasion::Began))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_request_is_as_the_page_shows_it() {
+    let server = Server::start([ok()]).await;
+    let batch = [message(0, Occasion::Began), message(0, Occasion::Ended)];
+    assert_eq!(sent(&server, &batch).await, Attempt::accepted(2));
+    let requests = server.requests();
+    assert_eq!(requests[0].line(), "POST /api/v2/alerts HTTP/1.1");
+    let text = serde_json::to_string_pretty(&requests[0].json()).expect("JSON");
+    insta::assert_snapshot!(text);
+    crate::delivery::tests::on_the_page("alertmanager", &text);
+}
+
+#[test]
+fn times_never_move_what_began_and_always_have_an_end() {
+    let teller = teller();
+    let mut lasts = notice(0, Occasion::Lasts);
+    let posted_first = posted(&teller, &lasts);
+    assert_eq!(posted_first.starts_at, lasts.alert.since);
+    assert_eq!(posted_first.ends_at.0, lasts.at.0 + 240_000_000_000);
+    lasts.at.0 += 60_000_000_000;
+    assert_eq!(posted(&teller, &lasts).starts_at, lasts.alert.since);
+    let ended = notice(0, Occasion::Ended);
+    let State::Resolved { at, .. } = ended.alert.state else {
+        panic!("it is over");
+    };
+    assert_eq!(posted(&teller, &ended).ends_at, at);
+    let mut still = notice(0, Occasion::OverStill);
+    still.at.0 += 600_000_000_000;
+    assert_eq!(
+        posted(&teller, &still).ends_at,
+        at,
+        "told later, over since then"
+    );
+}
+
+#[test]
+fn a_clock_that_was_set_back_ends_no_alert_before_it_began() {
+    let teller = teller();
+    let mut ended = notice(0, Occasion::Ended);
+    ended.alert.since.0 += 3_600_000_000_000;
+    let posted = posted(&teller, &ended);
+    assert_eq!(posted.ends_at, posted.starts_at);
+}
+
+#[test]
+fn what_changes_while_it_lasts_is_no_label() {
+    let teller = teller();
+    let first = notice(0, Occasion::Began);
+    let mut later = notice(0, Occasion::Lasts);
+    later.alert.count = 9999;
+    later.alert.sample.client.port = 1;
+    later.alert.sample.owners = [].into();
+    assert_eq!(labels(&teller, &first.alert), labels(&teller, &later.alert));
+    later.alert.identity.service = None;
+    later.alert.identity.listener = None;
+    let labels = labels(&teller, &later.alert);
+    assert!(!labels.contains_key("service") && !labels.contains_key("listener"));
+}
+
+#[tokio::test]
+async fn of_a_batch_with_a_bad_alert_the_others_are_taken() {
+    let server = Server::start([say(400), ok(), say(400), ok()]).await;
+    let attempt = sent(&server, &began(3)).await;
+    assert_eq!((attempt.accepted, attempt.rejected), (2, 1));
+    assert_eq!(attempt.failure, None);
+    assert!(
+        attempt
+            .complaint
+            .is_some_and(|text| text.contains("this is 400"))
+    );
+    let requests = server.requests();
+    let sizes = requests
+        .iter()
+        .map(|request| request.json().as_array().map_or(0, Vec::len));
+    assert_eq!(sizes.collect::<Vec<_>>(), [3, 1, 1, 1]);
+    let Sends {
+        ok,
+        rejected,
+        partial,
+        failed,
+    } = attempt.sends;
+    assert_eq!((ok, rejected, partial, failed), (2, 1, 1, 0));
+}
+
+#[tokio::test]
+async fn singly_too_a_server_that_fails_is_asked_again_for_the_rest() {
+    let server = Server::start([say(400), ok(), say(503)]).await;
+    let attempt = sent(&server, &began(4)).await;
+    assert_eq!((attempt.accepted, attempt.rejected), (1, 0));
+    assert!(attempt.failure.is_some());
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn one_bad_alert_alone_is_not_sent_twice() {
+    let server = Server::start([say(400)]).await;
+    let attempt = sent(&server, &began(1)).await;
+    assert_eq!((attempt.accepted, attempt.rejected), (0, 1));
+    assert_eq!(server.requests().len(), 1);
+}

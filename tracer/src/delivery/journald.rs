@@ -1,0 +1,194 @@
+//! systemd's journal, by its native protocol: one datagram an entry.
+
+use std::{
+    fs::File,
+    io::{self, IoSlice, Write},
+    os::fd::{AsRawFd as _, OwnedFd, RawFd},
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, SealFlag, fcntl},
+    sys::{
+        memfd::{MFdFlags, memfd_create},
+        socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg},
+    },
+};
+use tokio::{io::Interest, net::UnixDatagram};
+
+use super::{
+    attempt::{Attempt, Failure},
+    json::word,
+    queue::{Message, notices},
+    told::{is_critical, over, resolution, words},
+    worker::Send,
+};
+use crate::{alerts::Notice, words::owners};
+
+/// Where journald listens.
+pub(super) const SOCKET: &str = "/run/systemd/journal/socket";
+
+/// `MESSAGE_ID` of an alert that began.
+pub const FIRING: &str = "cd68921433a942a19b855ebdf2b9eb85";
+
+/// `MESSAGE_ID` of an alert that is over.
+pub const RESOLVED: &str = "564f4dc936ea4c9bbf1018620350e27e";
+
+/// `MESSAGE_ID` of what says that notices for the journal were thrown away.
+pub const LOST: &str = "c62a9d97ce3a4e8ea8f880450ef23ff2";
+
+/// Priorities as in syslog.
+const CRITICAL: &str = "2";
+const WARNING: &str = "4";
+const NOTICE: &str = "5";
+
+/// The journal of this host.
+pub(super) struct Journald {
+    path: PathBuf,
+}
+
+impl Journald {
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+        }
+    }
+
+    async fn write(&self, entry: &[u8]) -> io::Result<()> {
+        let socket = UnixDatagram::unbound()?;
+        match socket.send_to(entry, &self.path).await {
+            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
+                let file = sealed(entry)?;
+                let address = UnixAddr::new(&self.path)?;
+                let fd = socket.as_raw_fd();
+                let pass = || Ok(pass(fd, &file, &address)?);
+                socket.async_io(Interest::WRITABLE, pass).await
+            }
+            sent => sent.map(|_| ()),
+        }
+    }
+
+    async fn write_all(&self, notices: &[&Notice]) -> Attempt {
+        for (done, notice) in notices.iter().enumerate() {
+            if let Err(error) = self.write(&entry(notice)).await {
+                return Attempt::failed_after(done, self.failure(&error));
+            }
+        }
+        Attempt::accepted(notices.len())
+    }
+
+    fn failure(&self, error: &io::Error) -> Failure {
+        let path = self.path.display();
+        Failure::new(format!("cannot write to the journal at {path}: {error}"))
+    }
+}
+
+impl Send for Journald {
+    const BATCH: usize = 64;
+
+    async fn send(&mut self, batch: &[Message], lost: u64) -> Attempt {
+        if lost > 0
+            && let Err(error) = self.write(&loss(lost)).await
+        {
+            return Attempt::failed(self.failure(&error));
+        }
+        Attempt {
+            told_losses: lost > 0,
+            ..self.write_all(&notices(batch)).await
+        }
+    }
+}
+
+/// A file in memory that nobody can change any more: what the protocol asks for where an entry
+/// is too large for a datagram.
+fn sealed(entry: &[u8]) -> io::Result<OwnedFd> {
+    let flags = MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_CLOEXEC;
+    let mut file = File::from(memfd_create(c"sockpick-journal", flags)?);
+    file.write_all(entry)?;
+    let seals = SealFlag::F_SEAL_SHRINK
+        | SealFlag::F_SEAL_GROW
+        | SealFlag::F_SEAL_WRITE
+        | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(file.into())
+}
+
+fn pass(socket: RawFd, file: &OwnedFd, address: &UnixAddr) -> Result<(), Errno> {
+    let files = [file.as_raw_fd()];
+    let control = [ControlMessage::ScmRights(&files)];
+    let nothing = [IoSlice::new(&[])];
+    sendmsg(socket, &nothing, &control, MsgFlags::empty(), Some(address)).map(|_| ())
+}
+
+fn loss(lost: u64) -> Vec<u8> {
+    let text = format!("{lost} notices of alerts were thrown away: more than the queue holds");
+    fields(&[
+        ("MESSAGE", text),
+        ("MESSAGE_ID", LOST.to_owned()),
+        ("PRIORITY", WARNING.to_owned()),
+        ("SOCKPICK_LOST", lost.to_string()),
+    ])
+}
+
+fn entry(notice: &Notice) -> Vec<u8> {
+    let alert = &notice.alert;
+    let (identity, sample) = (&alert.identity, &alert.sample);
+    let words = words(alert);
+    let over = over(alert);
+    let (id, priority) = match over {
+        Some(_) => (RESOLVED, NOTICE),
+        None if is_critical(identity.verdict) => (FIRING, CRITICAL),
+        None => (FIRING, WARNING),
+    };
+    let some = |text: &Option<String>| text.clone().unwrap_or_default();
+    fields(&[
+        ("MESSAGE", words.title),
+        ("MESSAGE_ID", id.to_owned()),
+        ("PRIORITY", priority.to_owned()),
+        ("SOCKPICK_ALERT", word(notice.occasion).to_owned()),
+        ("SOCKPICK_DESCRIPTION", words.text),
+        ("SOCKPICK_VERDICT", identity.verdict.word().to_owned()),
+        (
+            "SOCKPICK_REASON",
+            identity
+                .reason
+                .map_or("", |reason| reason.word())
+                .to_owned(),
+        ),
+        ("SOCKPICK_NETNS", identity.netns.clone()),
+        ("SOCKPICK_SERVICE", some(&identity.service)),
+        ("SOCKPICK_EXPECTED", some(&identity.expected)),
+        ("SOCKPICK_LISTENER", some(&identity.listener)),
+        ("SOCKPICK_CLIENT", sample.client.to_string()),
+        ("SOCKPICK_DESTINATION", sample.destination.to_string()),
+        ("SOCKPICK_OWNERS", owners(&sample.owners)),
+        ("SOCKPICK_COUNT", alert.count.to_string()),
+        ("SOCKPICK_SINCE", alert.since.to_string()),
+        (
+            "SOCKPICK_RESOLUTION",
+            over.map_or("", |(_, why)| resolution(why)).to_owned(),
+        ),
+    ])
+}
+
+/// As the protocol has it: `KEY=value` a line; a value with a newline has its length before it.
+/// Empty ones are left out.
+fn fields(fields: &[(&str, String)]) -> Vec<u8> {
+    let mut out = b"SYSLOG_IDENTIFIER=sockpick\n".to_vec();
+    for (key, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
+        out.extend_from_slice(key.as_bytes());
+        if value.contains('\n') {
+            out.push(b'\n');
+            out.extend_from_slice(&(value.len() as u64).to_le_bytes());
+        } else {
+            out.push(b'=');
+        }
+        out.extend_from_slice(value.as_bytes());
+        out.push(b'\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! A notice as JSON: `docs/alerts.md` says what each field means. Schema 1 changes by addition
+//! only.
+#![forbid(unsafe_code)]
+
+use serde::Serialize;
+
+use super::{
+    queue::Message,
+    told::{Teller, over, words},
+};
+use crate::{
+    alerts::{Notice, Occasion, Resolution},
+    event::{Endpoint, Lost, Owner, Reason, SCHEMA, Stage, Time, Verdict},
+};
+
+/// A notice, flat, as it is written.
+#[derive(Debug, Serialize)]
+pub(crate) struct Told<'a> {
+    schema: u32,
+    alert: &'static str,
+    time: Time,
+    host: &'a str,
+    title: String,
+    text: String,
+    netns: &'a str,
+    verdict: Verdict,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected: Option<&'a str>,
+    listener: Option<&'a str>,
+    since: Time,
+    last: Time,
+    count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolved: Option<Resolved>,
+    client: Endpoint,
+    destination: Endpoint,
+    owners: &'a [Owner],
+    expected_owners: &'a [Owner],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected_closed: Option<Time>,
+}
+
+#[derive(Debug, Serialize)]
+struct Resolved {
+    at: Time,
+    why: Resolution,
+}
+
+/// The notice as this host tells it.
+pub(crate) fn told<'a>(teller: &'a Teller, notice: &'a Notice) -> Told<'a> {
+    let Notice {
+        occasion,
+        alert,
+        at,
+        valid_ns: _,
+    } = notice;
+    let (identity, sample) = (&alert.identity, &alert.sample);
+    let words = words(alert);
+    Told {
+        schema: SCHEMA,
+        alert: word(*occasion),
+        time: *at,
+        host: &teller.host,
+        title: words.title,
+        text: words.text,
+        netns: &identity.netns,
+        verdict: identity.verdict,
+        reason: identity.reason,
+        service: identity.service.as_deref(),
+        expected: identity.expected.as_deref(),
+        listener: identity.listener.as_deref(),
+        since: alert.since,
+        last: alert.last,
+        count: alert.count,
+        resolved: over(alert).map(|(at, why)| Resolved { at, why }),
+        client: sample.client,
+        destination: sample.destination,
+        owners: &sample.owners,
+        expected_owners: &sample.expected_owners,
+        expected_closed: sample.expected_closed,
+    }
+}
+
+/// The word for an occasion. One that is over still is told as over.
+pub(crate) fn word(occasion: Occasion) -> &'static str {
+    match occasion {
+        Occasion::Began => "began",
+        Occasion::Lasts => "lasts",
+        Occasion::Ended | Occasion::OverStill => "ended",
+    }
+}
+
+/// Each message as a line of its own, and before them one that says how many are missing, if any
+/// are. In order, with newlines.
+pub(crate) fn lines(teller: &Teller, batch: &[Message], lost: u64) -> Vec<Line> {
+    let record = (lost > 0).then(|| Line {
+        bytes: line(&Lost {
+            schema: SCHEMA,
+            lost,
+            stage: Stage::Sink,
+        }),
+        messages: 0,
+    });
+    let messages = batch.iter().map(|message| Line {
+        bytes: match message {
+            Message::Line(line) => line.to_vec(),
+            Message::Notice(notice) => line(&told(teller, notice)),
+        },
+        messages: 1,
+    });
+    record.into_iter().chain(messages).collect()
+}
+
+/// A line to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) bytes: Vec<u8>,
+    /// How many messages it is: none, if it tells of losses.
+    pub(crate) messages: usize,
+}
+
+fn line(value: &impl Serialize) -> Vec<u8> {
+    // Writing text keys to a vector does not fail.
+    let mut bytes = serde_json::to_vec(value).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes
+}

@@ -1,0 +1,88 @@
+//! OpenTelemetry: alerts as log records, by HTTP with protobuf. Events are not sent.
+#![forbid(unsafe_code)]
+
+mod messages;
+mod record;
+
+use prost::Message as _;
+
+use super::{
+    attempt::{Attempt, Sends},
+    http::{Answer, Class, Client, Headers, attempt},
+    queue::{Message, notices},
+    told::Teller,
+    worker::Send,
+};
+use crate::settings::feed::HttpTarget;
+use messages::{ExportLogsServiceResponse, PartialSuccess};
+
+const PATH: &str = "/v1/logs";
+
+/// One collector.
+pub(super) struct Otlp {
+    client: Client,
+    path: String,
+    teller: Teller,
+}
+
+impl Otlp {
+    pub(super) fn new(target: &HttpTarget, teller: Teller) -> Result<Self, String> {
+        let client = Client::new(target)?;
+        Ok(Self {
+            path: client.url().below(PATH)?,
+            client,
+            teller,
+        })
+    }
+}
+
+impl Send for Otlp {
+    const BATCH: usize = 64;
+
+    async fn send(&mut self, batch: &[Message], _: u64) -> Attempt {
+        let request = record::request(&self.teller, &notices(batch));
+        let body = request.encode_to_vec().into();
+        let headers = Headers::new();
+        let answer = self
+            .client
+            .post(&self.path, "application/x-protobuf", headers, body);
+        match answer.await {
+            Ok(answer) if answer.class() == Class::Accepted => success(&answer, batch.len()),
+            answer => attempt(answer, batch.len()),
+        }
+    }
+}
+
+/// A 200 may say that some records were not taken, which is not to be tried again.
+fn success(answer: &Answer, messages: usize) -> Attempt {
+    let response = ExportLogsServiceResponse::decode(answer.body.as_slice());
+    let Some(PartialSuccess {
+        rejected_log_records,
+        error_message,
+    }) = response.unwrap_or_default().partial_success
+    else {
+        return Attempt::accepted(messages);
+    };
+    let rejected = usize::try_from(rejected_log_records)
+        .unwrap_or(0)
+        .min(messages);
+    if rejected == 0 {
+        return Attempt::accepted(messages);
+    }
+    let why = crate::words::printable(&error_message);
+    Attempt {
+        accepted: messages - rejected,
+        rejected,
+        sends: Sends {
+            partial: 1,
+            ..Sends::default()
+        },
+        complaint: Some(format!(
+            "{rejected} of {messages} records were not taken: {why}"
+        )),
+        ..Attempt::default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

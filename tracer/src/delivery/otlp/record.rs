@@ -1,0 +1,165 @@
+//! An alert as OpenTelemetry names things: this host stands at the SYN's end, so the client is
+//! the peer.
+#![forbid(unsafe_code)]
+
+use std::net::IpAddr;
+
+use super::{
+    super::told::{Teller, is_critical, over, resolution, words},
+    messages::{
+        AnyValue, ExportLogsServiceRequest, KeyValue, LogRecord, Resource, ResourceLogs, Scope,
+        ScopeLogs, Value,
+    },
+};
+use crate::{
+    alerts::{Alert, Notice},
+    event::{Owner, Time},
+};
+
+/// Name of the event; some backends drop the field, so it is an attribute too.
+const EVENT: &str = "sockpick.alert";
+
+/// Severity numbers of the protocol, with the words for them.
+const ERROR: (i32, &str) = (17, "ERROR");
+const WARN: (i32, &str) = (13, "WARN");
+const INFO: (i32, &str) = (9, "INFO");
+
+pub(super) fn request(teller: &Teller, notices: &[&Notice]) -> ExportLogsServiceRequest {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut attributes = vec![
+        text("service.name", "sockpick"),
+        text("service.version", version),
+        text("host.name", &*teller.host),
+    ];
+    attributes.extend(teller.host_id.as_deref().map(|id| text("host.id", id)));
+    let scope_logs = ScopeLogs {
+        scope: Some(Scope {
+            name: "sockpick".to_owned(),
+            version: version.to_owned(),
+        }),
+        log_records: notices.iter().map(|notice| record(notice)).collect(),
+    };
+    ExportLogsServiceRequest {
+        resource_logs: vec![ResourceLogs {
+            resource: Some(Resource { attributes }),
+            scope_logs: vec![scope_logs],
+        }],
+    }
+}
+
+fn record(notice: &Notice) -> LogRecord {
+    let alert = &notice.alert;
+    let over = over(alert);
+    let (severity_number, severity_text) = match over {
+        Some(_) => INFO,
+        None if is_critical(alert.identity.verdict) => ERROR,
+        None => WARN,
+    };
+    LogRecord {
+        time_unix_nano: unix(over.map_or(alert.since, |(at, _)| at)),
+        observed_time_unix_nano: unix(notice.at),
+        severity_number,
+        severity_text: severity_text.to_owned(),
+        body: Some(AnyValue {
+            value: Some(Value::Text(words(alert).title)),
+        }),
+        attributes: attributes(alert),
+        event_name: EVENT.to_owned(),
+    }
+}
+
+fn unix(time: Time) -> u64 {
+    u64::try_from(time.0).unwrap_or_default()
+}
+
+fn attributes(alert: &Alert) -> Vec<KeyValue> {
+    let mut all = vec![text("event.name", EVENT)];
+    all.extend(situation(alert));
+    all.extend(connection(alert));
+    if let Some(owner) = crate::event::counting(&alert.sample.owners).next() {
+        all.extend(process(owner));
+    }
+    all
+}
+
+fn situation(alert: &Alert) -> impl Iterator<Item = KeyValue> {
+    let identity = &alert.identity;
+    let over = over(alert);
+    let state = if over.is_some() { "resolved" } else { "firing" };
+    let resolution = over.map(|(_, why)| resolution(why).to_owned());
+    let texts = [
+        ("sockpick.state", Some(state.to_owned())),
+        ("sockpick.verdict", Some(identity.verdict.word().to_owned())),
+        (
+            "sockpick.reason",
+            identity.reason.map(|reason| reason.word().to_owned()),
+        ),
+        ("sockpick.netns", Some(identity.netns.clone())),
+        ("sockpick.service", identity.service.clone()),
+        ("sockpick.expected", identity.expected.clone()),
+        ("sockpick.listener", identity.listener.clone()),
+        ("sockpick.since", Some(alert.since.to_string())),
+        ("sockpick.resolution", resolution),
+        ("sockpick.description", Some(words(alert).text)),
+    ];
+    let count = number(
+        "sockpick.count",
+        i64::try_from(alert.count).unwrap_or(i64::MAX),
+    );
+    let texts = texts.into_iter();
+    texts
+        .filter_map(|(key, value)| Some(text(key, value?)))
+        .chain([count])
+}
+
+fn connection(alert: &Alert) -> [KeyValue; 6] {
+    let (client, destination) = (alert.sample.client, alert.sample.destination);
+    let family = match destination.address {
+        IpAddr::V4(_) => "ipv4",
+        IpAddr::V6(_) => "ipv6",
+    };
+    [
+        text("network.peer.address", client.address.to_string()),
+        number("network.peer.port", client.port.into()),
+        text("network.local.address", destination.address.to_string()),
+        number("network.local.port", destination.port.into()),
+        text("network.transport", "tcp"),
+        text("network.type", family),
+    ]
+}
+
+/// Who holds the listener that was given the SYNs: one process of them.
+fn process(owner: &Owner) -> impl Iterator<Item = KeyValue> {
+    let name = owner.exe.as_deref().and_then(|exe| exe.rsplit('/').next());
+    let container = owner.container.as_deref().map(|container| {
+        let is_id = container.len() == 64 && container.bytes().all(|byte| byte.is_ascii_hexdigit());
+        text(
+            if is_id {
+                "container.id"
+            } else {
+                "container.name"
+            },
+            container,
+        )
+    });
+    let process = [
+        number("process.pid", owner.pid.into()),
+        text("process.executable.name", name.unwrap_or(&owner.comm)),
+    ];
+    process.into_iter().chain(container)
+}
+
+fn text(key: &str, value: impl Into<String>) -> KeyValue {
+    pair(key, Value::Text(value.into()))
+}
+
+fn number(key: &str, value: i64) -> KeyValue {
+    pair(key, Value::Number(value))
+}
+
+fn pair(key: &str, value: Value) -> KeyValue {
+    KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue { value: Some(value) }),
+    }
+}

@@ -1,0 +1,98 @@
+use super::*;
+use crate::{
+    alerts::Occasion,
+    delivery::fixtures::{Reply, Server, message, ok, say, target, teller},
+};
+use messages::{ExportLogsServiceRequest, KeyValue, Value};
+
+async fn sent(server: &Server) -> Attempt {
+    let mut sink = Otlp::new(&target(server.url()), teller()).expect("a url");
+    let batch = [message(0, Occasion::Began), message(0, Occasion::Ended)];
+    sink.send(&batch, 0).await
+}
+
+fn texts(attributes: &[KeyValue]) -> Vec<String> {
+    let text = |pair: &KeyValue| match pair.value.as_ref().and_then(|any| any.value.clone()) {
+        Some(Value::Text(text)) => format!("{}={text:?}", pair.key),
+        Some(Value::Number(number)) => format!("{}={number}", pair.key),
+        None => pair.key.clone(),
+    };
+    attributes.iter().map(text).collect()
+}
+
+#[tokio::test]
+async fn records_are_as_the_page_shows_them() {
+    let server = Server::start([ok()]).await;
+    assert_eq!(sent(&server).await, Attempt::accepted(2));
+    let requests = server.requests();
+    assert_eq!(requests[0].line(), "POST /v1/logs HTTP/1.1");
+    assert_eq!(
+        requests[0].header("content-type"),
+        Some("application/x-protobuf")
+    );
+    let request = ExportLogsServiceRequest::decode(requests[0].body.as_slice());
+    let request = request.expect("the message that was sent");
+    let logs = &request.resource_logs[0];
+    let resource = logs.resource.as_ref().expect("a resource");
+    let records = &logs.scope_logs[0].log_records;
+    assert_eq!(records.len(), 2);
+    let severities = records.iter().map(|record| &*record.severity_text);
+    assert_eq!(severities.collect::<Vec<_>>(), ["ERROR", "INFO"]);
+    assert!(
+        records
+            .iter()
+            .all(|record| record.event_name == "sockpick.alert")
+    );
+    let mut text = texts(&resource.attributes);
+    text.retain(|line| !line.starts_with("service.version"));
+    text.extend(texts(&records[1].attributes));
+    let text = text.join("\n");
+    insta::assert_snapshot!(text);
+    crate::delivery::tests::on_the_page("otlp", &text);
+}
+
+#[tokio::test]
+async fn a_success_that_is_a_partial_one_is_counted() {
+    let response = ExportLogsServiceResponse {
+        partial_success: Some(PartialSuccess {
+            rejected_log_records: 1,
+            error_message: "too old".to_owned(),
+        }),
+    };
+    let server = Server::start([Reply::Say(200, "", response.encode_to_vec())]).await;
+    let attempt = sent(&server).await;
+    assert_eq!((attempt.accepted, attempt.rejected), (1, 1));
+    assert_eq!((attempt.sends.partial, attempt.sends.ok), (1, 0));
+    assert!(
+        attempt
+            .complaint
+            .is_some_and(|text| text.contains("too old"))
+    );
+    assert_eq!(attempt.failure, None, "it is not to be sent again");
+}
+
+#[tokio::test]
+async fn a_lie_about_more_than_was_sent_counts_what_was_sent() {
+    let response = ExportLogsServiceResponse {
+        partial_success: Some(PartialSuccess {
+            rejected_log_records: i64::MAX,
+            error_message: String::new(),
+        }),
+    };
+    let server = Server::start([Reply::Say(200, "", response.encode_to_vec())]).await;
+    let attempt = sent(&server).await;
+    assert_eq!((attempt.accepted, attempt.rejected), (0, 2));
+}
+
+#[tokio::test]
+async fn other_answers_are_as_for_every_server() {
+    assert_eq!(sent(&Server::start([say(400)]).await).await.rejected, 2);
+    assert!(
+        sent(&Server::start([say(503)]).await)
+            .await
+            .failure
+            .is_some()
+    );
+    let nonsense = Reply::Say(200, "", b"<html>".to_vec());
+    assert_eq!(sent(&Server::start([nonsense]).await).await.accepted, 2);
+}

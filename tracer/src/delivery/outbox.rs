@@ -1,0 +1,241 @@
+//! A sink's queue between the threads: who has something for it never waits, and who sends is
+//! woken when the queue was empty.
+#![forbid(unsafe_code)]
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    attempt::{Attempt, Sends},
+    queue::{Losses, Message, Queue},
+};
+
+/// What one sink has done so far, and what waits for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkStats {
+    /// As configured; of several servers each with its address behind it.
+    pub name: String,
+    /// Its type, as it is written in the configuration.
+    pub kind: &'static str,
+    /// Messages that are not settled: those that wait, and those that are being sent.
+    pub queued: usize,
+    /// Most of them.
+    pub limit: usize,
+    /// Attempts, by result.
+    pub sends: Sends,
+    /// Messages that the receiver took.
+    pub accepted: u64,
+    /// Messages that it will never take.
+    pub rejected: u64,
+    /// Messages that were thrown away: at the bound, or because the sink has ended.
+    pub dropped: Losses,
+    /// Times that it began to wait for another attempt.
+    pub retries: u64,
+    /// What was wrong with the last attempt; `None`: nothing. Without secrets.
+    pub last_error: Option<String>,
+    /// It takes no more: the reader of stdout has gone, or the sink was removed.
+    pub ended: bool,
+}
+
+/// What an attempt tells that the one before did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// It went as the one before.
+    Nothing,
+    /// Something is wrong, or something else than before.
+    Wrong,
+    /// Nothing is wrong any more.
+    Well,
+}
+
+/// One sink's queue and what is counted of it.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    name: String,
+    kind: &'static str,
+    state: Mutex<State>,
+    filled: Notify,
+    /// By when it has to be empty, once it is closed.
+    closing: watch::Sender<Option<Instant>>,
+    ended: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: Queue,
+    counts: SinkStats,
+    /// Losses that the sink's reader was told of.
+    told: u64,
+    /// Messages that were left when it ended.
+    left: u64,
+}
+
+impl Outbox {
+    pub(crate) fn new(name: String, kind: &'static str, limit: usize) -> Self {
+        Self {
+            name,
+            kind,
+            state: Mutex::new(State {
+                queue: Queue::new(limit),
+                counts: SinkStats::default(),
+                told: 0,
+                left: 0,
+            }),
+            filled: Notify::new(),
+            closing: watch::Sender::new(None),
+            ended: watch::Sender::new(false),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    // Nothing that holds the lock can panic in the middle of a change.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a message; never waits for the sink.
+    pub(crate) fn push(&self, message: Message) {
+        let was_empty = {
+            let mut state = self.state();
+            if state.counts.ended {
+                state.queue.refuse(&message);
+                return;
+            }
+            let was_empty = state.queue.waiting() == 0;
+            state.queue.push(message);
+            was_empty
+        };
+        if was_empty {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Waits until there is something to send, and says whether only lines wait; `None` if the
+    /// queue is empty and closed.
+    pub(crate) async fn filled(&self) -> Option<bool> {
+        let mut closing = self.closing.subscribe();
+        loop {
+            {
+                let state = self.state();
+                if state.queue.waiting() > 0 {
+                    return Some(state.queue.has_only_lines());
+                }
+            }
+            if closing.borrow_and_update().is_some() {
+                return None;
+            }
+            tokio::select! {
+                () = self.filled.notified() => {}
+                _ = closing.changed() => {}
+            }
+        }
+    }
+
+    /// The oldest messages, and how many were thrown away that nobody was told of yet.
+    pub(crate) fn take(&self, most: usize) -> (Vec<Message>, u64) {
+        let mut state = self.state();
+        let untold = state.queue.losses().sum() - state.told;
+        (state.queue.take(most), untold)
+    }
+
+    /// Counts what came of the batch that was taken; what of it is still to be sent waits again.
+    /// Says what of it is new.
+    pub(crate) fn settle(&self, attempt: &Attempt, untold: u64) -> News {
+        let mut state = self.state();
+        state.queue.settle(attempt.done());
+        if attempt.told_losses {
+            state.told += untold;
+        }
+        let counts = &mut state.counts;
+        counts.sends.add(attempt.sends);
+        counts.accepted += attempt.accepted as u64;
+        counts.rejected += attempt.rejected as u64;
+        let failure = attempt.failure.as_ref();
+        counts.retries += u64::from(failure.is_some_and(|failure| !failure.is_final));
+        let error = failure.map(|failure| &failure.text);
+        let error = error.or(attempt.complaint.as_ref()).cloned();
+        let before = std::mem::replace(&mut counts.last_error, error);
+        match &counts.last_error {
+            now if *now == before => News::Nothing,
+            Some(_) => News::Wrong,
+            None => News::Well,
+        }
+    }
+
+    /// Nothing is to be waited for any more: what is there is sent at once, and then it ends; at
+    /// the deadline in any case. Of two deadlines the earlier one counts.
+    pub(crate) fn close(&self, deadline: Instant) {
+        let earlier = |at: &mut Option<Instant>| {
+            *at = Some(at.map_or(deadline, |at| at.min(deadline)));
+        };
+        self.closing.send_modify(earlier);
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.borrow().is_some()
+    }
+
+    // The senders live as long as this, so that waiting for them cannot fail.
+
+    /// Waits for [`Outbox::close`].
+    pub(crate) async fn closed(&self) {
+        let _ = self.closing.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// Waits until it is closed and its deadline is over.
+    pub(crate) async fn overdue(&self) {
+        let mut closing = self.closing.subscribe();
+        loop {
+            let deadline = *closing.borrow_and_update();
+            let deadline = async {
+                match deadline {
+                    Some(deadline) => sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = deadline => return,
+                _ = closing.changed() => {}
+            }
+        }
+    }
+
+    /// Waits for [`Outbox::end`].
+    pub(crate) async fn ended(&self) {
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    /// Takes no more, and throws away what is left.
+    pub(crate) fn end(&self) {
+        {
+            let mut state = self.state();
+            state.counts.ended = true;
+            state.left += state.queue.abandon();
+        }
+        self.ended.send_replace(true);
+    }
+
+    /// Messages that were left when it ended.
+    pub(crate) fn left(&self) -> u64 {
+        self.state().left
+    }
+
+    pub(crate) fn stats(&self) -> SinkStats {
+        let state = self.state();
+        SinkStats {
+            name: self.name.clone(),
+            kind: self.kind,
+            queued: state.queue.unsettled(),
+            limit: state.queue.limit(),
+            dropped: state.queue.losses(),
+            ..state.counts.clone()
+        }
+    }
+}

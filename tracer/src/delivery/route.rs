@@ -1,0 +1,181 @@
+//! From settings to sinks: one route for each place that something is sent to.
+#![forbid(unsafe_code)]
+
+use std::{path::Path, sync::Arc};
+
+use super::{
+    alertmanager::Alertmanager,
+    backoff::Backoff,
+    file::FileSink,
+    http::Url,
+    journald::{self, Journald},
+    otlp::Otlp,
+    outbox::Outbox,
+    queue::Message,
+    stdout::StdoutSink,
+    told::Teller,
+    webhook::Webhook,
+    worker,
+};
+use crate::{
+    alerts::Occasion,
+    settings::feed::{SinkKind, SinkSettings},
+    sinks::stdout::stdout,
+};
+
+/// Settings of one sink with one place to send to, and its outbox.
+#[derive(Clone)]
+pub(super) struct Route {
+    pub(super) settings: SinkSettings,
+    pub(super) outbox: Arc<Outbox>,
+    takes: Takes,
+}
+
+/// Which messages a sink is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Takes {
+    /// All notices: it forgets what is not repeated.
+    Notices,
+    /// That alerts begin and end.
+    Changes,
+    /// Events, and all notices but those that an alert is over still.
+    Lines,
+}
+
+impl Takes {
+    fn takes(self, message: &Message) -> bool {
+        match message {
+            Message::Line(_) => self == Self::Lines,
+            Message::Notice(notice) => match notice.occasion {
+                Occasion::Began | Occasion::Ended => true,
+                Occasion::Lasts => self != Self::Changes,
+                Occasion::OverStill => self == Self::Notices,
+            },
+        }
+    }
+}
+
+impl Route {
+    /// One for this; its queue is empty.
+    pub(super) fn new(settings: SinkSettings) -> Self {
+        let (kind, takes) = match &settings.to {
+            SinkKind::Alertmanager(_) => ("alertmanager", Takes::Notices),
+            SinkKind::Webhook { .. } => ("webhook", Takes::Changes),
+            SinkKind::Otlp(_) => ("otlp", Takes::Changes),
+            SinkKind::Journald => ("journald", Takes::Changes),
+            SinkKind::File { .. } => ("file", Takes::Lines),
+            SinkKind::Stdout => ("stdout", Takes::Lines),
+        };
+        let outbox = Arc::new(Outbox::new(settings.name.clone(), kind, settings.queue));
+        Self {
+            settings,
+            outbox,
+            takes,
+        }
+    }
+
+    /// Gives the message to the sink, if it takes such ones.
+    pub(super) fn push(&self, message: &Message) {
+        if self.takes.takes(message) {
+            self.outbox.push(message.clone());
+        }
+    }
+
+    /// Whether it takes events.
+    pub(super) fn takes_lines(&self) -> bool {
+        self.takes == Takes::Lines
+    }
+}
+
+/// The settings with one place each: every Alertmanager has a queue of its own, and its address
+/// in its name.
+///
+/// # Errors
+/// If a URL is none, in words for the user.
+pub(super) fn one_place_each(sinks: &[SinkSettings]) -> Result<Vec<SinkSettings>, String> {
+    let mut all: Vec<SinkSettings> = Vec::new();
+    for sink in sinks {
+        let SinkKind::Alertmanager(targets) = &sink.to else {
+            all.push(sink.clone());
+            continue;
+        };
+        for target in targets {
+            let named = |error| format!("sink {}: {error}", sink.name);
+            let url = Url::parse(&target.url).map_err(named)?;
+            all.push(SinkSettings {
+                name: format!("{}/{url}", sink.name),
+                queue: sink.queue,
+                to: SinkKind::Alertmanager(vec![target.clone()]),
+            });
+        }
+    }
+    number(&mut all);
+    Ok(all)
+}
+
+/// No two have one name: series and messages are told apart by it.
+fn number(sinks: &mut [SinkSettings]) {
+    let mut seen = std::collections::HashMap::new();
+    for sink in sinks {
+        let times = seen.entry(sink.name.clone()).or_insert(0u32);
+        *times += 1;
+        if *times > 1 {
+            sink.name = format!("{}#{times}", sink.name);
+        }
+    }
+}
+
+/// A sink that is made, and waits for its runtime.
+pub(super) enum Ready {
+    Alertmanager(Alertmanager),
+    Webhook(Webhook),
+    Otlp(Otlp),
+    Journald(Journald),
+    File(FileSink),
+    Stdout(StdoutSink<crate::sinks::stdout::Stdout>),
+}
+
+impl Ready {
+    /// What the settings ask for. Nothing is opened and nobody is asked yet.
+    ///
+    /// # Errors
+    /// If a URL is none, in words for the user.
+    pub(super) fn new(settings: &SinkSettings, teller: &Teller) -> Result<Self, String> {
+        let named = |error| format!("sink {}: {error}", settings.name);
+        let teller = teller.clone();
+        Ok(match &settings.to {
+            SinkKind::Alertmanager(targets) => {
+                let target = targets.first().ok_or_else(|| named("no urls".to_owned()))?;
+                Self::Alertmanager(Alertmanager::new(target, teller).map_err(named)?)
+            }
+            SinkKind::Webhook {
+                target,
+                secret_file,
+            } => Self::Webhook(Webhook::new(target, secret_file.clone(), teller).map_err(named)?),
+            SinkKind::Otlp(target) => Self::Otlp(Otlp::new(target, teller).map_err(named)?),
+            SinkKind::Journald => Self::Journald(Journald::new(Path::new(journald::SOCKET))),
+            SinkKind::File {
+                path,
+                rotate_bytes,
+                keep,
+            } => Self::File(FileSink::new(path, *rotate_bytes, *keep, teller)),
+            SinkKind::Stdout => Self::Stdout(StdoutSink::new(stdout(), teller)),
+        })
+    }
+
+    /// Sends what comes, until the outbox is closed and empty.
+    pub(super) async fn run(self, outbox: Arc<Outbox>) {
+        let backoff = Backoff::seeded();
+        match self {
+            Self::Alertmanager(sink) => worker::run(outbox, sink, backoff).await,
+            Self::Webhook(sink) => worker::run(outbox, sink, backoff).await,
+            Self::Otlp(sink) => worker::run(outbox, sink, backoff).await,
+            Self::Journald(sink) => worker::run(outbox, sink, backoff).await,
+            Self::File(sink) => worker::run(outbox, sink, backoff).await,
+            Self::Stdout(sink) => worker::run(outbox, sink, backoff).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

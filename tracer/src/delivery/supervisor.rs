@@ -1,0 +1,116 @@
+//! The thread's own task: starts sinks, retires them, and ends them all.
+#![forbid(unsafe_code)]
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::Instant,
+};
+
+use super::{GRACE, outbox::Outbox, route::Ready};
+
+/// Most threads for what cannot be waited for otherwise: looking up names, writing files. Each
+/// sink has at most one at a time, and an abandoned one more for as long as it hangs.
+const THREADS: usize = 64;
+
+/// A new sink and its queue.
+pub(super) type Added = (Arc<Outbox>, Ready);
+
+/// What the thread is to do.
+pub(super) enum Command {
+    /// Go on without these sinks, and with those.
+    Replace {
+        removed: Vec<Arc<Outbox>>,
+        added: Vec<Added>,
+    },
+    /// Send what waits, and end.
+    Stop {
+        outboxes: Vec<Arc<Outbox>>,
+        deadline: Duration,
+    },
+}
+
+/// Tells the thread what to do: once at the start, at each reload and at the end.
+#[derive(Debug)]
+pub(super) struct Commands(UnboundedSender<Command>);
+
+impl Commands {
+    /// Says whether anybody hears it.
+    pub(super) fn give(&self, command: Command) -> bool {
+        self.0.send(command).is_ok()
+    }
+}
+
+pub(super) fn commands() -> (Commands, UnboundedReceiver<Command>) {
+    let (sender, receiver) = unbounded_channel();
+    (Commands(sender), receiver)
+}
+
+/// Messages that removed sinks did not get rid of.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Abandoned(Arc<AtomicU64>);
+
+impl Abandoned {
+    pub(super) fn sum(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+pub(super) fn runtime() -> io::Result<Runtime> {
+    let mut builder = Builder::new_current_thread();
+    builder.max_blocking_threads(THREADS).enable_all().build()
+}
+
+/// Does as it is told until it is stopped, or nobody is left to tell.
+pub(super) async fn supervise(mut commands: UnboundedReceiver<Command>, abandoned: Abandoned) {
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Replace { removed, added } => {
+                tokio::spawn(replace(removed, added, abandoned.clone()));
+            }
+            Command::Stop { outboxes, deadline } => {
+                return end(&outboxes, Instant::now() + deadline).await;
+            }
+        }
+    }
+}
+
+/// New sinks begin when the old ones have ended: both may write to one file.
+async fn replace(removed: Vec<Arc<Outbox>>, added: Vec<Added>, abandoned: Abandoned) {
+    end(&removed, Instant::now() + GRACE).await;
+    for outbox in &removed {
+        let left = outbox.left();
+        abandoned.0.fetch_add(left, Ordering::Relaxed);
+        if left > 0 {
+            let name = outbox.name();
+            log::warn!("sink {name} was removed, and {left} messages for it are not sent");
+        }
+    }
+    for (outbox, ready) in added {
+        tokio::spawn(ready.run(outbox));
+    }
+}
+
+async fn end(outboxes: &[Arc<Outbox>], deadline: Instant) {
+    for outbox in outboxes {
+        outbox.close(deadline);
+    }
+    for outbox in outboxes {
+        // One whose sink was not even started ends here.
+        if tokio::time::timeout_at(deadline, outbox.ended())
+            .await
+            .is_err()
+        {
+            outbox.end();
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Any HTTP server: notices as JSON, signed if a secret is given.
+#![forbid(unsafe_code)]
+
+use std::{fmt::Write as _, path::PathBuf};
+
+use hyper::header::{HeaderName, HeaderValue};
+use ring::hmac;
+use serde::Serialize;
+
+use super::{
+    attempt::{Attempt, Failure},
+    http::{Answer, Client, Headers, attempt, secret},
+    json::{Told, told},
+    queue::{Message, notices},
+    told::Teller,
+    worker::Send,
+};
+use crate::{alerts::Notice, settings::feed::HttpTarget};
+
+/// The header with the signature of the body.
+const SIGNATURE: HeaderName = HeaderName::from_static("x-sockpick-signature");
+
+/// Version of the body's shape.
+const VERSION: u32 = 1;
+
+/// One server.
+pub(super) struct Webhook {
+    client: Client,
+    secret_file: Option<PathBuf>,
+    teller: Teller,
+}
+
+#[derive(Debug, Serialize)]
+struct Body<'a> {
+    version: u32,
+    host: &'a str,
+    notices: Vec<Told<'a>>,
+}
+
+impl Webhook {
+    pub(super) fn new(
+        target: &HttpTarget,
+        secret_file: Option<PathBuf>,
+        teller: Teller,
+    ) -> Result<Self, String> {
+        Ok(Self {
+            client: Client::new(target)?,
+            secret_file,
+            teller,
+        })
+    }
+
+    async fn post(&mut self, notices: &[&Notice]) -> Result<Answer, Failure> {
+        let body = Body {
+            version: VERSION,
+            host: &self.teller.host,
+            notices: notices
+                .iter()
+                .map(|notice| told(&self.teller, notice))
+                .collect(),
+        };
+        let body = serde_json::to_vec(&body);
+        let body = body.map_err(|error| Failure::new(format!("cannot write JSON: {error}")))?;
+        let mut headers = Headers::new();
+        if let Some(file) = &self.secret_file {
+            let secret = secret(file).await.map_err(Failure::new)?;
+            headers.push((SIGNATURE, signature(&secret, &body)));
+        }
+        let path = self.client.url().whole_path();
+        let answer = self
+            .client
+            .post(&path, "application/json", headers, body.into());
+        answer.await
+    }
+}
+
+impl Send for Webhook {
+    const BATCH: usize = 64;
+
+    async fn send(&mut self, batch: &[Message], _: u64) -> Attempt {
+        attempt(self.post(&notices(batch)).await, batch.len())
+    }
+}
+
+/// `sha256=` and HMAC-SHA256 of the body in hexadecimal digits.
+fn signature(secret: &str, body: &[u8]) -> HeaderValue {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let mut text = "sha256=".to_owned();
+    for byte in hmac::sign(&key, body).as_ref() {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests;

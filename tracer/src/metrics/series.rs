@@ -1,0 +1,303 @@
+//! Counters that every SYN feeds: bounded, and made once per place, so that a SYN of a known
+//! listener costs two look-ups by number and no allocation.
+
+mod place;
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use sockpick_ebpf::abi::{Listener, SynRecord};
+
+pub(crate) use place::Place;
+use place::{AT_FIRST, Room};
+
+use crate::{
+    event::{Event, Netns, Queue},
+    pipeline::Output,
+    words,
+};
+
+/// A place's series leave so long after its last socket closed, in nanoseconds.
+pub const PLACE_STAYS_NS: u64 = 5 * 60 * 1_000_000_000;
+
+/// Those of a refused port leave so long after its last SYN.
+pub const REFUSED_STAYS_NS: u64 = 15 * 60 * 1_000_000_000;
+
+/// How often is looked for what is to leave.
+const SWEEP_NS: u64 = 10 * 1_000_000_000;
+
+/// Most sockets that are told from each other: twice what the programs remember. Past it their
+/// SYNs are counted all the same, each at the cost of writing down where it went.
+const MOST_SOCKETS: usize = 16_384;
+
+/// Most namespaces whose names are kept; past it they are written anew.
+const MOST_NAMES: usize = 4096;
+
+/// The series of SYNs.
+#[derive(Debug)]
+pub struct Series {
+    room: Room,
+    /// By the listener's stamp.
+    sockets: FxHashMap<u64, Socket>,
+    places: FxHashMap<u32, Place>,
+    by_labels: FxHashMap<(Arc<str>, Arc<str>), u32>,
+    next_place: u32,
+    /// By namespace and port.
+    refused: FxHashMap<(Arc<str>, u16), Refused>,
+    names: FxHashMap<u32, (Arc<Netns>, Arc<str>)>,
+    swept_ns: u64,
+}
+
+/// A listening socket.
+#[derive(Clone, Copy, Debug)]
+struct Socket {
+    /// Where it is bound; `None`: there was no room for it.
+    place: Option<u32>,
+    queue: Queue,
+    last_ns: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    syns: u64,
+    last_ns: u64,
+}
+
+impl Series {
+    /// At most so many that have labels.
+    #[must_use]
+    pub fn new(max_series: usize) -> Self {
+        Self {
+            room: Room::new(max_series),
+            sockets: FxHashMap::default(),
+            places: FxHashMap::default(),
+            by_labels: FxHashMap::default(),
+            next_place: 0,
+            refused: FxHashMap::default(),
+            names: FxHashMap::default(),
+            swept_ns: 0,
+        }
+    }
+
+    /// New settings: at most so many from here on. Those that are there stay until they leave.
+    pub fn allow(&mut self, max_series: usize) {
+        self.room.allow(max_series);
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.room.used()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Times that something was to be counted and had no room.
+    #[must_use]
+    pub fn beyond(&self) -> u64 {
+        self.room.beyond()
+    }
+
+    /// Takes what the pipeline gave. `now_ns`: `CLOCK_MONOTONIC`.
+    pub fn take(&mut self, output: &Output, now_ns: u64) {
+        match output {
+            Output::Syn(event, record) => self.syn(event, record, now_ns),
+            Output::Gone(gone) => self.gone(&gone.last, now_ns),
+            Output::Handover(_) | Output::Lost(_) | Output::Health(_) | Output::Own(_) => {}
+        }
+        if now_ns.saturating_sub(self.swept_ns) >= SWEEP_NS {
+            self.sweep(now_ns);
+        }
+    }
+
+    fn syn(&mut self, event: &Event, record: &SynRecord, now_ns: u64) {
+        let Some(listener) = &event.listener else {
+            self.refuse(&event.netns, event.destination.port, now_ns);
+            return;
+        };
+        let place = match self.sockets.get_mut(&record.listener.stamp) {
+            Some(socket) => {
+                socket.queue = listener.queue;
+                socket.last_ns = now_ns;
+                socket.place
+            }
+            None => self.meet(event, listener, record.listener.stamp, now_ns),
+        };
+        let Some(place) = place.and_then(|place| self.places.get_mut(&place)) else {
+            self.room.missed();
+            return;
+        };
+        place.last_ns = now_ns;
+        place.queue = listener.queue;
+        place.overflows += u64::from(listener.queue.is_full());
+        place.syn((event.matched, event.via), &mut self.room);
+        if let Some(group) = event.reuseport {
+            place.member(group.size, group.member, &mut self.room);
+        }
+    }
+
+    /// A socket's first SYN: finds the place it is bound to, or makes it where there is room.
+    fn meet(
+        &mut self,
+        event: &Event,
+        listener: &crate::event::Listener,
+        stamp: u64,
+        now_ns: u64,
+    ) -> Option<u32> {
+        let place = self.place(event, listener);
+        if self.sockets.len() < MOST_SOCKETS {
+            if let Some(place) = place.and_then(|place| self.places.get_mut(&place)) {
+                place.sockets += 1;
+            }
+            let socket = Socket {
+                place,
+                queue: listener.queue,
+                last_ns: now_ns,
+            };
+            self.sockets.insert(stamp, socket);
+        }
+        place
+    }
+
+    fn place(&mut self, event: &Event, listener: &crate::event::Listener) -> Option<u32> {
+        let netns = self.name(&event.netns);
+        let labels = (netns, Arc::from(words::bound(listener)));
+        if let Some(&place) = self.by_labels.get(&labels) {
+            return Some(place);
+        }
+        if self.room.used() + AT_FIRST > self.room.most() {
+            return None;
+        }
+        self.room.take(AT_FIRST);
+        let (netns, bound) = labels.clone();
+        let number = self.next_place;
+        self.next_place = self.next_place.wrapping_add(1);
+        let place = Place::new(netns, bound, listener.queue);
+        self.places.insert(number, place);
+        self.by_labels.insert(labels, number);
+        Some(number)
+    }
+
+    fn refuse(&mut self, netns: &Arc<Netns>, port: u16, now_ns: u64) {
+        let key = (self.name(netns), port);
+        if let Some(refused) = self.refused.get_mut(&key) {
+            refused.syns += 1;
+            refused.last_ns = now_ns;
+        } else if self.room.take(1) {
+            let first = Refused {
+                syns: 1,
+                last_ns: now_ns,
+            };
+            self.refused.insert(key, first);
+        }
+    }
+
+    /// What a namespace is called; the same number may be another one's later.
+    fn name(&mut self, netns: &Arc<Netns>) -> Arc<str> {
+        if let Some((known, name)) = self.names.get(&netns.inode)
+            && (Arc::ptr_eq(known, netns) || known == netns)
+        {
+            return name.clone();
+        }
+        if self.names.len() >= MOST_NAMES {
+            self.names.clear();
+        }
+        let name: Arc<str> = words::namespace(netns).into();
+        self.names
+            .insert(netns.inode, (netns.clone(), name.clone()));
+        name
+    }
+
+    /// A listener closed, and no SYN can reach it any more.
+    fn gone(&mut self, last: &Listener, now_ns: u64) {
+        let socket = self.sockets.remove(&last.stamp);
+        let place = socket.and_then(|socket| socket.place);
+        if let Some(place) = place.and_then(|place| self.places.get_mut(&place)) {
+            place.sockets = place.sockets.saturating_sub(1);
+            place.last_ns = now_ns;
+        }
+    }
+
+    /// Lets go what has been gone for long enough. To be called before each scrape; SYNs do it
+    /// too, now and then.
+    pub fn sweep(&mut self, now_ns: u64) {
+        self.swept_ns = now_ns;
+        self.forget_sockets(now_ns);
+        let Self {
+            room,
+            places,
+            by_labels,
+            refused,
+            ..
+        } = self;
+        places.retain(|_, place| {
+            let idle = now_ns.saturating_sub(place.last_ns);
+            let stays = place.sockets > 0 || idle < PLACE_STAYS_NS;
+            if !stays {
+                room.free(place.series());
+                by_labels.remove(&(place.netns.clone(), place.listener.clone()));
+            }
+            stays
+        });
+        refused.retain(|_, port| {
+            let stays = now_ns.saturating_sub(port.last_ns) < REFUSED_STAYS_NS;
+            room.free(usize::from(!stays));
+            stays
+        });
+    }
+
+    /// Sockets without a place try again; and where there are too many, those without a recent
+    /// SYN are forgotten, as listeners without a lasting name never close.
+    fn forget_sockets(&mut self, now_ns: u64) {
+        let Self {
+            sockets, places, ..
+        } = self;
+        let is_full = sockets.len() >= MOST_SOCKETS;
+        sockets.retain(|_, socket| {
+            let is_old = now_ns.saturating_sub(socket.last_ns) >= PLACE_STAYS_NS;
+            let Some(place) = socket.place else {
+                return false;
+            };
+            let stays = !(is_full && is_old);
+            if !stays && let Some(place) = places.get_mut(&place) {
+                place.sockets = place.sockets.saturating_sub(1);
+            }
+            stays
+        });
+    }
+
+    /// Each place, with the queue of the fullest socket there.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (&Place, Queue)> {
+        let mut fullest: FxHashMap<u32, Queue> = FxHashMap::default();
+        for socket in self.sockets.values() {
+            let Some(place) = socket.place else { continue };
+            let known = fullest.entry(place).or_insert(socket.queue);
+            if fuller(socket.queue, *known) {
+                *known = socket.queue;
+            }
+        }
+        self.places.iter().map(move |(number, place)| {
+            let queue = fullest.get(number).copied().unwrap_or(place.queue);
+            (place, queue)
+        })
+    }
+
+    /// SYNs of refused ports.
+    pub(crate) fn refused(&self) -> impl Iterator<Item = (&Arc<str>, u16, u64)> {
+        let ports = self.refused.iter();
+        ports.map(|((netns, port), refused)| (netns, *port, refused.syns))
+    }
+}
+
+/// Whether the first is nearer to its limit.
+fn fuller(one: Queue, other: Queue) -> bool {
+    let fill = |queue: Queue, by: Queue| u64::from(queue.length) * (u64::from(by.limit) + 1);
+    fill(one, other) > fill(other, one)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

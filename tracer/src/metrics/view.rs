@@ -1,0 +1,220 @@
+//! What is exposed beside the counters that SYNs feed: plain values, which whoever runs the
+//! daemon fills in before each scrape. Maps by name, so that no series is there twice.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use crate::{
+    alerts::totals::Totals,
+    event::{Reason, Stage, Time, Verdict},
+    judge::{Limit, rules::Algorithm},
+    pipeline::Bounds,
+};
+
+/// Most series of alerts: as many as may last at once by default. What does not fit is counted.
+pub const MOST_ALERT_SERIES: usize = 1024;
+
+/// Most ports with a series of their overlap. What does not fit is counted; `sockpick audit`
+/// names all.
+pub const MOST_OVERLAPS: usize = 1024;
+
+/// Everything else, at a time.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// Events that were lost, by stage.
+    pub lost: BTreeMap<Stage, u64>,
+    /// SYNs that alerts cover.
+    pub alerts: AlertTotals,
+    /// Alerts that last.
+    pub alerts_active: u64,
+    /// SYNs of alerts that were not told one by one.
+    pub alerts_suppressed: u64,
+    /// Whether every address of a service has its listener, by its name.
+    pub expected_up: BTreeMap<Arc<str>, bool>,
+    /// Listeners that overlap.
+    pub overlapping: Overlaps,
+    /// Connections of sockpick's own.
+    pub self_check: SelfCheck,
+    /// Probes by name.
+    pub probes: BTreeMap<Arc<str>, Probe>,
+    /// Bounded maps by name.
+    pub maps: BTreeMap<Arc<str>, Map>,
+    /// Sinks by name.
+    pub sinks: BTreeMap<Arc<str>, Sink>,
+    /// When the configuration was read; `None`: there is none to be read again.
+    pub reload: Option<Reload>,
+    /// How the kernel looks listeners up, if that is known.
+    pub algorithm: Option<Algorithm>,
+    /// Version of sockpick.
+    pub version: &'static str,
+}
+
+impl View {
+    /// Takes in what the pipeline knows of its losses and bounds.
+    pub fn pipeline(&mut self, lost: &BTreeMap<Stage, u64>, bounds: Bounds) {
+        self.lost.extend(lost);
+        for (name, limit) in [
+            ("pipeline_closings", bounds.closings),
+            ("pipeline_steered", bounds.steered),
+            ("pipeline_groups", bounds.groups),
+            ("pipeline_listeners", bounds.listeners),
+            ("pipeline_closed", bounds.closed),
+        ] {
+            self.maps.insert(name.into(), limit.into());
+        }
+    }
+}
+
+/// SYNs that alerts cover, by labels.
+#[derive(Clone, Debug, Default)]
+pub struct AlertTotals {
+    by_labels: BTreeMap<AlertLabels, u64>,
+    beyond: u64,
+}
+
+/// What tells one series of alerts from another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AlertLabels {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Its reason.
+    pub reason: Option<Reason>,
+    /// The service, if one is configured.
+    pub service: Option<Arc<str>>,
+    /// Where the listener is bound that was given the SYNs; `None`: nobody got them.
+    pub listener: Option<Arc<str>>,
+}
+
+impl AlertTotals {
+    /// So many more SYNs.
+    pub fn count(&mut self, labels: AlertLabels, syns: u64) {
+        if let Some(count) = self.by_labels.get_mut(&labels) {
+            *count += syns;
+        } else if self.by_labels.len() < MOST_ALERT_SERIES {
+            self.by_labels.insert(labels, syns);
+        } else {
+            self.beyond += syns;
+        }
+    }
+
+    /// They are these now.
+    pub fn set(&mut self, totals: &Totals) {
+        *self = Self {
+            beyond: totals.others(),
+            ..Self::default()
+        };
+        for (row, syns) in totals.rows() {
+            let labels = AlertLabels {
+                verdict: row.verdict,
+                reason: row.reason,
+                service: row.service.as_deref().map(Into::into),
+                listener: row.listener.as_deref().map(Into::into),
+            };
+            self.count(labels, syns);
+        }
+    }
+
+    /// The totals.
+    #[must_use]
+    pub fn totals(&self) -> &BTreeMap<AlertLabels, u64> {
+        &self.by_labels
+    }
+
+    /// SYNs for which there was no series.
+    #[must_use]
+    pub fn beyond(&self) -> u64 {
+        self.beyond
+    }
+}
+
+/// Listeners that overlap, by namespace and port.
+#[derive(Clone, Debug, Default)]
+pub struct Overlaps {
+    by_port: BTreeMap<(Arc<str>, u16), u64>,
+    beyond: u64,
+}
+
+impl Overlaps {
+    /// They are these now.
+    pub fn set(&mut self, now: impl IntoIterator<Item = ((Arc<str>, u16), u64)>) {
+        self.by_port.clear();
+        for (port, listeners) in now {
+            if self.by_port.len() < MOST_OVERLAPS || self.by_port.contains_key(&port) {
+                self.by_port.insert(port, listeners);
+            } else {
+                self.beyond += 1;
+            }
+        }
+    }
+
+    /// How many listeners overlap at which port.
+    #[must_use]
+    pub fn ports(&self) -> &BTreeMap<(Arc<str>, u16), u64> {
+        &self.by_port
+    }
+
+    /// Times that a port had no series.
+    #[must_use]
+    pub fn beyond(&self) -> u64 {
+        self.beyond
+    }
+}
+
+/// How the connections of sockpick's own were seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SelfCheck {
+    /// As they were.
+    pub ok: u64,
+    /// Not, or otherwise.
+    pub failed: u64,
+}
+
+/// A probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// By which mechanism it is attached, or would be.
+    pub backend: &'static str,
+    /// Whether it is.
+    pub attached: bool,
+    /// Times that the kernel skipped it, where it counts them.
+    pub missed: Option<u64>,
+    /// How long it ran, where the kernel takes the time.
+    pub run: Option<Duration>,
+}
+
+/// Something bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Map {
+    /// What it holds.
+    pub entries: u64,
+    /// What it has room for.
+    pub capacity: u64,
+}
+
+impl From<Limit> for Map {
+    fn from(limit: Limit) -> Self {
+        Self {
+            entries: limit.holds as u64,
+            capacity: limit.most as u64,
+        }
+    }
+}
+
+/// A sink.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sink {
+    /// Sends by result.
+    pub sends: BTreeMap<&'static str, u64>,
+    /// What waits for it.
+    pub queue_length: u64,
+    /// What may wait for it.
+    pub queue_limit: u64,
+}
+
+/// When the configuration was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// Whether it was taken when it was last read.
+    pub successful: bool,
+    /// When one was last taken.
+    pub taken: Time,
+}

@@ -1,0 +1,148 @@
+//! What may be said of the listeners that are there, SYNs or none: which services have theirs, and
+//! where listeners stand in each other's way.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::Pipeline;
+use crate::{
+    judge::{
+        expectations::{Address, Expectations, Service},
+        rules::{Bound, mapped},
+    },
+    words::namespace,
+};
+
+/// The listeners at a time, in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether every address of a service has a listener bound to it, by the service's name.
+    pub services: BTreeMap<Arc<str>, bool>,
+    /// Places that overlap on a port: at least one on every address beside one on its own. By
+    /// the name or number of the namespace, and the port.
+    pub overlapping: BTreeMap<(Arc<str>, u16), u64>,
+}
+
+impl Pipeline {
+    /// As of the last record.
+    pub fn standing(&mut self) -> Standing {
+        let bound: FxHashSet<Bound> = self.assessor.listeners().map(|(bound, _)| bound).collect();
+        let mut names = FxHashMap::default();
+        for at in &bound {
+            names
+                .entry(at.netns)
+                .or_insert_with(|| self.enricher.netns(at.netns));
+        }
+        let expectations = self.assessor.expectations();
+        let service = |service: &Service| {
+            let here: Vec<&Bound> = bound
+                .iter()
+                .filter(|at| service.is_expected_in(&names[&at.netns]))
+                .collect();
+            let has_listener = |address: &Address| here.iter().any(|at| is_bound_to(at, *address));
+            (
+                service.name.clone(),
+                service.listen.iter().all(has_listener),
+            )
+        };
+        Standing {
+            services: services(expectations).map(service).collect(),
+            overlapping: overlapping(&bound)
+                .map(|((netns, port), places)| {
+                    let name = namespace(&names[&netns]);
+                    ((name.into(), port), places)
+                })
+                .collect(),
+        }
+    }
+}
+
+/// At most so many services are looked after one by one: each is held against every listener.
+const MOST_SERVICES: usize = 1024;
+
+fn services(expectations: &Expectations) -> impl Iterator<Item = &Service> {
+    expectations.services.iter().take(MOST_SERVICES)
+}
+
+fn is_bound_to(bound: &Bound, address: Address) -> bool {
+    bound.port == address.port
+        && match address.address {
+            None => bound.is_wildcard(),
+            Some(IpAddr::V4(any)) if any.is_unspecified() => bound.is_wildcard() && !bound.v6only,
+            Some(address) => bound.address == mapped(address),
+        }
+}
+
+/// Ports with a wildcard and something more specific beside it, and how many places those are.
+fn overlapping(bound: &FxHashSet<Bound>) -> impl Iterator<Item = ((u32, u16), u64)> {
+    let mut ports: FxHashMap<(u32, u16), (u64, u64)> = FxHashMap::default();
+    for at in bound {
+        let (any, specific) = ports.entry((at.netns, at.port)).or_default();
+        if at.is_wildcard() && at.device == 0 {
+            *any += 1;
+        } else {
+            *specific += 1;
+        }
+    }
+    ports
+        .into_iter()
+        .filter(|(_, (any, specific))| *any > 0 && *specific > 0)
+        .map(|(port, (any, specific))| (port, any + specific))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Family;
+
+    fn bound(address: &str, port: u16, device: u32) -> Bound {
+        let address: IpAddr = address.parse().expect("an address");
+        Bound {
+            netns: 1,
+            address: mapped(address),
+            port,
+            family: if address.is_ipv4() {
+                Family::Ipv4
+            } else {
+                Family::Ipv6
+            },
+            device,
+            v6only: false,
+        }
+    }
+
+    #[test]
+    fn only_a_wildcard_beside_something_more_specific_overlaps() {
+        let all = [
+            bound("0.0.0.0", 80, 0),
+            bound("6.6.6.6", 80, 0),
+            bound("0.0.0.0", 80, 3),
+            bound("6.6.6.6", 443, 0),
+            bound("7.7.7.7", 443, 0),
+            bound("::", 22, 0),
+        ];
+        let found: Vec<_> = overlapping(&all.into_iter().collect()).collect();
+        assert_eq!(found, [((1, 80), 3)]);
+    }
+
+    #[test]
+    fn an_address_has_its_own_listener_or_none() {
+        let address = |address: Option<&str>| Address {
+            address: address.map(|text| text.parse().expect("an address")),
+            port: 80,
+        };
+        let six = bound("6.6.6.6", 80, 0);
+        let any = bound("0.0.0.0", 80, 0);
+        let any6 = bound("::", 80, 0);
+        for (at, wanted, expected) in [
+            (six, address(Some("6.6.6.6")), true),
+            (any, address(Some("6.6.6.6")), false),
+            (any, address(None), true),
+            (any6, address(Some("0.0.0.0")), true),
+            (six, address(None), false),
+        ] {
+            assert_eq!(is_bound_to(&at, wanted), expected, "{at:?} {wanted:?}");
+        }
+    }
+}

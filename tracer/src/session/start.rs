@@ -1,0 +1,205 @@
+//! How a session starts, whoever wants it: what stands in the way, the programs, the proof that
+//! they read this kernel rightly, and the machine as it is.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::Result;
+use log::debug;
+
+use crate::{
+    cli::ProbeArgs,
+    event::{Backend, Family},
+    failure::Failure,
+    host::live::Live,
+    kernel::{algorithm, preflight},
+    listeners::{self, Inventory},
+    namespaces,
+    own::{Board, Own},
+    pipeline::assess::Assessor,
+    probes::{
+        attach::{self, Options},
+        examine::Kernel,
+        filters::Filters,
+        plan::{Decision, Mechanism},
+        programs::Programs,
+        refusal::refused_maps,
+        selfcheck,
+    },
+    settings::{Settings, Watch, values::every_port},
+    source::Source,
+    words::count,
+};
+
+/// What was found before anything is attached.
+pub struct Ready {
+    kernel: Kernel,
+    options: Options,
+    own: Own,
+    /// Judges by what is expected.
+    pub assessor: Assessor,
+}
+
+/// What is attached and proven, and the machine as it is then.
+pub struct Started {
+    /// The programs, which record nothing yet.
+    pub programs: Programs,
+    /// Reads what they write.
+    pub source: Source,
+    /// Answers questions.
+    pub host: Live,
+    /// Who listens.
+    pub inventory: Inventory,
+    /// How lookups are observed.
+    pub backend: Backend,
+}
+
+/// Looks at the kernel and what is allowed. Namespaces are those that have the names now.
+///
+/// # Errors
+/// A [`Failure`] for the first thing that stands in the way.
+pub fn ready(settings: Settings, probes: &ProbeArgs) -> Result<Ready> {
+    let Settings {
+        watch,
+        expectations,
+        ..
+    } = settings.with_netns(namespaces::fixed)?;
+    let options = options(probes, &watch)?;
+    allowed(probes.btf.is_some())?;
+    // Before all else: a sockpick beside this one writes there from now on.
+    let board = Board::hang_out().map_err(|error| refused_maps(&error))?;
+    let kernel = Kernel::examine(options.btf.as_ref(), options.backend)?;
+    debug!("the kernel is examined");
+    let (algorithm, how) = algorithm::detect();
+    debug!("lookup: {algorithm:?}, {}", how.words());
+    Ok(Ready {
+        kernel,
+        options,
+        own: Own::by(board),
+        assessor: Assessor::new(expectations, algorithm),
+    })
+}
+
+/// The first thing that stands in the way, if any.
+fn allowed(own_btf_file: bool) -> Result<()> {
+    match preflight::findings(own_btf_file)
+        .iter()
+        .find(|finding| !finding.ok)
+    {
+        Some(finding) => Err(Failure::environment(finding.message()).into()),
+        None => Ok(()),
+    }
+}
+
+/// The namespaces of the filter are those that have the names now.
+fn options(probes: &ProbeArgs, watch: &Watch) -> Result<Options> {
+    let namespaces = watch.netns.iter().map(namespaces::named);
+    Ok(Options {
+        backend: probes.backend,
+        btf: probes.btf.clone(),
+        buffer_bytes: probes.buffer_size,
+        filters: Filters {
+            ports: every_port(&watch.ports),
+            destinations: watch.destinations.clone(),
+            sources: watch.sources.clone(),
+            namespaces: namespaces.collect::<Result<_, _>>()?,
+            ipv4: watch.family == Some(Family::Ipv4),
+            ipv6: watch.family == Some(Family::Ipv6),
+        },
+        debug_programs: probes.debug_programs,
+    })
+}
+
+impl Ready {
+    /// What is filtered in the kernel.
+    #[must_use]
+    pub fn filters(&self) -> &Filters {
+        &self.options.filters
+    }
+
+    /// Attaches, has the self-check prove it, and looks who listens. To be called inside a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// If the kernel refuses it, or the self-check fails.
+    pub fn start(self, flush_interval: Duration) -> Result<(Started, Assessor, Filters)> {
+        let Self {
+            mut kernel,
+            options,
+            own,
+            assessor,
+        } = self;
+        let mut programs = attach::programs(&mut kernel, &options)?;
+        let mut channel = programs.take_events()?;
+        selfcheck::run(&mut programs, &mut channel)?;
+        debug!("the self-check passed");
+        let mut host = Live::new(own);
+        if let Some(exits) = programs.take_exits()? {
+            host.told_by(Box::new(exits));
+        }
+        if let Some(holders) = programs.take_holders() {
+            host.shown_by(Box::new(holders));
+        }
+        let inventory = listeners::inventory();
+        host.prepare(inventory.listeners.iter().map(|listener| listener.inode));
+        if let Some(why) = host.blindness() {
+            eprintln!("sockpick: owners may be missing (?): {why}");
+        }
+        let started = Started {
+            source: Source::new(channel, programs.take_drops()?, flush_interval)?,
+            backend: backend(&programs),
+            programs,
+            host,
+            inventory,
+        };
+        Ok((started, assessor, options.filters))
+    }
+}
+
+fn backend(programs: &Programs) -> Backend {
+    match programs.plan.lookup_mechanism() {
+        _ if programs.legacy => Backend::Legacy,
+        Some(Mechanism::Fentry) => Backend::Fentry,
+        Some(Mechanism::Kprobe) | None => Backend::Kprobe,
+    }
+}
+
+/// Inode number of this process's network namespace; 0 if it cannot be told.
+#[must_use]
+pub fn own_netns() -> u32 {
+    namespaces::inode(Path::new("/proc/self/ns/net")).unwrap_or(0)
+}
+
+/// Says once what is watched, and what cannot be seen on this kernel. `how_to_end`: for whom
+/// has a terminal.
+pub fn announce(programs: &Programs, inventory: &Inventory, backend: Backend, how_to_end: &str) {
+    for (hook, decision) in &programs.plan.hooks {
+        if let (Decision::Missing(why), Some(loss)) = (decision, hook.loss()) {
+            eprintln!("sockpick: {hook} cannot be hooked ({why}): {loss}");
+        }
+    }
+    if let Some(why) = &programs.drops_unseen {
+        eprintln!(
+            "sockpick: skb:kfree_skb cannot be hooked ({why}): a SYN that is dropped after its \
+             lookup is told as if it was taken"
+        );
+    }
+    for problem in &inventory.problems {
+        eprintln!(
+            "sockpick: {problem}; the listeners that are there are learned as SYNs reach them"
+        );
+    }
+    let vague = |listener: &&listeners::Listening| !listener.complete;
+    let vague = inventory.listeners.iter().filter(vague).count();
+    if vague > 0 {
+        eprintln!(
+            "sockpick: this kernel has no inet_diag, so device and IPV6_V6ONLY are not known until \
+             a SYN comes, for {} that listen already; verdicts that depend on these may be missed",
+            count(vague as u64, "socket")
+        );
+    }
+    eprintln!(
+        "sockpick: tracing by {backend}; {} in {} now{how_to_end}",
+        count(inventory.listeners.len() as u64, "listener"),
+        count(inventory.asked.len() as u64, "namespace")
+    );
+}

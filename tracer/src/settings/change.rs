@@ -1,0 +1,168 @@
+//! What a reload has to do: how new settings differ from those that are in force.
+
+use std::fmt;
+
+use super::{Settings, SinkSettings};
+
+/// What is to be done for new settings to be in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says of one table whether it differs, and any may"
+)]
+pub struct Changes {
+    /// Other SYNs are looked at: the kernel's filters are to be made anew.
+    pub attach_anew: bool,
+    /// Other services, or another hold time.
+    pub expectations: bool,
+    /// Other alerts, or other times of them.
+    pub alerts: bool,
+    /// Metrics are to be had elsewhere.
+    pub metrics_listen: bool,
+    /// Another number of series.
+    pub max_series: bool,
+    /// Other events go to sinks.
+    pub stream: bool,
+    /// The self-check runs at other times.
+    pub self_check: bool,
+    /// What becomes of the sinks.
+    pub sinks: SinkChanges,
+}
+
+/// What becomes of the sinks, by their names. One that differs in anything is ended, and another
+/// of that name begun.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkChanges {
+    /// They go on, with all that waits for them.
+    pub kept: Vec<String>,
+    /// They are to be ended.
+    pub ended: Vec<String>,
+    /// They are to be begun, after those that end.
+    pub begun: Vec<SinkSettings>,
+}
+
+impl SinkChanges {
+    /// Whether all go on.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.ended.is_empty() && self.begun.is_empty()
+    }
+}
+
+impl Changes {
+    /// Whether nothing is to be done.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        let kept = self.sinks.kept.clone();
+        *self
+            == Self {
+                sinks: SinkChanges {
+                    kept,
+                    ..SinkChanges::default()
+                },
+                ..Self::default()
+            }
+    }
+}
+
+/// How `new` differs from `old`.
+#[must_use]
+pub fn changes(old: &Settings, new: &Settings) -> Changes {
+    Changes {
+        attach_anew: old.watch != new.watch,
+        expectations: old.expectations != new.expectations,
+        alerts: old.alerts != new.alerts,
+        metrics_listen: old.metrics.listen != new.metrics.listen,
+        max_series: old.metrics.max_series != new.metrics.max_series,
+        stream: old.stream != new.stream,
+        self_check: old.daemon.self_check != new.daemon.self_check,
+        sinks: sinks(&old.sinks, &new.sinks),
+    }
+}
+
+fn sinks(old: &[SinkSettings], new: &[SinkSettings]) -> SinkChanges {
+    let name = |sink: &SinkSettings| sink.name.clone();
+    let (kept, ended): (Vec<_>, Vec<_>) = old.iter().partition(|sink| new.contains(sink));
+    let begun = new.iter().filter(|sink| !old.contains(sink));
+    SinkChanges {
+        kept: kept.into_iter().map(name).collect(),
+        ended: ended.into_iter().map(name).collect(),
+        begun: begun.cloned().collect(),
+    }
+}
+
+/// One line for the log: which tables differ, and which sinks.
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tables = [
+            (self.attach_anew, "[watch]"),
+            (self.expectations, "[[service]] or [learn]"),
+            (self.alerts, "[alerts]"),
+            (self.metrics_listen || self.max_series, "[metrics]"),
+            (self.stream, "[stream]"),
+            (self.self_check, "[daemon]"),
+        ];
+        let tables = tables.iter().filter(|(differs, _)| *differs);
+        let mut words: Vec<String> = tables.map(|(_, table)| (*table).to_owned()).collect();
+        let ended = self.sinks.ended.iter();
+        words.extend(ended.map(|name| format!("sink {name} ends")));
+        let begun = self.sinks.begun.iter();
+        words.extend(begun.map(|sink| format!("sink {} begins", sink.name)));
+        if words.is_empty() {
+            return f.write_str("nothing");
+        }
+        f.write_str(&words.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Given;
+
+    fn read(text: &str) -> Settings {
+        Settings::new(&Given::default(), Some(text)).expect(text)
+    }
+
+    #[test]
+    fn each_table_has_a_change_of_its_own() {
+        let old = Settings::default();
+        for (text, said) in [
+            ("", "nothing"),
+            ("[watch]\nports = [80]", "[watch]"),
+            (
+                "[[service]]\nname = 'A'\nlisten = ['*:80']",
+                "[[service]] or [learn]",
+            ),
+            ("[learn]\nenabled = false", "[[service]] or [learn]"),
+            ("[alerts]\nquiet = '6m'", "[alerts]"),
+            ("[metrics]\nlisten = '127.0.0.1:1'", "[metrics]"),
+            ("[metrics]\nmax_series = 100", "[metrics]"),
+            ("[stream]\nevents = 'all'", "[stream]"),
+            ("[daemon]\nself_check = 'off'", "[daemon]"),
+            ("[[sink]]\ntype = 'stdout'", "sink stdout begins"),
+        ] {
+            let new = read(text);
+            let there = changes(&old, &new);
+            assert_eq!(there.to_string(), said, "{text}");
+            assert_eq!(there.is_none(), text.is_empty(), "{text}");
+            let back = changes(&new, &old);
+            assert_eq!(back.to_string(), said.replace("begins", "ends"), "{text}");
+            assert!(changes(&new, &new).is_none());
+        }
+    }
+
+    #[test]
+    fn a_sink_that_differs_ends_and_begins_and_the_others_go_on() {
+        let sink = |name: &str, path: &str| {
+            format!("[[sink]]\ntype = 'file'\nname = '{name}'\npath = '{path}'\n")
+        };
+        let old = read(&(sink("a", "/a") + &sink("b", "/b") + &sink("c", "/c")));
+        let new = read(&(sink("d", "/d") + &sink("a", "/a") + &sink("b", "/other")));
+        let SinkChanges { kept, ended, begun } = changes(&old, &new).sinks;
+        assert_eq!(kept, ["a"]);
+        assert_eq!(ended, ["b", "c"]);
+        let begun: Vec<&str> = begun.iter().map(|sink| &*sink.name).collect();
+        assert_eq!(begun, ["d", "b"]);
+    }
+}

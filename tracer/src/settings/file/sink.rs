@@ -1,0 +1,253 @@
+//! `[[sink]]`: all of them, as they stand beside each other.
+
+mod table;
+
+use std::collections::HashSet;
+
+use toml::Spanned;
+
+pub(super) use table::SinkTable;
+
+use super::line;
+use crate::settings::{SinkSettings, feed::SinkKind};
+
+/// The sinks of a file with this text.
+///
+/// # Errors
+/// The line of a sink, its name, and what is wrong with it.
+pub(super) fn sinks(
+    tables: Vec<Spanned<SinkTable>>,
+    text: &str,
+) -> Result<Vec<SinkSettings>, String> {
+    if tables.len() > SinkSettings::MOST {
+        return Err(format!(
+            "there are {} sinks, and at most {} may be; leave some out",
+            tables.len(),
+            SinkSettings::MOST
+        ));
+    }
+    let mut taken: HashSet<String> = tables.iter().filter_map(given).collect();
+    let mut sinks: Vec<SinkSettings> = Vec::new();
+    for table in tables {
+        let at = line(text, table.span().start);
+        let table = table.into_inner();
+        let name = match &table.name {
+            Some(name) => name.clone(),
+            None => free(table.kind.word(), &mut taken),
+        };
+        let shown: String = name.escape_debug().collect();
+        let wrong = |wrong| format!("line {at}: sink \"{shown}\": {wrong}");
+        let sink = table.checked(name).map_err(wrong)?;
+        beside(&sink, &sinks).map_err(wrong)?;
+        sinks.push(sink);
+    }
+    Ok(sinks)
+}
+
+fn given(table: &Spanned<SinkTable>) -> Option<String> {
+    table.get_ref().name.clone()
+}
+
+/// The first name that nobody has: `file`, `file-2`, `file-3`.
+fn free(kind: &str, taken: &mut HashSet<String>) -> String {
+    let numbered = (2..).map(|number| format!("{kind}-{number}"));
+    let mut names = std::iter::once(kind.to_owned()).chain(numbered);
+    let name = names.find(|name| !taken.contains(name));
+    let name = name.unwrap_or_else(|| kind.to_owned());
+    taken.insert(name.clone());
+    name
+}
+
+/// Two sinks of one name are one in the metrics; two on one file would write into each other.
+fn beside(sink: &SinkSettings, others: &[SinkSettings]) -> Result<(), String> {
+    if others.iter().any(|other| other.name == sink.name) {
+        return Err("another sink has this name; give it one of its own".to_owned());
+    }
+    let same = |other: &&SinkSettings| match (&sink.to, &other.to) {
+        (SinkKind::File { path, .. }, SinkKind::File { path: other, .. }) => path == other,
+        (SinkKind::Journald, SinkKind::Journald) | (SinkKind::Stdout, SinkKind::Stdout) => true,
+        _ => false,
+    };
+    match others.iter().find(same) {
+        Some(other) => Err(format!(
+            "the sink \"{}\" writes there already; leave one of them out",
+            other.name
+        )),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{feed::HttpTarget, file::parse};
+
+    fn read(text: &str) -> Result<Vec<SinkSettings>, String> {
+        parse(text).map(|settings| settings.sinks)
+    }
+
+    fn names(text: &str) -> Vec<String> {
+        let sinks = read(text).expect(text);
+        sinks.into_iter().map(|sink| sink.name).collect()
+    }
+
+    #[test]
+    fn a_sink_without_a_name_gets_one_that_is_free() {
+        let hook = "[[sink]]\ntype = 'webhook'\nurl = 'http://h'\n";
+        assert_eq!(names(hook), ["webhook"]);
+        assert_eq!(
+            names(&hook.repeat(3)),
+            ["webhook", "webhook-2", "webhook-3"]
+        );
+        let named = format!("{hook}{hook}{hook}name = 'webhook-2'");
+        assert_eq!(names(&named), ["webhook", "webhook-3", "webhook-2"]);
+    }
+
+    #[test]
+    fn every_type_is_read_with_what_is_usual() -> Result<(), String> {
+        let sinks = read(
+            "[[sink]]\ntype = 'alertmanager'\nurls = ['http://a:1', 'https://b']\ntimeout = '3s'
+             [[sink]]\ntype = 'webhook'\nurl = 'http://h'\nsecret_file = '/s'\nbearer_file = '/b'
+             [[sink]]\ntype = 'otlp'\nurl = 'https://o'\nca_file = '/ca'\nqueue = 7
+             [[sink]]\ntype = 'journald'
+             [[sink]]\ntype = 'file'\npath = '/f'
+             [[sink]]\ntype = 'file'\npath = '/g'\nrotate = 'off'\nkeep = 0
+             [[sink]]\ntype = 'stdout'",
+        )?;
+        let target = |url: &str| HttpTarget {
+            url: url.to_owned(),
+            ca_file: None,
+            bearer_file: None,
+            timeout: HttpTarget::USUAL_TIMEOUT,
+        };
+        let quick = |url| HttpTarget {
+            timeout: std::time::Duration::from_secs(3),
+            ..target(url)
+        };
+        let kinds: Vec<SinkKind> = sinks.iter().map(|sink| sink.to.clone()).collect();
+        let file = |path: &str, rotate_bytes, keep| SinkKind::File {
+            path: path.into(),
+            rotate_bytes,
+            keep,
+        };
+        assert_eq!(
+            kinds,
+            [
+                SinkKind::Alertmanager(vec![quick("http://a:1"), quick("https://b")]),
+                SinkKind::Webhook {
+                    target: HttpTarget {
+                        bearer_file: Some("/b".into()),
+                        ..target("http://h")
+                    },
+                    secret_file: Some("/s".into()),
+                },
+                SinkKind::Otlp(HttpTarget {
+                    ca_file: Some("/ca".into()),
+                    ..target("https://o")
+                }),
+                SinkKind::Journald,
+                file("/f", Some(100 << 20), 5),
+                file("/g", None, 0),
+                SinkKind::Stdout,
+            ]
+        );
+        let queues: Vec<usize> = sinks.iter().map(|sink| sink.queue).collect();
+        assert_eq!(queues[1..3], [10_000, 7]);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_sink_is_told_with_its_line() {
+        let many = "[[sink]]\ntype = 'webhook'\nurl = 'http://h'\n".repeat(33);
+        let cases = [
+            ("[[sink]]\nname = 'x'", "missing field `type`"),
+            ("[[sink]]\ntype = 'kafka'", "alertmanager"),
+            (
+                "\n[[sink]]\ntype = 'webhook'",
+                "line 2: sink \"webhook\": it needs url = ",
+            ),
+            ("[[sink]]\ntype = 'alertmanager'", "it needs urls = "),
+            (
+                "[[sink]]\ntype = 'alertmanager'\nurls = []",
+                "it needs urls = ",
+            ),
+            ("[[sink]]\ntype = 'file'", "it needs path = "),
+            (
+                "[[sink]]\ntype = 'file'\npath = 'f'",
+                "path: it is no path from the root",
+            ),
+            (
+                "[[sink]]\ntype = 'file'\npath = '/f'\nrotate = '1K'",
+                "rotate: ",
+            ),
+            (
+                "[[sink]]\ntype = 'file'\npath = '/f'\nkeep = -1",
+                "keep: -1 is out of range",
+            ),
+            (
+                "[[sink]]\ntype = 'stdout'\nqueue = 0",
+                "queue: 0 is out of range",
+            ),
+            ("[[sink]]\ntype = 'stdout'\nname = ''", "a name has"),
+            (
+                "[[sink]]\ntype = 'stdout'\nname = \"a\\nb\"",
+                "sink \"a\\nb\": a name has",
+            ),
+            (
+                "[[sink]]\ntype='stdout'\n[[sink]]\ntype='stdout'",
+                "line 3: sink \"stdout-2\": the sink \"stdout\" writes there",
+            ),
+            (
+                "[[sink]]\ntype='file'\npath='/f'\nname='a'\n[[sink]]\ntype='file'\npath='/f'",
+                "the sink \"a\" writes there",
+            ),
+            (
+                "[[sink]]\ntype='stdout'\nname='a'\n[[sink]]\ntype='journald'\nname='a'",
+                "another sink has this name",
+            ),
+            (
+                "[[sink]]\ntype='otlp'\nurl='http://h'\ntimeout='1h'",
+                "timeout: ",
+            ),
+            (
+                "[[sink]]\ntype='otlp'\nurl='http://h'\nca_file='/c'",
+                "ca_file: ",
+            ),
+            (
+                "[[sink]]\ntype='alertmanager'\nurls=['http://h', 'http://h']",
+                "urls: the second of",
+            ),
+            (&many, "at most 32"),
+        ];
+        for (text, part) in cases {
+            let said = read(text).expect_err(text);
+            assert!(said.contains(part), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_secret_in_the_wrong_place_is_not_told() {
+        let sink = "[[sink]]\ntype = 'webhook'\n";
+        for text in [
+            "url = 'http://s3cr3t@h'",
+            "url = 'http://h/?s3cr3t'",
+            "url = ['http://s3cr3t@h']",
+            "urls = 's3cr3t'",
+            "bearer = 's3cr3t'",
+            "bearer_file = 's3cr3t'",
+            "secret_file = 's3cr3t",
+            "url = 'http://h'\nsecret_file = s3cr3t",
+            "url = 'http://h'\nqueue = 's3cr3t'",
+        ] {
+            let said = read(&format!("{sink}{text}")).expect_err(text);
+            assert!(!said.contains("s3cr3t"), "{text}: {said}");
+            assert!(
+                said.contains("line 3") || said.contains("line 4") || said.contains("line 1"),
+                "{said}"
+            );
+        }
+        let said = read("[[sink]]\ntype='alertmanager'\nurls='http://s3cr3t@h'");
+        let said = said.expect_err("a text instead of a list");
+        assert!(!said.contains("s3cr3t"), "{said}");
+    }
+}

@@ -1,0 +1,173 @@
+//! One `[[sink]]` as it is written. All is checked here and not while it is read, so that what is
+//! told of it is chosen: a value may be a secret in the wrong place.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::settings::{
+    SinkSettings,
+    feed::{HttpTarget, SinkKind},
+    file::{number, url},
+    values::{bytes, bytes_text},
+};
+
+/// Which keys a type has is checked before (`keys.rs`).
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::settings::file) struct SinkTable {
+    #[serde(rename = "type")]
+    pub(super) kind: Type,
+    pub(super) name: Option<String>,
+    queue: Option<i64>,
+    urls: Option<Vec<String>>,
+    url: Option<String>,
+    secret_file: Option<String>,
+    ca_file: Option<String>,
+    bearer_file: Option<String>,
+    timeout: Option<String>,
+    path: Option<String>,
+    rotate: Option<String>,
+    keep: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Type {
+    Alertmanager,
+    Webhook,
+    Otlp,
+    Journald,
+    File,
+    Stdout,
+}
+
+impl Type {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Alertmanager => "alertmanager",
+            Self::Webhook => "webhook",
+            Self::Otlp => "otlp",
+            Self::Journald => "journald",
+            Self::File => "file",
+            Self::Stdout => "stdout",
+        }
+    }
+}
+
+impl SinkTable {
+    /// # Errors
+    /// The key, and what is wrong with it.
+    pub(super) fn checked(self, name: String) -> Result<SinkSettings, String> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if !(1..=SinkSettings::LONGEST_NAME).contains(&name.len()) || !name.chars().all(is_plain) {
+            return Err(format!(
+                "a name has 1 to {} letters, digits and -_. of ASCII; write it as pager-2",
+                SinkSettings::LONGEST_NAME
+            ));
+        }
+        let queue = match self.queue {
+            Some(queue) => key("queue", number::whole(queue, &SinkSettings::QUEUE))?,
+            None => SinkSettings::USUAL_QUEUE,
+        };
+        let to = self.to()?;
+        Ok(SinkSettings { name, queue, to })
+    }
+
+    fn to(&self) -> Result<SinkKind, String> {
+        Ok(match self.kind {
+            Type::Alertmanager => SinkKind::Alertmanager(self.targets()?),
+            Type::Webhook => SinkKind::Webhook {
+                target: self.one_target("http://127.0.0.1:8080/hook")?,
+                secret_file: path("secret_file", self.secret_file.as_deref())?,
+            },
+            Type::Otlp => SinkKind::Otlp(self.one_target("http://127.0.0.1:4318")?),
+            Type::Journald => SinkKind::Journald,
+            Type::File => self.file()?,
+            Type::Stdout => SinkKind::Stdout,
+        })
+    }
+
+    fn one_target(&self, example: &str) -> Result<HttpTarget, String> {
+        let url = self.url.as_deref();
+        let url = url.ok_or_else(|| format!("it needs url = \"{example}\""))?;
+        key("url", url::check(url))?;
+        self.is_ca_of_use([url])?;
+        self.target(url)
+    }
+
+    fn targets(&self) -> Result<Vec<HttpTarget>, String> {
+        let urls = self.urls.as_deref().unwrap_or_default();
+        if urls.is_empty() {
+            return Err("it needs urls = [\"http://127.0.0.1:9093\"]".to_owned());
+        }
+        if urls.len() > SinkKind::MOST_URLS {
+            let most = SinkKind::MOST_URLS;
+            return Err(format!("urls: at most {most} may be; leave some out"));
+        }
+        for (index, url) in urls.iter().enumerate() {
+            key("urls", url::check(url))?;
+            if urls[..index].contains(url) {
+                return Err("urls: the second of two that are the same is one too many".to_owned());
+            }
+        }
+        self.is_ca_of_use(urls.iter().map(String::as_str))?;
+        urls.iter().map(|url| self.target(url)).collect()
+    }
+
+    /// A key that does nothing hides what its writer believes.
+    fn is_ca_of_use<'a>(&self, urls: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
+        let is_tls = |url: &str| {
+            url.get(..6)
+                .is_some_and(|s| s.eq_ignore_ascii_case("https:"))
+        };
+        if self.ca_file.is_none() || urls.into_iter().any(is_tls) {
+            return Ok(());
+        }
+        Err("ca_file: it is for https://, and no address is one; leave it out".to_owned())
+    }
+
+    fn target(&self, url: &str) -> Result<HttpTarget, String> {
+        Ok(HttpTarget {
+            url: url.to_owned(),
+            ca_file: path("ca_file", self.ca_file.as_deref())?,
+            bearer_file: path("bearer_file", self.bearer_file.as_deref())?,
+            timeout: match &self.timeout {
+                Some(text) => key("timeout", number::time(text, &HttpTarget::TIMEOUT))?,
+                None => HttpTarget::USUAL_TIMEOUT,
+            },
+        })
+    }
+
+    fn file(&self) -> Result<SinkKind, String> {
+        let path = path("path", self.path.as_deref())?;
+        Ok(SinkKind::File {
+            path: path.ok_or("it needs path = \"/var/lib/sockpick/alerts.jsonl\"")?,
+            rotate_bytes: match self.rotate.as_deref() {
+                Some("off") => None,
+                Some(text) => Some(key("rotate", rotate(text))?),
+                None => Some(SinkKind::USUAL_ROTATE),
+            },
+            keep: match self.keep {
+                Some(keep) => key("keep", number::whole(keep, &SinkKind::KEEP))?,
+                None => SinkKind::USUAL_KEEP,
+            },
+        })
+    }
+}
+
+fn key<T>(name: &str, checked: Result<T, String>) -> Result<T, String> {
+    checked.map_err(|wrong| format!("{name}: {wrong}"))
+}
+
+fn path(name: &str, text: Option<&str>) -> Result<Option<PathBuf>, String> {
+    text.map(|text| key(name, number::path(text))).transpose()
+}
+
+fn rotate(text: &str) -> Result<u64, String> {
+    let size = bytes(text).filter(|size| SinkKind::ROTATE.contains(size));
+    size.ok_or_else(|| {
+        let [least, most] = [*SinkKind::ROTATE.start(), *SinkKind::ROTATE.end()].map(bytes_text);
+        format!("{text:?} is no size from {least} to {most}; write it as 100M or 1G, or \"off\"")
+    })
+}

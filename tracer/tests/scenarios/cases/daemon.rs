@@ -1,0 +1,122 @@
+//! The daemon: what it alerts and counts is what the servers say.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::session::gone;
+use super::verdicts::host;
+use crate::attempt::all_answered;
+use crate::bpf::objects::Objects;
+use crate::client::connect;
+use crate::context::Context;
+use crate::daemon::{Daemon, configure};
+use crate::listen::Listen;
+use crate::server::Server;
+
+/// Only SYNs for the service's port, so that the self-check has to get past the filter.
+const SETTINGS: &str = "\
+[watch]
+ports = [80]
+[daemon]
+self_check = '10s'
+[[service]]
+name = 'A'
+listen = ['6.6.6.6:80']
+";
+
+/// Reasons of the alerts that began, in this order.
+fn began(lines: &[Value]) -> Vec<&str> {
+    let began = lines.iter().filter(|line| line["alert"] == "began");
+    began.filter_map(|line| line["reason"].as_str()).collect()
+}
+
+fn syns(daemon: &Daemon, listener: &str, syns: f64) -> Result<()> {
+    daemon.metric("sockpick_syn_total", &[("listener", listener)], syns)
+}
+
+/// A is not up, comes, takes its requests and goes again, and meanwhile the daemon is killed. Each
+/// alert begins once and at once, and metrics are what the servers accepted.
+pub(crate) fn daemon_story(cx: &Context) -> Result<()> {
+    cx.need_sockpick()?;
+    let _netns = host()?;
+    let folder = std::env::temp_dir().join(format!("daemon-{}", std::process::id()));
+    let before = Objects::now()?;
+    let _b = Server::start(Listen::new("B", "0.0.0.0:80")?.group(1))?;
+    let daemon = cx.daemon(&folder, SETTINGS)?;
+    all_answered(&connect("6.6.6.6:80", 7)?, &["B"])?;
+    let lines = daemon.lines(|lines| !lines.is_empty())?;
+    let first = &lines[0];
+    if began(&lines) != ["not_listening"] || first["service"] != "A" || first["listener"] != "*:80"
+    {
+        bail!("not what happened: {lines:#?}");
+    }
+    syns(&daemon, "*:80", 7.0)?;
+    let uncovered = [("verdict", "uncovered"), ("service", "A")];
+    daemon.metric("sockpick_alerts_total", &uncovered, 7.0)?;
+    daemon.metric("sockpick_expected_listener_up", &[("service", "A")], 0.0)?;
+    daemon.metric_at_least("sockpick_self_check_total", &[("result", "ok")], 2.0)?;
+    daemon.kill()?;
+    if Path::new("/sys/bus/event_source/devices/kprobe").exists() {
+        gone(&before).context("after SIGKILL")?;
+    }
+
+    let daemon = cx.daemon(&folder, SETTINGS)?;
+    let a = Server::start(Listen::new("A", "6.6.6.6:80")?.group(1))?;
+    daemon.metric("sockpick_alerts_active", &[], 1.0)?;
+    all_answered(&connect("6.6.6.6:80", 10)?, &["A"])?;
+    syns(&daemon, "6.6.6.6:80", 10.0)?;
+    daemon.metric("sockpick_expected_listener_up", &[("service", "A")], 1.0)?;
+    drop(a);
+    all_answered(&connect("6.6.6.6:80", 5)?, &["B"])?;
+    daemon.lines(|lines| began(lines) == ["not_listening", "restart_gap"])?;
+    syns(&daemon, "*:80", 5.0)?;
+    daemon.finish()?;
+    gone(&before).context("after SIGTERM")?;
+    Ok(fs::remove_dir_all(folder)?)
+}
+
+/// A configuration that is refused changes nothing; one that is taken is in force at once, and
+/// what alerted goes on.
+pub(crate) fn daemon_reload(cx: &Context) -> Result<()> {
+    cx.need_sockpick()?;
+    let _netns = host()?;
+    let folder: PathBuf =
+        std::env::temp_dir().join(format!("daemon-reload-{}", std::process::id()));
+    let _b = Server::start(Listen::new("B", "0.0.0.0:80")?.group(1))?;
+    let _d = Server::start(Listen::new("D", "0.0.0.0:81")?)?;
+    let daemon = cx.daemon(&folder, SETTINGS)?;
+    let reloads = |successful: f64| {
+        daemon.signal(Signal::SIGHUP)?;
+        let name = "sockpick_config_last_reload_successful";
+        daemon.metric(name, &[], successful)
+    };
+    all_answered(&connect("6.6.6.6:80", 1)?, &["B"])?;
+    daemon.lines(|lines| began(lines) == ["not_listening"])?;
+    configure(&folder, "[watch]\nport = [80]")?;
+    reloads(0.0)?;
+    if !daemon.said().iter().any(|line| line.contains("`ports`")) {
+        bail!("the right key is not named: {:#?}", daemon.said());
+    }
+    all_answered(&connect("6.6.6.6:80", 2)?, &["B"])?;
+    syns(&daemon, "*:80", 3.0)?;
+    // Another port is looked at from now on, and another service is expected.
+    let other = SETTINGS.replace("ports = [80]", "ports = [80, 81]")
+        + "[[service]]\nname = 'D'\nlisten = ['6.6.6.6:81']\n";
+    configure(&folder, &other)?;
+    reloads(1.0)?;
+    all_answered(&connect("6.6.6.6:80", 2)?, &["B"])?;
+    all_answered(&connect("6.6.6.6:81", 4)?, &["D"])?;
+    daemon.lines(|lines| began(lines) == ["not_listening", "not_listening"])?;
+    daemon.metric("sockpick_alerts_total", &[("service", "A")], 5.0)?;
+    daemon.metric("sockpick_alerts_total", &[("service", "D")], 4.0)?;
+    let (status, body) = Daemon::get("/readyz")?;
+    if status != 200 {
+        bail!("/readyz says {status} {body}");
+    }
+    daemon.finish()?;
+    Ok(fs::remove_dir_all(folder)?)
+}
