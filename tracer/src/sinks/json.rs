@@ -10,14 +10,11 @@ use std::io::{self, BufWriter, Write};
 use serde::Serialize;
 
 use super::{
-    Sink,
+    BUFFER, Sink,
     digits::{push_address, push_number},
     kept::Kept,
 };
 use crate::event::{Endpoint, Event, Item, Listener, Queue, Reuseport, Time};
-
-/// Bytes that wait for a flush at most.
-const BUFFER: usize = 64 * 1024;
 
 /// Writes each item as a JSON object on a line of its own.
 #[derive(Debug)]

@@ -14,6 +14,9 @@ use std::io;
 
 use crate::event::Item;
 
+/// Bytes that wait for a flush at most.
+const BUFFER: usize = 64 * 1024;
+
 /// Takes what the session shows, in order.
 pub trait Sink {
     /// Takes one item; it may stay in a buffer until [`Sink::flush`].

@@ -12,7 +12,7 @@ mod line;
 use line::{COLUMNS, Cell, Line, MATCH};
 
 use super::{
-    Sink,
+    BUFFER, Sink,
     digits::{push_endpoint, push_number},
     kept::Kept,
 };
@@ -54,7 +54,7 @@ impl<W: Write> Table<W> {
     /// than `own_netns` (an inode number) are marked with it.
     pub fn new(out: W, color: bool, own_netns: u32) -> Self {
         Self {
-            out: BufWriter::new(out),
+            out: BufWriter::with_capacity(BUFFER, out),
             line: Line::new(),
             headed: false,
             color,
