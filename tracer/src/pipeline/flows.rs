@@ -38,13 +38,13 @@ struct Row {
 #[derive(Debug)]
 pub(super) struct Flows {
     /// A row has memory once it has a SYN.
-    rows: Box<[Option<Box<Row>>; ROWS]>,
+    rows: Box<[Option<Box<Row>>]>,
 }
 
 impl Default for Flows {
     fn default() -> Self {
         Self {
-            rows: Box::new([const { None }; ROWS]),
+            rows: std::iter::repeat_with(|| None).take(ROWS).collect(),
         }
     }
 }

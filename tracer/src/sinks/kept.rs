@@ -48,7 +48,7 @@ impl<T> Kept<T> {
         if self.all.len() >= MOST && !self.all.contains_key(&key) {
             self.all.clear();
         }
-        let (_, made) = match self.all.entry(key) {
+        let (_, value) = match self.all.entry(key) {
             Entry::Vacant(entry) => entry.insert((event.clone(), make(event)?)),
             Entry::Occupied(entry) => {
                 let kept = entry.into_mut();
@@ -58,7 +58,7 @@ impl<T> Kept<T> {
                 kept
             }
         };
-        Ok(made)
+        Ok(value)
     }
 }
 
