@@ -53,6 +53,31 @@ struct Known {
 }
 
 impl Known {
+    /// As far as that is known without looking.
+    fn new(inode: u64, processes: &Processes) -> Self {
+        Self {
+            inode,
+            owners: processes.known(inode),
+            ..Self::default()
+        }
+    }
+
+    /// Whether it is time to look anew.
+    fn is_due(&self, now_ns: u64) -> bool {
+        let checked_ns = self.checked_ns;
+        checked_ns == 0 || now_ns.saturating_sub(checked_ns) >= CHECK.as_nanos() as u64
+    }
+
+    /// Looks who holds it now.
+    fn refresh(&mut self, processes: &mut Processes, raw: &abi::Listener, now_ns: u64) {
+        if raw.inode != 0 {
+            processes.living(raw.inode, processes.oldest());
+        }
+        self.take(processes, now_ns);
+        self.acceptors.clear();
+        self.told = Told::default();
+    }
+
     /// Takes in who holds it now.
     fn take(&mut self, processes: &mut Processes, checked_ns: u64) {
         self.owners = processes.known(self.inode);
@@ -66,14 +91,26 @@ impl Known {
         }
     }
 
+    /// Whose it was when a SYN came.
+    fn then(&self, processes: &Processes, ktime_ns: u64) -> Then {
+        let nobody = self.owners.is_empty() && self.nobody_ns != 0;
+        let looked = nobody && self.inode != 0 && processes.sees_all();
+        Then {
+            owners: self.owners_at(ktime_ns),
+            // It listened after all had been looked at.
+            in_kernel: looked && ktime_ns > self.nobody_ns,
+            accepted_by: self.acceptor.clone(),
+            opened_by: self.opener.clone(),
+        }
+    }
+
     /// Who held it at a time: who does now, and who had not been seen to have ended.
     fn owners_at(&self, ktime_ns: u64) -> Arc<[Owner]> {
-        let left = self.left.iter().filter(|one| ktime_ns <= one.ns);
-        let mut left = left.map(then).peekable();
-        if left.peek().is_none() {
+        if self.left.iter().all(|one| ktime_ns > one.ns) {
             return self.owners.clone();
         }
-        self.owners.iter().cloned().chain(left).collect()
+        let left = self.left.iter().filter(|one| ktime_ns <= one.ns);
+        self.owners.iter().cloned().chain(left.map(then)).collect()
     }
 
     /// Who held it last.
@@ -114,19 +151,20 @@ impl Whose {
 
     /// Whose a listener is, for a SYN that it was given.
     pub(super) fn at(&mut self, raw: &abi::Listener, ktime_ns: u64) -> Then {
-        self.refresh(raw, ktime_ns);
-        let all = self.processes.sees_all();
-        let Some(known) = self.listeners.get(&raw.stamp) else {
-            return Then::default();
-        };
-        let nobody = known.owners.is_empty() && known.nobody_ns != 0;
-        Then {
-            owners: known.owners_at(ktime_ns),
-            // It listened after all had been looked at.
-            in_kernel: nobody && all && known.inode != 0 && ktime_ns > known.nobody_ns,
-            accepted_by: known.acceptor.clone(),
-            opened_by: known.opener.clone(),
+        let by = self.tick(ktime_ns);
+        let (now_ns, asleep_ns) = (self.now_ns, self.asleep_ns);
+        if self.listeners.len() >= MOST_KEPT && !self.listeners.contains_key(&raw.stamp) {
+            self.listeners.clear();
         }
+        let processes = &mut self.processes;
+        let known = self.listeners.entry(raw.stamp);
+        let known = known.or_insert_with(|| Known::new(raw.inode, processes));
+        if known.is_due(now_ns) {
+            known.refresh(processes, raw, now_ns);
+            known.opens(processes, raw, (raw.stamp + asleep_ns) / TICK_NS);
+        }
+        known.accepts(processes, raw, by);
+        known.then(processes, ktime_ns)
     }
 
     /// Looks whether those who hold the listener still do.
@@ -194,32 +232,6 @@ impl Whose {
         };
         let (acceptor, opener) = (known.acceptor.as_ref(), known.opener.as_ref());
         words::holder_at_end(&owners, in_kernel, acceptor, opener)
-    }
-
-    fn refresh(&mut self, raw: &abi::Listener, ktime_ns: u64) {
-        if self.listeners.len() >= MOST_KEPT && !self.listeners.contains_key(&raw.stamp) {
-            self.listeners.clear();
-        }
-        let by = self.tick(ktime_ns);
-        let processes = &mut self.processes;
-        let now_ns = self.now_ns;
-        let is_new = !self.listeners.contains_key(&raw.stamp);
-        let known = self.listeners.entry(raw.stamp).or_default();
-        if is_new {
-            known.inode = raw.inode;
-            known.owners = processes.known(raw.inode);
-        }
-        let checked = CHECK.as_nanos() as u64;
-        if is_new || now_ns.saturating_sub(known.checked_ns) >= checked {
-            if raw.inode != 0 {
-                processes.living(raw.inode, processes.oldest());
-            }
-            known.take(processes, now_ns);
-            known.acceptors.clear();
-            known.told = Told::default();
-            known.opens(processes, raw, (raw.stamp + self.asleep_ns) / TICK_NS);
-        }
-        known.accepts(processes, raw, by);
     }
 
     /// The clock tick since boot that a process must have started by to have done something

@@ -39,7 +39,8 @@ enum Name {
 struct Key {
     netns: u32,
     port: u16,
-    address: Ipv6Addr,
+    /// As a number, which is hashed at once: an address is hashed byte by byte.
+    address: u128,
 }
 
 /// One socket.
@@ -75,6 +76,34 @@ pub struct Place {
     pub live: Vec<Live>,
     /// The last that closed, until it is forgotten.
     pub gone: Option<Gone>,
+}
+
+/// Places that a packet may have to do with.
+#[derive(Clone, Copy, Debug)]
+pub struct Near<'a> {
+    packet: Packet,
+    exact: &'a [Place],
+    any: &'a [Place],
+    any_ipv4: &'a [Place],
+}
+
+impl<'a> Near<'a> {
+    /// All of them.
+    pub fn all(self) -> impl Iterator<Item = &'a Place> {
+        [self.exact, self.any, self.any_ipv4].into_iter().flatten()
+    }
+
+    /// Places that the packet fits, or did while somebody listened there.
+    pub fn fitting(self) -> impl Iterator<Item = (&'a Place, Fit)> {
+        self.all()
+            .filter_map(move |place| Some((place, place.bound.fit(&self.packet).ok()?)))
+    }
+
+    /// Places that it does not fit, and why.
+    pub fn unfit(self) -> impl Iterator<Item = (&'a Place, Unfit)> {
+        self.all()
+            .filter_map(move |place| Some((place, place.bound.fit(&self.packet).err()?)))
+    }
 }
 
 /// The listeners.
@@ -187,16 +216,24 @@ impl Picture {
         lost.len()
     }
 
-    /// Places that the packet fits, or did while somebody listened there.
-    pub fn fitting(&self, packet: &Packet) -> impl Iterator<Item = (&Place, Fit)> {
-        self.near(packet)
-            .filter_map(move |place| Some((place, place.bound.fit(packet).ok()?)))
-    }
-
-    /// Places on the packet's port and address that it does not fit, and why.
-    pub fn unfit(&self, packet: &Packet) -> impl Iterator<Item = (&Place, Unfit)> {
-        self.near(packet)
-            .filter_map(move |place| Some((place, place.bound.fit(packet).err()?)))
+    /// Places on the packet's port and address, or on any address.
+    #[must_use]
+    pub fn near(&self, packet: &Packet) -> Near<'_> {
+        let at = |address: Ipv6Addr| {
+            let places = self.places.get(&Key {
+                netns: packet.netns,
+                port: packet.port,
+                address: address.to_bits(),
+            });
+            places.map_or(&[] as &[Place], Vec::as_slice)
+        };
+        let ipv4 = packet.destination.is_ipv4();
+        Near {
+            packet: *packet,
+            exact: at(mapped(packet.destination)),
+            any: at(Ipv6Addr::UNSPECIFIED),
+            any_ipv4: if ipv4 { at(ANY_MAPPED) } else { &[] },
+        }
     }
 
     /// Places where somebody listens on the packet's port for the other family only: on any
@@ -216,11 +253,12 @@ impl Picture {
             .into_iter()
             .chain([any])
             .filter_map(|address| {
-                self.places.get(&Key {
+                let key = Key {
                     netns: packet.netns,
                     port: packet.port,
-                    address,
-                })
+                    address: address.to_bits(),
+                };
+                self.places.get(&key)
             })
             .flatten()
             .filter(within)
@@ -229,7 +267,7 @@ impl Picture {
     /// Places in other namespaces where somebody listens on the packet's very address.
     pub fn elsewhere(&self, packet: &Packet) -> impl Iterator<Item = &Place> {
         let (netns, port) = (packet.netns, packet.port);
-        let address = mapped(packet.destination);
+        let address = mapped(packet.destination).to_bits();
         let same =
             move |key: &Key| key.netns != netns && key.port == port && key.address == address;
         self.places
@@ -281,22 +319,6 @@ impl Picture {
             .flat_map(|place| &place.live)
             .find(|live| live.id == id)?;
         (live.opened_ns != 0).then_some(live.opened_ns)
-    }
-
-    fn near(&self, packet: &Packet) -> impl Iterator<Item = &Place> {
-        let exact = mapped(packet.destination);
-        let any_ipv4 = packet.destination.is_ipv4().then_some(ANY_MAPPED);
-        [Some(exact), Some(Ipv6Addr::UNSPECIFIED), any_ipv4]
-            .into_iter()
-            .flatten()
-            .filter_map(move |address| {
-                self.places.get(&Key {
-                    netns: packet.netns,
-                    port: packet.port,
-                    address,
-                })
-            })
-            .flatten()
     }
 
     fn place(&mut self, bound: Bound) -> &mut Place {
@@ -366,7 +388,7 @@ fn key(bound: &Bound) -> Key {
     Key {
         netns: bound.netns,
         port: bound.port,
-        address: bound.address,
+        address: bound.address.to_bits(),
     }
 }
 

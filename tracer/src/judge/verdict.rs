@@ -6,7 +6,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use super::{
     expectations::{Claim, Expectations},
-    picture::{Gone, Live, Picture, Place},
+    picture::{Gone, Live, Near, Picture, Place},
     rules::{Algorithm, Bound, Fit, Packet, Unfit},
     steering::Steered,
 };
@@ -116,44 +116,84 @@ impl<'a> Judge<'a> {
     /// Judges one SYN.
     #[must_use]
     pub fn judge(&self, syn: &Syn<'_>) -> Judgement<'a> {
-        let packet = &syn.packet;
-        let claim = self
-            .expectations
-            .claim(syn.netns, packet.destination, packet.port);
-        let Some(chosen) = &syn.chosen else {
-            return self.refused(syn, claim);
+        let near = self.picture.near(&syn.packet);
+        let case = Case {
+            judge: *self,
+            syn,
+            near,
         };
-        if let Some(reason) = steered(syn.via) {
-            return self.steered(syn, chosen, claim, reason);
+        case.judge()
+    }
+}
+
+/// A SYN being judged.
+struct Case<'a, 'b> {
+    judge: Judge<'a>,
+    syn: &'b Syn<'b>,
+    /// Looked up once.
+    near: Near<'a>,
+}
+
+impl<'a> Case<'a, '_> {
+    fn judge(&self) -> Judgement<'a> {
+        let packet = &self.syn.packet;
+        let claim = self
+            .judge
+            .expectations
+            .claim(self.syn.netns, packet.destination, packet.port);
+        let Some(chosen) = &self.syn.chosen else {
+            return self.refused(claim);
+        };
+        if let Some(reason) = steered(self.syn.via) {
+            return self.steered(chosen, claim, reason);
         }
         let Ok(fit) = chosen.bound.fit(packet) else {
             // Something chose that no hook here tells of.
             let judgement = Judgement::new(Verdict::Steered, Reason::Unknown);
-            return self.with_candidates(judgement, syn);
+            return self.with_candidates(judgement);
         };
-        self.passed_over(syn, chosen, fit)
-            .or_else(|| self.claimed(syn, chosen, fit, claim))
-            .or_else(|| self.uncovered(syn, chosen, fit, claim))
+        let is_plain = claim.is_none() && !self.is_contested(chosen, fit);
+        if is_plain && self.was_steered().is_none() {
+            return Judgement::OK;
+        }
+        self.weigh(chosen, fit, claim)
+    }
+
+    /// Everything that there may be to say of a listener that fits.
+    fn weigh(&self, chosen: &Chosen<'_>, fit: Fit, claim: Option<Claim<'a>>) -> Judgement<'a> {
+        self.passed_over(chosen, fit)
+            .or_else(|| self.claimed(chosen, fit, claim))
+            .or_else(|| self.uncovered(chosen, fit, claim))
             .unwrap_or(Judgement::OK)
     }
 
+    /// Whether somebody listens or listened near who may have more right to the SYN: of nearly
+    /// all nobody does, which takes one look at each.
+    fn is_contested(&self, chosen: &Chosen<'_>, fit: Fit) -> bool {
+        let mut others = self.near.all().filter(|place| place.bound != chosen.bound);
+        others.any(|place| match place.bound.fit(&self.syn.packet) {
+            Ok(other) => other.beats(fit),
+            Err(why) => matches!(why, Unfit::Device | Unfit::VrfScope),
+        })
+    }
+
     /// No listener: was one expected?
-    fn refused(&self, syn: &Syn<'_>, claim: Option<Claim<'a>>) -> Judgement<'a> {
-        if syn.via == Via::ReuseportBpf {
+    fn refused(&self, claim: Option<Claim<'a>>) -> Judgement<'a> {
+        if self.syn.via == Via::ReuseportBpf {
             // The group that the walk came to first.
-            let group = self.most_specific(syn);
+            let group = self.most_specific();
             return Judgement::new(Verdict::Refused, Reason::ReuseportBpf)
                 .expecting(claim, group.and_then(|(place, _)| expected_live(place)));
         }
-        if let Some(reason) = steered(syn.via) {
+        if let Some(reason) = steered(self.syn.via) {
             return Judgement::new(Verdict::Refused, reason).expecting(claim, None);
         }
         let (reason, listener) = self
-            .was_there(syn, None)
-            .or_else(|| self.was_steered(syn))
-            .or_else(|| self.out_of_reach(syn, true))
+            .was_there(None)
+            .or_else(|| self.was_steered())
+            .or_else(|| self.out_of_reach(true))
             .or_else(|| {
-                let place = self.picture.other_family(&syn.packet).next()?;
+                let place = self.judge.picture.other_family(&self.syn.packet).next()?;
                 Some((Reason::OtherFamily, expected_live(place)))
             })
             .unwrap_or(match claim {
@@ -166,7 +206,6 @@ impl<'a> Judge<'a> {
     /// A program or TPROXY chose: on purpose, unless a service says otherwise.
     fn steered(
         &self,
-        syn: &Syn<'_>,
         chosen: &Chosen<'_>,
         claim: Option<Claim<'a>>,
         reason: Reason,
@@ -176,30 +215,33 @@ impl<'a> Judge<'a> {
             return purpose;
         };
         let rule = &claim.service.owner;
-        let there = chosen.bound.fit(&syn.packet).is_ok_and(|fit| fit.address);
+        let there = chosen
+            .bound
+            .fit(&self.syn.packet)
+            .is_ok_and(|fit| fit.address);
         let right_owner = rule.admits(chosen.owners, chosen.uid);
         if right_owner && (there || !rule.is_empty()) {
             return purpose;
         }
-        let live = self.live(syn).max_by_key(|(_, fit)| fit.address);
+        let live = self.live().max_by_key(|(_, fit)| fit.address);
         let listener = live.filter(|(_, fit)| fit.address).map(|(place, _)| place);
         Judgement::new(Verdict::Misdirected, reason)
             .expecting(Some(claim), listener.and_then(expected_live))
     }
 
     /// A live listener that is more specific, and was not chosen.
-    fn passed_over(&self, syn: &Syn<'_>, chosen: &Chosen<'_>, fit: Fit) -> Option<Judgement<'a>> {
+    fn passed_over(&self, chosen: &Chosen<'_>, fit: Fit) -> Option<Judgement<'a>> {
         let better = self
-            .live(syn)
-            .filter(|(place, other)| other.beats(fit) && !self.is_race(place, *other, fit, syn));
+            .live()
+            .filter(|(place, other)| other.beats(fit) && !self.is_race(place, *other, fit));
         let (place, other) = better.max_by_key(|(_, other)| specific(*other))?;
-        let incoming_cpu = self.picture.incoming_cpu(&chosen.bound, chosen.id);
+        let incoming_cpu = self.judge.picture.incoming_cpu(&chosen.bound, chosen.id);
         let reason = if other.address != fit.address {
-            match self.algorithm {
+            match self.judge.algorithm {
                 Algorithm::AddressFirst => Reason::Unknown,
                 Algorithm::PortOnly | Algorithm::Hybrid => Reason::LegacyOrder,
             }
-        } else if incoming_cpu == Some(syn.cpu) {
+        } else if incoming_cpu == Some(self.syn.cpu) {
             Reason::CpuAffinity
         } else if other.device && !fit.device {
             Reason::DevOrder
@@ -209,24 +251,23 @@ impl<'a> Judge<'a> {
         let judgement =
             Judgement::new(Verdict::Misdirected, reason).expecting(None, expected_live(place));
         Some(if reason == Reason::Unknown {
-            self.with_candidates(judgement, syn)
+            self.with_candidates(judgement)
         } else {
             judgement
         })
     }
 
-    fn is_race(&self, place: &Place, other: Fit, chosen: Fit, syn: &Syn<'_>) -> bool {
-        let fresh = |live: &Live| live.opened_ns + RACE_NS > syn.ktime_ns;
+    fn is_race(&self, place: &Place, other: Fit, chosen: Fit) -> bool {
+        let fresh = |live: &Live| live.opened_ns + RACE_NS > self.syn.ktime_ns;
         other.address
             && !chosen.address
-            && self.algorithm == Algorithm::AddressFirst
+            && self.judge.algorithm == Algorithm::AddressFirst
             && place.live.iter().all(fresh)
     }
 
     /// What a configured service says. `Some(Judgement::OK)` if it is content.
     fn claimed(
         &self,
-        syn: &Syn<'_>,
         chosen: &Chosen<'_>,
         fit: Fit,
         claim: Option<Claim<'a>>,
@@ -249,17 +290,17 @@ impl<'a> Judge<'a> {
             return Some(Judgement::OK);
         }
         if !claim.exact {
-            let (_, listener) = self.was_there(syn, Some(fit)).unzip();
+            let (_, listener) = self.was_there(Some(fit)).unzip();
             return Some(
                 Judgement::new(Verdict::Uncovered, Reason::DualStack)
                     .expecting(Some(claim), listener.flatten()),
             );
         }
         let (reason, listener) = self
-            .was_there(syn, Some(fit))
-            .or_else(|| self.out_of_reach(syn, false))
+            .was_there(Some(fit))
+            .or_else(|| self.out_of_reach(false))
             .or_else(|| {
-                let place = self.picture.elsewhere(&syn.packet).next()?;
+                let place = self.judge.picture.elsewhere(&self.syn.packet).next()?;
                 Some((Reason::OtherNetns, expected_live(place)))
             })
             .unwrap_or((Reason::NotListening, None));
@@ -269,20 +310,19 @@ impl<'a> Judge<'a> {
     /// A more specific listener was there not long ago, or is out of the packet's reach.
     fn uncovered(
         &self,
-        syn: &Syn<'_>,
         chosen: &Chosen<'_>,
         fit: Fit,
         claim: Option<Claim<'a>>,
     ) -> Option<Judgement<'a>> {
-        self.expectations.hold?;
+        self.judge.expectations.hold?;
         let out_of_reach = || {
             // Link-local addresses are one per interface: another device's is another address.
-            let foreign = fit.address || is_link_local(syn.packet.destination);
-            self.out_of_reach(syn, false).filter(|_| !foreign)
+            let foreign = fit.address || is_link_local(self.syn.packet.destination);
+            self.out_of_reach(false).filter(|_| !foreign)
         };
         let (reason, listener) = self
-            .was_there(syn, Some(fit))
-            .or_else(|| self.was_steered(syn))
+            .was_there(Some(fit))
+            .or_else(|| self.was_steered())
             .or_else(out_of_reach)?;
         let gone = listener.and_then(|listener| listener.gone);
         if gone.is_some_and(|gone| self.moved(gone, chosen)) {
@@ -293,36 +333,33 @@ impl<'a> Judge<'a> {
     }
 
     /// All SYNs for the destination were steered to a listener that closed within hold.
-    fn was_steered(&self, syn: &Syn<'_>) -> Option<(Reason, Option<Expected<'a>>)> {
-        self.expectations.hold?;
-        let (place, gone) = self
-            .steered
-            .missing(&syn.packet, syn.ktime_ns, self.picture)?;
+    fn was_steered(&self) -> Option<(Reason, Option<Expected<'a>>)> {
+        self.judge.expectations.hold?;
+        let (place, gone) =
+            self.judge
+                .steered
+                .missing(&self.syn.packet, self.syn.ktime_ns, self.judge.picture)?;
         Some((Reason::RestartGap, Some(expected_gone(place, gone))))
     }
 
     /// Whether the chosen listener is that of the service that closed the other, and opened
     /// since.
     fn moved(&self, gone: &Gone, chosen: &Chosen<'_>) -> bool {
-        let opened_ns = self.picture.opened_ns(&chosen.bound, chosen.id);
+        let opened_ns = self.judge.picture.opened_ns(&chosen.bound, chosen.id);
         let since = opened_ns.is_some_and(|opened_ns| opened_ns > gone.closed_ns);
         let is_one = |one: &Owner| gone.owners.iter().any(|other| one.is_one_service(other));
         since && chosen.owners.iter().any(is_one)
     }
 
     /// The most specific listener that fitted, beat the chosen one, and closed within hold.
-    fn was_there(
-        &self,
-        syn: &Syn<'_>,
-        chosen: Option<Fit>,
-    ) -> Option<(Reason, Option<Expected<'a>>)> {
-        self.expectations.hold?;
+    fn was_there(&self, chosen: Option<Fit>) -> Option<(Reason, Option<Expected<'a>>)> {
+        self.judge.expectations.hold?;
         let closed = self
-            .picture
-            .fitting(&syn.packet)
+            .near
+            .fitting()
             .filter(|(_, fit)| chosen.is_none_or(|chosen| fit.beats(chosen)))
             .filter_map(|(place, fit)| Some((place, fit, place.gone.as_ref()?)))
-            .filter(|(_, _, gone)| self.picture.holds(gone, syn.ktime_ns));
+            .filter(|(_, _, gone)| self.judge.picture.holds(gone, self.syn.ktime_ns));
         let (place, fit, gone) =
             closed.max_by_key(|(_, fit, gone)| (specific(*fit), gone.closed_ns))?;
         let family_only = chosen
@@ -337,8 +374,8 @@ impl<'a> Judge<'a> {
 
     /// A live listener on the very address, or on any, that device or VRF keep from the
     /// packet.
-    fn out_of_reach(&self, syn: &Syn<'_>, any: bool) -> Option<(Reason, Option<Expected<'a>>)> {
-        let mut found = self.picture.unfit(&syn.packet).filter_map(|(place, why)| {
+    fn out_of_reach(&self, any: bool) -> Option<(Reason, Option<Expected<'a>>)> {
+        let mut found = self.near.unfit().filter_map(|(place, why)| {
             let reason = match why {
                 Unfit::Device => Reason::DevMismatch,
                 Unfit::VrfScope => Reason::VrfScope,
@@ -351,18 +388,18 @@ impl<'a> Judge<'a> {
     }
 
     /// Where somebody listened when the SYN came.
-    fn live(&self, syn: &Syn<'_>) -> impl Iterator<Item = (&'a Place, Fit)> {
-        let fitting = self.picture.fitting(&syn.packet);
-        let then = syn.ktime_ns;
+    fn live(&self) -> impl Iterator<Item = (&'a Place, Fit)> {
+        let fitting = self.near.fitting();
+        let then = self.syn.ktime_ns;
         fitting.filter(move |(place, _)| place.live.iter().any(|live| live.opened_ns <= then))
     }
 
-    fn most_specific(&self, syn: &Syn<'_>) -> Option<(&'a Place, Fit)> {
-        self.live(syn).max_by_key(|(_, fit)| specific(*fit))
+    fn most_specific(&self) -> Option<(&'a Place, Fit)> {
+        self.live().max_by_key(|(_, fit)| specific(*fit))
     }
 
-    fn with_candidates(&self, mut judgement: Judgement<'a>, syn: &Syn<'_>) -> Judgement<'a> {
-        let fitting = self.live(syn).map(|(place, _)| place);
+    fn with_candidates(&self, mut judgement: Judgement<'a>) -> Judgement<'a> {
+        let fitting = self.live().map(|(place, _)| place);
         judgement.candidates.extend(fitting);
         judgement
     }
@@ -404,3 +441,6 @@ fn expected_gone<'a>(place: &'a Place, gone: &'a Gone) -> Expected<'a> {
 fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,7 +83,8 @@ impl Outlet for Foreground {
     fn take(&mut self, output: Output) -> Result<()> {
         match output {
             Output::Syn(event, record) => {
-                if !passes(&self.selection, &event) {
+                // An account of its own is for a selection.
+                if self.account.is_some() && !passes(&self.selection, &event) {
                     self.filtered += 1;
                     return Ok(());
                 }

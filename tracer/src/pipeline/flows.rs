@@ -3,17 +3,17 @@
 
 use std::hash::BuildHasher as _;
 
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::FxBuildHasher;
 use sockpick_ebpf::abi::{HandoverRecord, SynRecord};
 
 /// Rows for SYNs, and places in each: a hash names the row, and the latest of a row are
 /// remembered. A hand-over of a connection that is not is told only if it is an alert: whoever
 /// chooses his ports to that end wins no more, and makes nothing slow.
-const ROWS: u64 = 4096;
+const ROWS: usize = 4096;
 const PLACES: usize = 4;
 
-/// Address and port.
-type Side = ([u8; 16], u16);
+/// Address, as a number, which is hashed at once, and port.
+type Side = (u128, u16);
 /// Namespace, client and destination.
 type Key = (u32, Side, Side);
 
@@ -35,16 +35,25 @@ struct Row {
 }
 
 /// The last SYNs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Flows {
-    rows: FxHashMap<u64, Row>,
+    /// A row has memory once it has a SYN.
+    rows: Box<[Option<Box<Row>>]>,
+}
+
+impl Default for Flows {
+    fn default() -> Self {
+        Self {
+            rows: std::iter::repeat_with(|| None).take(ROWS).collect(),
+        }
+    }
 }
 
 impl Flows {
     /// A SYN got its listener.
     pub(super) fn syn(&mut self, record: &SynRecord) {
-        let client = (record.client, record.client_port_be);
-        let destination = (record.destination, record.destination_port_be);
+        let client = side(record.client, record.client_port_be);
+        let destination = side(record.destination, record.destination_port_be);
         let key = (record.netns, client, destination);
         let flow = Flow {
             listener: record.listener.stamp,
@@ -52,15 +61,15 @@ impl Flows {
             sdif: record.sdif,
             steer: record.steer,
         };
-        self.rows.entry(row(&key)).or_default().put(key, flow);
+        self.rows[row(&key)].get_or_insert_default().put(key, flow);
     }
 
     /// The SYN of a connection that was handed over.
     pub(super) fn of(&self, record: &HandoverRecord) -> Option<Flow> {
-        let client = (record.client, record.client_port_be);
-        let destination = (record.destination, record.destination_port_be);
+        let client = side(record.client, record.client_port_be);
+        let destination = side(record.destination, record.destination_port_be);
         let wanted = (record.netns, client, destination);
-        let row = self.rows.get(&row(&wanted))?;
+        let row = self.rows[row(&wanted)].as_ref()?;
         let mut places = row.places.iter().flatten();
         places
             .find(|(key, _)| *key == wanted)
@@ -81,8 +90,12 @@ impl Row {
     }
 }
 
-fn row(key: &Key) -> u64 {
-    FxBuildHasher.hash_one(key) % ROWS
+fn side(address: [u8; 16], port_be: u16) -> Side {
+    (u128::from_ne_bytes(address), port_be)
+}
+
+fn row(key: &Key) -> usize {
+    FxBuildHasher.hash_one(key) as usize % ROWS
 }
 
 impl Flow {
@@ -132,13 +145,12 @@ mod tests {
     #[test]
     fn the_latest_syns_are_remembered_and_no_other_is_taken_for_one() {
         let mut flows = Flows::default();
-        let most = ROWS as usize * PLACES;
+        let most = ROWS * PLACES;
         let all = 4 * most;
         for nth in 0..all {
             flows.syn(&syn(nth));
             assert_eq!(of(&flows, nth), Some(nth as u64 + 1));
         }
-        assert!(flows.rows.len() as u64 <= ROWS);
         for nth in 0..all {
             let listener = of(&flows, nth);
             assert!(listener.is_none_or(|listener| listener == nth as u64 + 1));
@@ -158,7 +170,7 @@ mod tests {
             flows.syn(&again);
         }
         assert_eq!(of(&flows, 7), Some(99));
-        let row = flows.rows.values().next().expect("a row");
+        let row = flows.rows.iter().flatten().next().expect("a row");
         assert_eq!(row.places.iter().flatten().count(), 1);
     }
 }

@@ -2,28 +2,28 @@
 //!
 //! The bytes are those of `serde_json::to_string(&event)`, which the tests hold this to.
 //! They are put together here because serde escapes every key anew, letter by letter; and
-//! what is costly to write and seldom changes (a listener's owners, the namespace, the
-//! whole second of the time) is kept as text between events.
+//! what the SYNs of a listener have in common, nearly all of a line, is kept as text between
+//! events.
 
-use std::collections::hash_map::Entry;
 use std::io::{self, BufWriter, Write};
-use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use super::Sink;
-use crate::event::{Endpoint, Event, Item, Listener, Netns, Owner, Queue, Reuseport, Time};
-
-/// Bytes that wait for a flush at most.
-const BUFFER: usize = 64 * 1024;
+use super::{
+    BUFFER, Sink,
+    digits::{push_address, push_number},
+    kept::Kept,
+};
+use crate::event::{Endpoint, Event, Item, Listener, Queue, Reuseport, Time};
 
 /// Writes each item as a JSON object on a line of its own.
 #[derive(Debug)]
 pub struct Json<W: Write> {
     out: BufWriter<W>,
     line: Vec<u8>,
-    texts: Texts,
+    clock: Clock,
+    destination: Destination,
+    kept: Kept<Common>,
 }
 
 impl<W: Write> Json<W> {
@@ -32,12 +32,37 @@ impl<W: Write> Json<W> {
         Self {
             out: BufWriter::with_capacity(BUFFER, out),
             line: Vec::with_capacity(2048),
-            texts: Texts::default(),
+            clock: Clock::default(),
+            destination: Destination::default(),
+            kept: Kept::new(),
         }
     }
-}
 
-impl<W: Write> Json<W> {
+    // Every structure is taken apart by name, here and below, so that a field added to the event
+    // does not compile until it is written.
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        let Common {
+            start,
+            netns,
+            choice,
+            rest,
+        } = self.kept.of(event, Common::of)?;
+        let line = &mut self.line;
+        line.extend_from_slice(start);
+        self.clock.push(line, event.time);
+        number(line, b"\",\"ktime_ns\":", event.ktime_ns);
+        number(line, b",\"cpu\":", event.cpu.into());
+        line.extend_from_slice(netns);
+        endpoint(line, &event.client);
+        line.extend_from_slice(self.destination.text(&event.destination));
+        line.extend_from_slice(choice);
+        if let Some(listener) = &event.listener {
+            push_number(line, listener.queue.length.into(), 1);
+        }
+        line.extend_from_slice(rest);
+        Ok(())
+    }
+
     /// The line of an item, with its end.
     ///
     /// # Errors
@@ -45,7 +70,7 @@ impl<W: Write> Json<W> {
     pub fn line(&mut self, item: &Item) -> io::Result<&[u8]> {
         self.line.clear();
         match item {
-            Item::Syn(event) => self.texts.event(&mut self.line, event)?,
+            Item::Syn(event) => self.event(event)?,
             Item::Lost(lost) => serde_json::to_writer(&mut self.line, lost)?,
             Item::Handover(handover) => serde_json::to_writer(&mut self.line, handover)?,
             Item::Health(health) => serde_json::to_writer(&mut self.line, health)?,
@@ -66,26 +91,29 @@ impl<W: Write> Sink for Json<W> {
     }
 }
 
-/// What is kept between events.
-#[derive(Debug, Default)]
-struct Texts {
-    clock: Clock,
-    namespaces: Cache<Netns>,
-    owners: Cache<[Owner]>,
+/// The text that SYNs which [are alike](super::kept::are_alike) have in common.
+#[derive(Debug)]
+struct Common {
+    /// Before the time.
+    start: Vec<u8>,
+    /// Between the CPU and the client's address.
+    netns: Vec<u8>,
+    /// Between the destination and the length of the queue; without a listener all that follows.
+    choice: Vec<u8>,
+    /// After the length of the queue.
+    rest: Vec<u8>,
 }
 
-impl Texts {
-    // Every structure is taken apart by name, so that a field added to the event does not
-    // compile until it is written here.
-    fn event(&mut self, out: &mut Vec<u8>, event: &Event) -> serde_json::Result<()> {
+impl Common {
+    fn of(event: &Event) -> serde_json::Result<Self> {
         let Event {
             schema,
-            time,
-            ktime_ns,
-            cpu,
+            time: _,
+            ktime_ns: _,
+            cpu: _,
             netns,
-            client,
-            destination,
+            client: _,
+            destination: _,
             ifindex,
             ifname,
             matched,
@@ -99,23 +127,26 @@ impl Texts {
             candidates,
             backend,
         } = event;
-        put(out, "{\"schema\":", schema)?;
-        raw(out, ",\"time\":\"", self.clock.text(*time));
-        put(out, "\",\"ktime_ns\":", ktime_ns)?;
-        put(out, ",\"cpu\":", cpu)?;
-        raw(out, ",\"netns\":", self.namespaces.text(netns)?);
-        endpoint(out, ",\"client\":{\"address\":", client)?;
-        endpoint(out, ",\"destination\":{\"address\":", destination)?;
+        let mut start = Vec::new();
+        put(&mut start, "{\"schema\":", schema)?;
+        raw(&mut start, ",\"time\":\"", b"");
+        let mut before_client = Vec::new();
+        put(&mut before_client, ",\"netns\":", netns)?;
+        raw(&mut before_client, ",\"client\":", ADDRESS);
+        let mut choice = Vec::new();
+        let out = &mut choice;
         put(out, ",\"ifindex\":", ifindex)?;
         put_some(out, ",\"ifname\":", ifname.as_ref())?;
         put(out, ",\"match\":", matched)?;
         put(out, ",\"via\":", via)?;
         put(out, ",\"verdict\":", verdict)?;
         put_some(out, ",\"reason\":", reason.as_ref())?;
+        let mut rest = Vec::new();
         match listener {
-            Some(listener) => self.listener(out, listener)?,
+            Some(chosen) => listener_around(out, &mut rest, chosen)?,
             None => raw(out, ",\"listener\":", b"null"),
         }
+        let out = &mut rest;
         if let Some(reuseport) = reuseport {
             group(out, reuseport)?;
         }
@@ -124,53 +155,55 @@ impl Texts {
         put_some(out, ",\"candidates\":", candidates.as_ref())?;
         put(out, ",\"backend\":", backend)?;
         out.push(b'}');
-        Ok(())
-    }
-
-    fn listener(&mut self, out: &mut Vec<u8>, listener: &Listener) -> serde_json::Result<()> {
-        let Listener {
-            address,
-            port,
-            family,
-            device,
-            v6only,
-            inode,
-            cookie,
-            id,
-            opened,
-            queue: Queue { length, limit },
-            owners,
-            in_kernel,
-            accepted_by,
-            opened_by,
-        } = listener;
-        put(out, ",\"listener\":{\"address\":", address)?;
-        put(out, ",\"port\":", port)?;
-        put(out, ",\"family\":", family)?;
-        put_some(out, ",\"device\":", device.as_ref())?;
-        put(out, ",\"v6only\":", v6only)?;
-        put_some(out, ",\"inode\":", inode.as_ref())?;
-        put_some(out, ",\"cookie\":", cookie.as_ref())?;
-        put(out, ",\"id\":", id)?;
-        put_some(out, ",\"opened\":", opened.as_ref())?;
-        put(out, ",\"queue\":{\"length\":", length)?;
-        put(out, ",\"limit\":", limit)?;
-        raw(out, "},\"owners\":", self.owners.text(owners)?);
-        if *in_kernel {
-            raw(out, ",\"in_kernel\":", b"true");
-        }
-        put_some(out, ",\"accepted_by\":", accepted_by.as_ref())?;
-        put_some(out, ",\"opened_by\":", opened_by.as_ref())?;
-        out.push(b'}');
-        Ok(())
+        Ok(Self {
+            start,
+            netns: before_client,
+            choice,
+            rest,
+        })
     }
 }
 
-fn endpoint(out: &mut Vec<u8>, key: &str, endpoint: &Endpoint) -> serde_json::Result<()> {
-    let Endpoint { address, port } = endpoint;
-    put(out, key, address)?;
-    put(out, ",\"port\":", port)?;
-    out.push(b'}');
+/// What stands before the length of the listener's queue, and after it.
+fn listener_around(
+    before: &mut Vec<u8>,
+    after: &mut Vec<u8>,
+    listener: &Listener,
+) -> serde_json::Result<()> {
+    let Listener {
+        address,
+        port,
+        family,
+        device,
+        v6only,
+        inode,
+        cookie,
+        id,
+        opened,
+        queue: Queue { length: _, limit },
+        owners,
+        in_kernel,
+        accepted_by,
+        opened_by,
+    } = listener;
+    put(before, ",\"listener\":{\"address\":", address)?;
+    put(before, ",\"port\":", port)?;
+    put(before, ",\"family\":", family)?;
+    put_some(before, ",\"device\":", device.as_ref())?;
+    put(before, ",\"v6only\":", v6only)?;
+    put_some(before, ",\"inode\":", inode.as_ref())?;
+    put_some(before, ",\"cookie\":", cookie.as_ref())?;
+    put(before, ",\"id\":", id)?;
+    put_some(before, ",\"opened\":", opened.as_ref())?;
+    raw(before, ",\"queue\":{\"length\":", b"");
+    put(after, ",\"limit\":", limit)?;
+    put(after, "},\"owners\":", owners)?;
+    if *in_kernel {
+        raw(after, ",\"in_kernel\":", b"true");
+    }
+    put_some(after, ",\"accepted_by\":", accepted_by.as_ref())?;
+    put_some(after, ",\"opened_by\":", opened_by.as_ref())?;
+    after.push(b'}');
     Ok(())
 }
 
@@ -189,15 +222,24 @@ fn group(out: &mut Vec<u8>, reuseport: &Reuseport) -> serde_json::Result<()> {
     Ok(())
 }
 
+/// How an endpoint begins.
+const ADDRESS: &[u8] = b"{\"address\":\"";
+
+/// The rest of it.
+fn endpoint(out: &mut Vec<u8>, endpoint: &Endpoint) {
+    let Endpoint { address, port } = endpoint;
+    push_address(out, *address);
+    number(out, b"\",\"port\":", (*port).into());
+    out.push(b'}');
+}
+
 /// Writes what stands before a value, and the value.
-#[inline]
 fn put<T: Serialize + ?Sized>(out: &mut Vec<u8>, key: &str, value: &T) -> serde_json::Result<()> {
     out.extend_from_slice(key.as_bytes());
     serde_json::to_writer(out, value)
 }
 
 /// As [`put`], or nothing.
-#[inline]
 fn put_some<T: Serialize>(
     out: &mut Vec<u8>,
     key: &str,
@@ -207,50 +249,35 @@ fn put_some<T: Serialize>(
 }
 
 /// As [`put`], for a value that is JSON text already.
-#[inline]
 fn raw(out: &mut Vec<u8>, key: &str, text: &[u8]) {
     out.extend_from_slice(key.as_bytes());
     out.extend_from_slice(text);
 }
 
-/// The text of values that hang on an [`Arc`], found again by the `Arc`'s address.
-#[derive(Debug)]
-struct Cache<T: ?Sized> {
-    texts: FxHashMap<usize, Text<T>>,
+/// As [`put`], without the way through serde. A key of known length is copied by a few moves.
+#[inline]
+fn number<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], number: u64) {
+    out.extend_from_slice(key);
+    push_number(out, number, 1);
 }
 
-#[derive(Debug)]
-struct Text<T: ?Sized> {
-    json: Vec<u8>,
-    /// Keeps the address from being given to another value.
-    _value: Arc<T>,
+/// Writes destinations and keeps the text of the last: those of a service are few, and an IPv6
+/// address is costly.
+#[derive(Debug, Default)]
+struct Destination {
+    last: Option<Endpoint>,
+    text: Vec<u8>,
 }
 
-impl<T: ?Sized> Default for Cache<T> {
-    fn default() -> Self {
-        Self {
-            texts: FxHashMap::default(),
+impl Destination {
+    fn text(&mut self, destination: &Endpoint) -> &[u8] {
+        if self.last != Some(*destination) {
+            self.last = Some(*destination);
+            self.text.clear();
+            raw(&mut self.text, ",\"destination\":", ADDRESS);
+            endpoint(&mut self.text, destination);
         }
-    }
-}
-
-impl<T: Serialize + ?Sized> Cache<T> {
-    /// Values kept at most; a full cache starts over, which costs time and loses nothing.
-    const BOUND: usize = 1024;
-
-    fn text(&mut self, value: &Arc<T>) -> serde_json::Result<&[u8]> {
-        let key = Arc::as_ptr(value).addr();
-        if self.texts.len() >= Self::BOUND && !self.texts.contains_key(&key) {
-            self.texts.clear();
-        }
-        let text = match self.texts.entry(key) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Text {
-                json: serde_json::to_vec(&**value)?,
-                _value: Arc::clone(value),
-            }),
-        };
-        Ok(&text.json)
+        &self.text
     }
 }
 
@@ -258,39 +285,25 @@ impl<T: Serialize + ?Sized> Cache<T> {
 #[derive(Debug, Default)]
 struct Clock {
     second: Option<i64>,
+    /// With the point after it.
     text: Vec<u8>,
 }
 
 impl Clock {
-    fn text(&mut self, time: Time) -> &[u8] {
+    fn push(&mut self, out: &mut Vec<u8>, time: Time) {
         const NANOSECONDS: i64 = 1_000_000_000;
+        const DIGITS: usize = 9;
         let second = time.0.div_euclid(NANOSECONDS);
         if self.second != Some(second) {
-            self.text = time.to_string().into_bytes();
             self.second = Some(second);
-            return &self.text;
+            self.text = time.to_string().into_bytes();
+            // "….123456789Z"
+            self.text
+                .truncate(self.text.len().saturating_sub(DIGITS + 1));
         }
-        let mut rest = time.0.rem_euclid(NANOSECONDS).unsigned_abs();
-        // "….123456789Z"
-        for digit in self.text.iter_mut().rev().skip(1).take(9) {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        &self.text
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_cache_keeps_to_its_bound() {
-        let mut cache = Cache::default();
-        for number in 0..3 * Cache::<usize>::BOUND {
-            let text = cache.text(&Arc::new(number)).expect("a number").to_vec();
-            assert_eq!(text, number.to_string().into_bytes());
-            assert!(cache.texts.len() <= Cache::<usize>::BOUND);
-        }
+        out.extend_from_slice(&self.text);
+        let rest = time.0.rem_euclid(NANOSECONDS).unsigned_abs();
+        push_number(out, rest, DIGITS);
+        out.push(b'Z');
     }
 }

@@ -3,7 +3,9 @@
 
 #![forbid(unsafe_code)]
 
+mod digits;
 pub mod json;
+mod kept;
 pub mod stdout;
 pub mod summary;
 pub mod table;
@@ -11,6 +13,9 @@ pub mod table;
 use std::io;
 
 use crate::event::Item;
+
+/// Bytes that wait for a flush at most.
+const BUFFER: usize = 64 * 1024;
 
 /// Takes what the session shows, in order.
 pub trait Sink {

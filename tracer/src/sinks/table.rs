@@ -1,55 +1,33 @@
 //! One line a SYN, for people: aligned for IPv4 at 120 columns.
 
 use std::io::{self, BufWriter, Write};
-use std::sync::Arc;
 
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use rustc_hash::FxHashMap;
 
 mod alert;
 mod line;
 
-use line::{COLUMNS, Cell, Line, MATCH, push_endpoint, push_number};
+use line::{COLUMNS, Cell, Line, MATCH};
 
-use super::Sink;
+use super::{
+    BUFFER, Sink,
+    digits::{push_endpoint, push_number},
+    kept::Kept,
+};
 use crate::event::{
-    Event, Handover, Item, ListenerId, Lost, Match, Netns, Owner, Reason, Reuseport, Time, Verdict,
-    Via, Why,
+    Event, Handover, Item, Lost, Match, Reason, Reuseport, Time, Verdict, Via, Why,
 };
 use crate::words::{self, bound, namespace};
 
-/// Most right halves of lines that are kept; past that they are made anew.
-const MOST_KEPT: usize = 1024;
 const SECOND: i64 = 1_000_000_000;
 
-/// What the right half of a line is made from. Most SYNs have one that was seen before,
-/// and formatting it costs more than all the rest of a line.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Choice {
-    listener: Option<ListenerId>,
-    matched: Match,
-    via: Via,
-    member: Option<(u16, Option<u16>)>,
-    acceptor: Option<u32>,
-    /// Bits that the owner's cell depends on.
-    state: [bool; 3],
-    netns: u32,
-    marked: Option<Reason>,
-    /// Addresses of shared values, which [`Made`] keeps alive.
-    shared: [usize; 5],
-}
-
-/// The right half of a line: from LISTENER on.
+/// The right half of a line: from LISTENER on. Formatting it costs more than all the rest.
 #[derive(Debug)]
-struct Made {
+struct Choice {
     cells: [Cell; 4],
     style: Style,
-    /// Keeps the addresses in the key from being used again.
-    _owners: Option<Arc<[Owner]>>,
-    _texts: [Option<Arc<str>>; 3],
-    _netns: Arc<Netns>,
 }
 
 /// Writes each SYN as a line of a table.
@@ -64,7 +42,7 @@ pub struct Table<W: Write> {
     color: bool,
     own_netns: u32,
     zone: TimeZone,
-    made: FxHashMap<Choice, Made>,
+    choices: Kept<Choice>,
     /// The whole second last shown, and how.
     second: (i64, String),
     /// Room for the left half of a line.
@@ -76,13 +54,13 @@ impl<W: Write> Table<W> {
     /// than `own_netns` (an inode number) are marked with it.
     pub fn new(out: W, color: bool, own_netns: u32) -> Self {
         Self {
-            out: BufWriter::new(out),
+            out: BufWriter::with_capacity(BUFFER, out),
             line: Line::new(),
             headed: false,
             color,
             own_netns,
             zone: TimeZone::system(),
-            made: FxHashMap::default(),
+            choices: Kept::new(),
             second: (i64::MIN, String::new()),
             left: [Cell::default(), Cell::default()],
         }
@@ -125,24 +103,17 @@ impl<W: Write> Table<W> {
 
     fn line(&mut self, event: &Event) -> io::Result<()> {
         self.left(event);
-        let choice = choice(event);
-        if !self.made.contains_key(&choice) {
-            if self.made.len() >= MOST_KEPT {
-                self.made.clear();
-            }
-            let made = self.make(event);
-            self.made.insert(choice.clone(), made);
-        }
+        let own_netns = self.own_netns;
+        let choice = |event: &Event| Ok::<_, io::Error>(choice(event, own_netns));
+        let Choice { cells, style } = self.choices.of(event, choice)?;
         self.line.begin();
         for (index, cell) in self.left.iter().enumerate() {
             self.line.cell(index, cell, None);
         }
-        if let Some(made) = self.made.get(&choice) {
-            let style = self.color.then_some(made.style);
-            for (index, cell) in (self.left.len()..).zip(&made.cells) {
-                self.line
-                    .cell(index, cell, style.filter(|_| index == MATCH));
-            }
+        let style = self.color.then_some(*style);
+        for (index, cell) in (self.left.len()..).zip(cells) {
+            self.line
+                .cell(index, cell, style.filter(|_| index == MATCH));
         }
         self.end_line()
     }
@@ -163,43 +134,22 @@ impl<W: Write> Table<W> {
         self.remember_second(event.time);
         let [time, way] = &mut self.left;
         time.text.clear();
-        time.text.push_str(&self.second.1);
+        time.text.extend_from_slice(self.second.1.as_bytes());
         let millisecond = event.time.0.rem_euclid(SECOND).unsigned_abs() / 1_000_000;
-        time.text.push('.');
-        push_number(&mut time.text, millisecond as u16, 3);
+        time.text.push(b'.');
+        push_number(&mut time.text, millisecond, 3);
         time.wide = time.text.len();
         way.text.clear();
         push_endpoint(&mut way.text, &event.client);
-        way.text.push_str(" → ");
+        way.text.extend_from_slice(" → ".as_bytes());
         push_endpoint(&mut way.text, &event.destination);
         // The arrow has three bytes.
         way.wide = way.text.len() - 2;
     }
 
-    fn make(&self, event: &Event) -> Made {
-        let (chosen, style) = chosen(event);
-        let listener = event.listener.as_ref();
-        Made {
-            cells: [
-                listener.map_or_else(dash, bound).into(),
-                chosen.into(),
-                member(event).into(),
-                self.owner(event).into(),
-            ],
-            style,
-            _owners: listener.map(|listener| listener.owners.clone()),
-            _texts: [
-                listener.and_then(|listener| listener.device.clone()),
-                listener.and_then(|listener| Some(listener.accepted_by.as_ref()?.comm.clone())),
-                listener.and_then(|listener| Some(listener.opened_by.as_ref()?.comm.clone())),
-            ],
-            _netns: event.netns.clone(),
-        }
-    }
-
     fn end_line(&mut self) -> io::Result<()> {
-        self.line.text.push('\n');
-        self.out.write_all(self.line.text.as_bytes())
+        self.line.text.push(b'\n');
+        self.out.write_all(&self.line.text)
     }
 
     fn lost(&mut self, lost: &Lost) -> io::Result<()> {
@@ -237,19 +187,6 @@ impl<W: Write> Table<W> {
         );
         self.second = (second, text);
     }
-
-    fn owner(&self, event: &Event) -> String {
-        let mut text = event.listener.as_ref().map_or_else(dash, words::holder);
-        if event.netns.inode != self.own_netns {
-            text += " netns=";
-            text += &namespace(&event.netns);
-        }
-        if let Some(mark) = mark(event) {
-            text += " ";
-            text += mark.word();
-        }
-        text
-    }
 }
 
 impl<W: Write> Sink for Table<W> {
@@ -272,32 +209,31 @@ impl<W: Write> Sink for Table<W> {
     }
 }
 
-fn choice(event: &Event) -> Choice {
+fn choice(event: &Event, own_netns: u32) -> Choice {
+    let (chosen, style) = chosen(event);
     let listener = event.listener.as_ref();
-    let acceptor = listener.and_then(|listener| listener.accepted_by.as_ref());
-    let opener = listener.and_then(|listener| listener.opened_by.as_ref());
-    let text = |text: Option<&Arc<str>>| text.map_or(0, |text| Arc::as_ptr(text).addr());
     Choice {
-        listener: listener.map(|listener| listener.id),
-        matched: event.matched,
-        via: event.via,
-        member: event.reuseport.map(|group| (group.size, group.member)),
-        acceptor: acceptor.map(|process| process.pid),
-        state: [
-            listener.is_some_and(|listener| listener.in_kernel),
-            acceptor.is_some_and(|process| process.ended),
-            opener.is_some_and(|process| process.ended),
+        cells: [
+            listener.map_or_else(dash, bound).into(),
+            chosen.into(),
+            member(event).into(),
+            owner(event, own_netns).into(),
         ],
-        netns: event.netns.inode,
-        marked: mark(event),
-        shared: [
-            listener.map_or(0, |listener| Arc::as_ptr(&listener.owners).addr()),
-            text(listener.and_then(|listener| listener.device.as_ref())),
-            text(acceptor.map(|process| &process.comm)),
-            text(opener.map(|process| &process.comm)),
-            Arc::as_ptr(&event.netns).addr(),
-        ],
+        style,
     }
+}
+
+fn owner(event: &Event, own_netns: u32) -> String {
+    let mut text = event.listener.as_ref().map_or_else(dash, words::holder);
+    if event.netns.inode != own_netns {
+        text += " netns=";
+        text += &namespace(&event.netns);
+    }
+    if let Some(mark) = mark(event) {
+        text += " ";
+        text += mark.word();
+    }
+    text
 }
 
 /// What is to be said of a SYN that got the right listener.

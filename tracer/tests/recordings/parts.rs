@@ -74,7 +74,7 @@ fn recorded_in_parts(path: &Path, keep: Option<u32>) -> anyhow::Result<usize> {
                 to,
             }) => {
                 then.begin(starts_afresh, answers);
-                engine.end(&to)?;
+                engine.sum_up(&to)?;
                 recorder.end(&to)?;
             }
             Frame::Header(_) | Frame::Part(_) | Frame::Continued => {}

@@ -1,11 +1,8 @@
 //! One line of the table: cells, columns, alignment.
 
-use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::io::Write as _;
 
 use anstyle::Style;
-
-use crate::event::Endpoint;
 
 /// The columns; the last, OWNER, is as wide as it must be.
 pub(super) const COLUMNS: [Column; 6] = [
@@ -23,18 +20,19 @@ pub(super) const MATCH: usize = 3;
 /// Blanks between columns.
 const GAP: usize = 2;
 
-const SPACES: &str = "                                                                ";
+const SPACES: [u8; 64] = [b' '; 64];
 
 /// A text and how many columns it takes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cell {
-    pub(super) text: String,
+    pub(super) text: Vec<u8>,
     pub(super) wide: usize,
 }
 
 impl From<String> for Cell {
     fn from(text: String) -> Self {
         let wide = text.chars().count();
+        let text = text.into_bytes();
         Self { text, wide }
     }
 }
@@ -54,7 +52,7 @@ impl Column {
 /// The line that is being put together.
 #[derive(Debug)]
 pub(super) struct Line {
-    pub(super) text: String,
+    pub(super) text: Vec<u8>,
     widths: [usize; COLUMNS.len()],
     /// What the lines since then needed, and how many they were.
     needed: [usize; COLUMNS.len()],
@@ -67,7 +65,7 @@ pub(super) struct Line {
 impl Line {
     pub(super) fn new() -> Self {
         Self {
-            text: String::new(),
+            text: Vec::new(),
             widths: COLUMNS.map(|column| column.width),
             needed: COLUMNS.map(|column| column.width),
             lines: 0,
@@ -93,48 +91,22 @@ impl Line {
             self.at += blanks;
             while blanks > 0 {
                 let some = blanks.min(SPACES.len());
-                self.text.push_str(&SPACES[..some]);
+                self.text.extend_from_slice(&SPACES[..some]);
                 blanks -= some;
             }
         }
         match style {
             Some(style) => {
-                let _ = write!(self.text, "{style}{}{style:#}", cell.text);
+                // A `Vec` takes everything.
+                let _ = write!(self.text, "{style}");
+                self.text.extend_from_slice(&cell.text);
+                let _ = write!(self.text, "{style:#}");
             }
-            None => self.text.push_str(&cell.text),
+            None => self.text.extend_from_slice(&cell.text),
         }
         self.at += cell.wide;
         self.needed[index] = cell.wide.max(self.needed[index]);
         self.widths[index] = cell.wide.max(self.widths[index]);
         self.start += self.widths[index] + GAP;
     }
-}
-
-/// As `Endpoint` displays itself; IPv4 without the formatting machinery.
-pub(super) fn push_endpoint(out: &mut String, endpoint: &Endpoint) {
-    let IpAddr::V4(address) = endpoint.address else {
-        let _ = write!(out, "{endpoint}");
-        return;
-    };
-    for (index, octet) in address.octets().into_iter().enumerate() {
-        if index > 0 {
-            out.push('.');
-        }
-        push_number(out, octet.into(), 1);
-    }
-    out.push(':');
-    push_number(out, endpoint.port, 1);
-}
-
-/// A number with at least so many digits.
-pub(super) fn push_number(out: &mut String, number: u16, least: usize) {
-    let mut digits = [b'0'; 5];
-    let mut rest = number;
-    let mut first = digits.len();
-    while rest > 0 || digits.len() - first < least {
-        first -= 1;
-        digits[first] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    out.extend(digits[first..].iter().map(|&digit| char::from(digit)));
 }

@@ -1,0 +1,93 @@
+//! What is found out at one look is what all the looks would say.
+
+use std::net::Ipv6Addr;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::event::Family;
+
+const PORT: u16 = 80;
+const NOW_NS: u64 = 20_000_000_000;
+
+fn address() -> impl Strategy<Value = Ipv6Addr> {
+    let all = [
+        "::",
+        "::ffff:0.0.0.0",
+        "::ffff:6.6.6.6",
+        "2001:db8::6",
+        "fe80::6",
+    ];
+    prop::sample::select(all.map(|text| text.parse().expect("an address")).to_vec())
+}
+
+fn bound() -> impl Strategy<Value = Bound> {
+    (address(), any::<[bool; 2]>(), 0..3_u32).prop_map(|(address, [ipv6, v6only], device)| {
+        let is_ipv4 = address.to_ipv4_mapped().is_some() && !ipv6;
+        Bound {
+            netns: 1,
+            address,
+            port: PORT,
+            family: if is_ipv4 { Family::Ipv4 } else { Family::Ipv6 },
+            device,
+            v6only: v6only && !is_ipv4,
+        }
+    })
+}
+
+fn packet() -> impl Strategy<Value = Packet> {
+    let sdif = prop_oneof![3 => Just(0), 1 => 1..3_u32];
+    (address(), 1..3_u32, sdif, any::<bool>()).prop_map(|(address, dif, sdif, l3mdev_accept)| {
+        Packet {
+            netns: 1,
+            destination: address.to_canonical(),
+            port: PORT,
+            dif,
+            sdif,
+            l3mdev_accept,
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_missed_at_one_look(
+        listeners in prop::collection::vec((bound(), 0..NOW_NS, prop::option::of(0..NOW_NS)), 1..6),
+        packet in packet(),
+        chosen: prop::sample::Index,
+        has_hold: bool,
+    ) {
+        let expectations = Expectations {
+            hold: has_hold.then_some(Expectations::HOLD),
+            ..Expectations::default()
+        };
+        let mut picture = Picture::new(NOW_NS / 2);
+        for (inode, (bound, opened_ns, closed_ns)) in (1..).zip(&listeners) {
+            let socket = Live { inode, id: inode, opened_ns: *opened_ns, incoming_cpu: None };
+            picture.opened(*bound, socket.clone());
+            if let Some(closed_ns) = closed_ns {
+                picture.closed(bound, &socket, *closed_ns, Arc::from([]));
+            }
+        }
+        let (bound, ..) = *chosen.get(&listeners);
+        let netns = Netns { inode: 1, cookie: None, name: None };
+        let syn = Syn {
+            packet,
+            netns: &netns,
+            ktime_ns: NOW_NS,
+            cpu: 0,
+            via: Via::Lookup,
+            chosen: Some(Chosen { bound, id: 1, uid: 0, owners: &[] }),
+        };
+        let judge = Judge {
+            picture: &picture,
+            steered: &Steered::default(),
+            expectations: &expectations,
+            algorithm: Algorithm::AddressFirst,
+        };
+        if let (Some(chosen), Ok(fit)) = (&syn.chosen, bound.fit(&packet)) {
+            let case = Case { judge, syn: &syn, near: picture.near(&packet) };
+            prop_assert_eq!(judge.judge(&syn), case.weigh(chosen, fit, None));
+        }
+    }
+}
