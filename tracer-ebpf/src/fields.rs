@@ -212,6 +212,7 @@ fn context_word<const AT: usize>(_: *const u8) -> u64 {
 }
 
 /// An argument at a place that is only known while the program runs.
+#[cfg(feature = "legacy")]
 #[inline(always)]
 pub(crate) fn arg_at<C: EbpfContext>(ctx: &C, place: ArgLoc) -> u64 {
     if place.0 & ArgLoc::STACK == 0 {
@@ -221,6 +222,7 @@ pub(crate) fn arg_at<C: EbpfContext>(ctx: &C, place: ArgLoc) -> u64 {
     stack.at(u64::from(place.0 & !ArgLoc::STACK)).load()
 }
 
+#[cfg(feature = "legacy")]
 #[inline(always)]
 fn any_word<C: EbpfContext>(ctx: &C, offset: u16) -> u64 {
     let mut value = 0_u64;

@@ -209,7 +209,7 @@ impl Interfaces {
             }
             (None, Some(interface)) => {
                 let has = format!(
-                    "a route makes {destination} local on {}, which no interface has",
+                    "no interface has {destination}; a route makes it local on {}",
                     interface.name
                 );
                 (Some(interface.clone()), has)

@@ -3,7 +3,7 @@
 use aya_ebpf::{EbpfContext, helpers::bpf_get_current_pid_tgid};
 
 use crate::{
-    fields::{KernelPtr, arg, config, current_comm},
+    fields::{KernelPtr, arg, current_comm},
     hooks::calls,
     listeners,
 };

@@ -7,7 +7,7 @@ use crate::{
     compat::debug,
     counters::stats,
     emit,
-    fields::{KernelPtr, arg, config, current_comm, field},
+    fields::{KernelPtr, arg, current_comm, field},
     hooks::calls,
     listeners::{self, TCP_LISTEN},
 };

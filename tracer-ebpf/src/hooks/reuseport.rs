@@ -5,7 +5,7 @@ use aya_ebpf::EbpfContext;
 use sockpick_ebpf::abi::group_prog;
 
 use crate::{
-    fields::{KernelPtr, arg, config},
+    fields::{KernelPtr, arg},
     inflight::{Inflight, inflight, state},
 };
 

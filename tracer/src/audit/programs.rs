@@ -38,13 +38,13 @@ fn told(view: &View<'_>, cases: &[&Chooser]) -> Finding {
     let (what, may) = match &first.program {
         Some(Program { id, name }) => (
             format!("the program {id} {name} (SK_REUSEPORT)"),
-            ", and may turn a connection away (SK_DROP): the client gets a reset then, though \
-             listeners are there",
+            ", which may also turn a connection away (SK_DROP): the client gets a reset then, \
+             though listeners are there",
         ),
         None => ("a classic BPF filter".to_owned(), ""),
     };
     let cause = format!(
-        "Among the members of {} it is not the hash that chooses but {what}{may}.",
+        "Among the members of {} not the hash chooses but {what}{may}.",
         group.endpoint()
     );
     let remedy = "Nothing, if that is on purpose. sockpick trace tells which member each SYN \

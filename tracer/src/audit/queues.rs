@@ -135,7 +135,7 @@ fn told(view: &View<'_>, cases: &[Stuck<'_>]) -> Finding {
     let connections = stuck.connections();
     let sockets = match (stuck.members.len(), group.members.len()) {
         (1, 1) => String::new(),
-        (some, all) => format!(" ({some} of its {all} sockets)"),
+        (some, all) => format!(" ({some} of the group's {all} sockets)"),
     };
     let effect = if stuck.is_full() {
         "the queue is full, so further clients get no answer until they give up"

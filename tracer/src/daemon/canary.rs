@@ -195,7 +195,7 @@ mod tests {
     /// As root on a machine that allows it; elsewhere the failure has to be told.
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_made_and_missed_if_nobody_sees_it() {
-        let interval = Duration::from_secs(60);
+        let interval = Duration::from_mins(1);
         let mut canary = Canary::new(Some(interval), Duration::ZERO);
         let began = Instant::now();
         match canary.step().await {

@@ -103,7 +103,7 @@ impl Keeper {
             sleep_until(due).await;
             self.due = None;
         } else {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

@@ -4,7 +4,10 @@
 use anyhow::{Context as _, Result};
 use log::{info, warn};
 
-use super::service::{Service, begin, time};
+use super::{
+    service::{Service, begin, time},
+    systemd,
+};
 use crate::{
     config,
     judge::expectations::Expectations,
@@ -35,7 +38,7 @@ impl Service {
     /// # Errors
     /// If the kernel refuses to go on with programs that it took before.
     pub(super) fn reload(&mut self) -> Result<()> {
-        self.manager.reloading();
+        systemd::reloading();
         let done = match self.prepare() {
             Ok(prepared) => self.put_in_force(prepared),
             Err(error) => {
@@ -44,7 +47,7 @@ impl Service {
                 Ok(())
             }
         };
-        self.manager.ready();
+        systemd::ready();
         done
     }
 

@@ -15,7 +15,7 @@ use super::{
     canary::{Canary, Step},
     exposition::{Exposition, Question},
     keeper::Keeper,
-    systemd::Manager,
+    systemd::{self, Watchdog},
 };
 use crate::{
     alerts::Now,
@@ -58,9 +58,9 @@ pub(super) struct Service {
     /// Why it does not see, if so.
     pub(super) blind: Option<String>,
     pub(super) reloaded: Reload,
-    pub(super) manager: Manager,
+    watchdog: Watchdog,
     /// The line that was shown last.
-    pub(super) shown: String,
+    shown: String,
 }
 
 /// What a process is told from outside.
@@ -83,7 +83,7 @@ pub async fn run(args: DaemonArgs, settings: Settings) -> Result<()> {
     };
     let (asks, mut questions) = mpsc::channel(16);
     let mut service = Service::start(args, settings, asks)?;
-    service.manager.ready();
+    systemd::ready();
     loop {
         let timeout = service.session.engine().outlet().next_timeout();
         tokio::select! {
@@ -95,7 +95,7 @@ pub async fn run(args: DaemonArgs, settings: Settings) -> Result<()> {
             Some(question) = questions.recv() => service.answer(question),
             step = service.canary.step() => service.checked(step)?,
             () = service.keeper.turn() => {}
-            () = interval(service.manager.interval()) => {}
+            () = interval(service.watchdog.interval()) => {}
         }
         // Whatever it was: it may have come while records were waited for, whose signal is gone.
         service.turn()?;
@@ -156,7 +156,7 @@ impl Service {
                 successful: true,
                 taken: time().wall,
             },
-            manager: Manager::new(),
+            watchdog: Watchdog::new(),
             shown: String::new(),
         })
     }
@@ -171,7 +171,7 @@ impl Service {
             self.checks.ok += 1;
             self.sees(None);
         }
-        self.manager.alive();
+        self.watchdog.alive();
         self.show();
         Ok(())
     }
@@ -180,7 +180,7 @@ impl Service {
     fn show(&mut self) {
         let status = self.status();
         if status != self.shown {
-            self.manager.status(&status);
+            systemd::status(&status);
             self.shown = status;
         }
     }
@@ -252,7 +252,7 @@ impl Service {
 
     /// Ends: what waits is sent, as far as there is time.
     async fn stop(mut self) -> Result<()> {
-        self.manager.stopping();
+        systemd::stopping();
         let end = self.session.detach()?;
         self.session.engine().end(&end)?;
         let feed = self.session.engine().outlet();

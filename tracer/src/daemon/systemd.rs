@@ -1,4 +1,5 @@
-//! What a service manager is told, and how often it wants to hear that all is well.
+//! What a service manager is told, and how often it wants to hear that all is well. Without one
+//! nothing happens.
 
 use std::time::{Duration, Instant};
 
@@ -7,65 +8,64 @@ use sd_notify::NotifyState;
 
 use crate::host::clock::monotonic_ns;
 
-/// Tells systemd, if it started this process; else nothing happens.
-pub(super) struct Manager {
-    watchdog: Option<Duration>,
-    told: Option<Instant>,
+/// It watches; or a reload ended, however it went.
+pub(super) fn ready() {
+    tell(&[NotifyState::Ready]);
 }
 
-impl Manager {
-    /// As the environment has it.
-    #[must_use]
-    pub(super) fn new() -> Self {
-        Self {
-            watchdog: sd_notify::watchdog_enabled(),
-            told: None,
-        }
-    }
+/// What is going on, in a line.
+pub(super) fn status(status: &str) {
+    tell(&[NotifyState::Status(status)]);
+}
 
-    /// How often [`Manager::alive`] is to be called: twice as often as it has to be.
-    #[must_use]
-    pub(super) fn interval(&self) -> Option<Duration> {
-        self.watchdog.map(|longest| longest / 2)
-    }
+/// A reload begins; [`ready`] ends it.
+pub(super) fn reloading() {
+    let now_us = i128::from(monotonic_ns() / 1000);
+    tell(&[NotifyState::Reloading, NotifyState::MonotonicUsec(now_us)]);
+}
 
-    /// It watches.
-    pub(super) fn ready(&self) {
-        tell(&[NotifyState::Ready]);
-    }
-
-    /// What is going on, in a line.
-    pub(super) fn status(&self, status: &str) {
-        tell(&[NotifyState::Status(status)]);
-    }
-
-    /// A reload begins; [`Manager::ready`] ends it, however it went.
-    pub(super) fn reloading(&self) {
-        let now_us = i128::from(monotonic_ns() / 1000);
-        tell(&[NotifyState::Reloading, NotifyState::MonotonicUsec(now_us)]);
-    }
-
-    /// A token came through source, pipeline and alerts. Told no oftener than it is wanted.
-    pub(super) fn alive(&mut self) {
-        let Some(interval) = self.interval() else {
-            return;
-        };
-        // A little early is in time for the one who waits for so long.
-        let due = |told: Instant| told.elapsed() >= interval - interval / 8;
-        if self.told.is_none_or(due) {
-            self.told = Some(Instant::now());
-            tell(&[NotifyState::Watchdog]);
-        }
-    }
-
-    /// It ends.
-    pub(super) fn stopping(&self) {
-        tell(&[NotifyState::Stopping]);
-    }
+/// It ends.
+pub(super) fn stopping() {
+    tell(&[NotifyState::Stopping]);
 }
 
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         warn!("systemd cannot be told: {error}");
+    }
+}
+
+/// Whoever restarts this process if it does not hear from it.
+pub(super) struct Watchdog {
+    /// How often it is told, with time to spare.
+    interval: Option<Duration>,
+    told: Option<Instant>,
+}
+
+impl Watchdog {
+    /// As the environment has it.
+    pub(super) fn new() -> Self {
+        Self {
+            interval: sd_notify::watchdog_enabled().map(|longest| longest / 2),
+            told: None,
+        }
+    }
+
+    /// How often [`Watchdog::alive`] is to be called.
+    pub(super) fn interval(&self) -> Option<Duration> {
+        self.interval
+    }
+
+    /// A token came through source, pipeline and alerts. Told no oftener than it is wanted.
+    pub(super) fn alive(&mut self) {
+        let Some(interval) = self.interval else {
+            return;
+        };
+        // A timer may be a little early.
+        let due = |told: Instant| told.elapsed() >= interval * 7 / 8;
+        if self.told.is_none_or(due) {
+            self.told = Some(Instant::now());
+            tell(&[NotifyState::Watchdog]);
+        }
     }
 }

@@ -33,10 +33,10 @@ const INSTRUCTION: usize = 8;
 ///
 /// # Errors
 /// If it is no object.
-pub(super) fn with_arguments(object: &[u8], args: &Args, stack_pointer: u16) -> Result<Placed> {
+pub(super) fn with_arguments(object: &[u8], args: &Args, stack_pointer: u16) -> Result<Bytes> {
     let file = ElfFile64::<LittleEndian>::parse(object).context("no object of programs")?;
-    let mut placed = Placed::of(object);
-    let bytes = placed.bytes_mut();
+    let mut copy = Bytes::of(object);
+    let bytes = copy.bytes_mut();
     let places: &[u16] = bytemuck::cast_slice(bytemuck::bytes_of(args));
     for section in file
         .sections()
@@ -63,16 +63,16 @@ pub(super) fn with_arguments(object: &[u8], args: &Args, stack_pointer: u16) -> 
             }
         }
     }
-    Ok(placed)
+    Ok(copy)
 }
 
 /// An object's bytes, aligned as the parser wants them.
-pub(super) struct Placed {
+pub(super) struct Bytes {
     words: Vec<u64>,
     length: usize,
 }
 
-impl Placed {
+impl Bytes {
     fn of(object: &[u8]) -> Self {
         let mut words = vec![0_u64; object.len().div_ceil(8)];
         bytemuck::cast_slice_mut(&mut words)[..object.len()].copy_from_slice(object);

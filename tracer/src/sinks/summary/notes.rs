@@ -57,7 +57,7 @@ fn healthy(group: &GroupHealth, at: &str) -> Vec<String> {
     if !short.is_empty() {
         let taken = short.iter().map(|member| member.syns).sum();
         said.push(format!(
-            "{at}: {} came and went within ten seconds, and took {} along.",
+            "{at}: {} came and went within ten seconds, and got {} meanwhile.",
             count(short.len() as u64, "member"),
             count(taken, "SYN")
         ));

@@ -44,6 +44,7 @@ pub(crate) fn daemon_story(cx: &Context) -> Result<()> {
     cx.need_sockpick()?;
     let _netns = host()?;
     let folder = std::env::temp_dir().join(format!("daemon-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
     let before = Objects::now()?;
     let _b = Server::start(Listen::new("B", "0.0.0.0:80")?.group(1))?;
     let daemon = cx.daemon(&folder, SETTINGS)?;
