@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use super::counts::Counts;
 use crate::artifacts;
 use crate::object;
+use crate::peers;
 use crate::process::cargo;
 
 /// The programs for old kernels, held to what Linux 4.14 takes: one test.
@@ -28,7 +29,11 @@ pub(super) fn run() -> Result<Counts> {
     let path = logs.join("host.log");
     let mut log =
         File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    let peers = peers::folder().context(
+        "Prometheus and Alertmanager, which tests on this machine run, cannot be fetched",
+    )?;
     let mut child = cargo()?
+        .env(peers::VARIABLE, peers)
         // Released like what the guests run: one build serves both.
         .args(["test", "--workspace", "--release", "--no-fail-fast"])
         .stdin(Stdio::null())
