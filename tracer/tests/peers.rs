@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path};
 
 use serde_json::Value;
 use sockpick::{
-    alerts::{SHORTEST, message::Message},
+    alerts::message::Message,
     event::Time,
     settings::{Given, Settings},
 };
@@ -303,17 +303,12 @@ fn is_counted(stage: &Stage) {
 
 /// It is over: Alertmanager tells so, and has it no more. Every sink has told all of it.
 fn lasts_no_longer(stage: &Stage, story: &mut Story) {
-    let due = story.next_timeout().expect("an alert lasts");
     assert_eq!(stage.alerts().map(|alerts| alerts.len()), Ok(1));
-    story.pass(SHORTEST.as_nanos() as u64);
-    let notices = story.notices();
-    let last = &notices.last().expect("notices").alert;
+    story.let_it_end();
     until("Alertmanager to have it no more", || {
         let alerts = stage.alerts()?;
-        alerts
-            .is_empty()
-            .then_some(())
-            .ok_or(format!("{alerts:?} {due:?} {last:?}"))
+        let is_gone = alerts.is_empty();
+        is_gone.then_some(()).ok_or(format!("{alerts:?}"))
     });
     until("word of its end from Alertmanager", || {
         let told = stage.told();

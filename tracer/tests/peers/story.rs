@@ -11,8 +11,7 @@ use std::{
 
 use serde_json::Value;
 use sockpick::{
-    alerts::{Notice, Now},
-    decode::Record,
+    alerts::Notice,
     delivery::{Delivery, Message, SinkStats},
     event::{Stage, Time},
     metrics::{
@@ -93,6 +92,8 @@ pub(crate) struct Story {
     reader: Reader,
     /// What was read too early.
     next: Option<Frame>,
+    /// The last time that was told.
+    told_ns: u64,
     player: Player<Feed>,
     delivery: Rc<Delivery>,
     notices: Rc<RefCell<Vec<Arc<Notice>>>>,
@@ -122,6 +123,7 @@ impl Story {
         Self {
             reader,
             next: None,
+            told_ns: 0,
             player: Player::new(header, settings.expectations.clone(), feed),
             delivery,
             notices,
@@ -138,6 +140,7 @@ impl Story {
                 self.next = Some(frame);
                 break;
             }
+            self.told_ns = time(&frame).unwrap_or(self.told_ns);
             let shift_ns = self.shift_ns;
             let shifted = |input: &mut Input, _: &_| {
                 if let Input::Begin(wall_offset_ns) = input {
@@ -147,21 +150,20 @@ impl Story {
             };
             self.player.take(frame, shifted).expect("a feed takes all");
         }
-        // Time does not go back: this is the least that has gone by.
-        self.pass(0);
+        self.tick(self.told_ns);
     }
 
-    /// So much time has gone by since the last wrong SYN.
-    pub(crate) fn pass(&mut self, since_wrong_ns: u64) {
-        let ktime_ns = Until::Wrong.ktime_ns() + since_wrong_ns;
+    fn tick(&mut self, ktime_ns: u64) {
         let now = feed::now(ktime_ns, self.wall_offset_ns);
         self.player.engine().outlet().tick(now);
     }
 
-    /// When the outlet wants to be told of the time.
-    pub(crate) fn next_timeout(&mut self) -> Option<Now> {
-        let due = self.player.engine().outlet().next_timeout()?;
-        Some(feed::now(due, self.wall_offset_ns))
+    /// Has the time go by that the outlet waits for, until no alert lasts.
+    pub(crate) fn let_it_end(&mut self) {
+        while self.player.engine().outlet().alerts().active() > 0 {
+            let due = self.player.engine().outlet().next_timeout();
+            self.tick(due.expect("an alert lasts for some time"));
+        }
     }
 
     /// When the first wrong SYN is told to have come.
@@ -228,7 +230,7 @@ fn sink(stats: SinkStats) -> (Arc<str>, Sink) {
 fn time(frame: &Frame) -> Option<u64> {
     match frame {
         Frame::Input(asked) => match &asked.to {
-            Input::Record(record) => Some(Record::ktime_ns(record)),
+            Input::Record(record) => Some(record.ktime_ns()),
             _ => None,
         },
         _ => None,
