@@ -24,7 +24,9 @@ const USUAL_SUITE: &str = "bookworm";
 /// The folder with the programs: the one that the user names, else the cache's.
 pub(crate) fn folder() -> Result<PathBuf> {
     if let Some(given) = env::var_os(VARIABLE) {
-        return checked(PathBuf::from(given));
+        // Tests run in other folders than this.
+        let given = Path::new(&given).canonicalize();
+        return checked(given.with_context(|| format!("{VARIABLE} names no folder"))?);
     }
     let _lock = cache::lock()?;
     let suite = suite();
@@ -32,7 +34,10 @@ pub(crate) fn folder() -> Result<PathBuf> {
     if !folder.exists() {
         eprintln!("fetching {} of {suite}", PACKAGES.join(" and "));
         archive::unpack(&PACKAGES, &suite, &folder).with_context(|| {
-            format!("put them into a folder's usr/bin and name the folder with {VARIABLE}")
+            format!(
+                "Prometheus and Alertmanager, which tests here run, cannot be fetched; install \
+                 them and set {VARIABLE}=/, or to another folder that has them in usr/bin"
+            )
         })?;
     }
     checked(folder)
@@ -52,7 +57,7 @@ fn checked(folder: PathBuf) -> Result<PathBuf> {
 
 /// The release of Debian that this machine has, if the archive has it.
 fn suite() -> String {
-    let release = fs::read_to_string(Path::new("/etc/os-release")).unwrap_or_default();
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let mut lines = release.lines();
     let codename = lines.find_map(|line| line.strip_prefix("VERSION_CODENAME="));
     let codename = codename.filter(|codename| archive::has_suite(codename));

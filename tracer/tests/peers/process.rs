@@ -80,7 +80,8 @@ impl Drop for Server {
 /// in. What is mounted is seen by itself alone.
 fn unpacked(peers: &Path, program: &str) -> Command {
     let mut command = Command::new("unshare");
-    let script = "mount --bind \"$0/usr/share\" /usr/share && exec \"$0/usr/bin/$@\"";
+    let script = "if [ -d \"$0/usr/share\" ]; then mount --bind \"$0/usr/share\" /usr/share; fi \
+                  && exec \"$0/usr/bin/$@\"";
     command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
     command.arg(peers).arg(program);
     command
