@@ -4,7 +4,10 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::{Stage, http::until, monitoring};
+use super::{
+    http::until,
+    stage::{Stage, monitoring},
+};
 
 /// What has no series in the story: nothing runs in the kernel, no accept queue overflows.
 const EMPTY: [&str; 3] = [
@@ -14,7 +17,7 @@ const EMPTY: [&str; 3] = [
 ];
 
 /// Every query is answered, and has data if the story has what it is about.
-pub(super) fn is_answered(stage: &Stage) {
+pub(crate) fn is_answered(stage: &Stage) {
     let text = fs::read_to_string(monitoring("grafana-dashboard.json")).expect("a dashboard");
     let dashboard: Value = serde_json::from_str(&text).expect("JSON");
     let mut queries = Vec::new();

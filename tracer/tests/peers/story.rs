@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::Value;
 use sockpick::{
-    alerts::Notice,
+    alerts::{Notice, SHORTEST},
     delivery::{Delivery, Message, SinkStats},
     event::{Stage, Time},
     metrics::{
@@ -28,8 +28,8 @@ const RECORDING: &[u8] = include_bytes!("../recordings/v1.sockpick");
 /// What is in it.
 const SAID: &str = include_str!("../recordings/v1.json");
 /// How long ago the last wrong SYN is to have come: longer than the shortest alert, so that what
-/// ends it is past, too; and not so long that Alertmanager would take it to be over by itself.
-const AGO: Duration = Duration::from_secs(150);
+/// ends it is past, too; and little longer, as Alertmanager takes it to be over by itself in time.
+const AGO: Duration = SHORTEST.saturating_add(Duration::from_secs(5));
 
 /// The SYNs of the recording, as JSON.
 pub(crate) fn syns() -> Vec<Value> {
@@ -108,8 +108,8 @@ impl Story {
         let (reader, header) =
             Reader::begin(Cursor::new(RECORDING.to_vec()), "v1").expect("a recording");
         let last = wrong().max_by_key(ktime_ns).expect("a wrong one");
-        let shift_ns = unix_ns() - AGO.as_nanos() as i64 - recorded(&last);
-        let wall_offset_ns = recorded(&last) - ktime_ns(&last) as i64 + shift_ns;
+        let shift_ns = unix_ns() - nanos(AGO) - recorded(&last);
+        let wall_offset_ns = recorded(&last) - ktime_ns(&last).cast_signed() + shift_ns;
         let delivery = Rc::new(Delivery::start(&settings.sinks).expect("sinks"));
         let notices = Rc::<RefCell<Vec<_>>>::default();
         let (sinks, kept) = (Rc::clone(&delivery), Rc::clone(&notices));
@@ -239,5 +239,9 @@ fn time(frame: &Frame) -> Option<u64> {
 
 fn unix_ns() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    i64::try_from(since.expect("after 1970").as_nanos()).expect("before 2262")
+    nanos(since.expect("after 1970"))
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).expect("before 2262")
 }
