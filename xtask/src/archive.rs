@@ -1,4 +1,5 @@
-//! Debian's package archive as a source of kernels.
+//! Debian's package archive as a source of kernels, and of other packages that are unpacked and
+//! not installed.
 //!
 //! The mirror that serves this machine's own release carries every other suite as well. A private
 //! apt configuration reads them without touching the machine's package lists.
@@ -26,7 +27,8 @@ const FLAVOUR: &str = "-cloud-amd64";
 
 /// Downloads the newest kernel of a version into `kernels/RELEASE` and returns that folder.
 pub(crate) fn fetch(version: &str, kernels: &Path) -> Result<PathBuf> {
-    let apt = Apt::prepare()?;
+    let apt = Apt::prepare()
+        .context("give a kernel of your own with `cargo xtask vm --image BZIMAGE --modules DIR`")?;
     let names = apt.package_names()?;
     let wanted = |kind: &str| -> Vec<String> {
         let releases = names
@@ -58,7 +60,37 @@ pub(crate) fn fetch(version: &str, kernels: &Path) -> Result<PathBuf> {
         .into_iter()
         .filter(|name| names.contains(name))
         .collect::<Vec<_>>();
-    apt.unpack(&packages, &release, kernels)
+    // Aside first: an interrupted run leaves no half kernel.
+    let work = aside(kernels)?;
+    let root = apt.unpack(&packages, work.path())?;
+    let tidy = work.path().join("tidy");
+    arrange(&root, &release, &tidy)?;
+    fs::rename(&tidy, &folder)
+        .with_context(|| format!("cannot move the kernel to {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Whether packages can be had of this suite.
+pub(crate) fn has_suite(suite: &str) -> bool {
+    SUITES.contains(&suite)
+}
+
+/// Downloads packages of a suite and unpacks them into a folder that is not there yet.
+pub(crate) fn unpack(packages: &[&str], suite: &str, folder: &Path) -> Result<()> {
+    let parent = folder.parent().context("a folder has a parent")?;
+    fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+    let work = aside(parent)?;
+    let packages: Vec<String> = packages.iter().map(|of| format!("{of}/{suite}")).collect();
+    let root = Apt::prepare()?.unpack(&packages, work.path())?;
+    fs::rename(&root, folder).with_context(|| format!("cannot write {}", folder.display()))
+}
+
+/// A folder to work in, on the file system of another and gone when dropped.
+fn aside(folder: &Path) -> Result<tempfile::TempDir> {
+    tempfile::Builder::new()
+        .prefix(".unpacking-")
+        .tempdir_in(folder)
+        .with_context(|| format!("cannot write in {}", folder.display()))
 }
 
 /// apt with the private configuration.
@@ -72,9 +104,8 @@ impl Apt {
     fn prepare() -> Result<Self> {
         if find_program("apt-get").is_none() || !Path::new(KEYRING).exists() {
             bail!(
-                "kernels are taken from Debian's archive, with apt-get and the package \
-                 debian-archive-keyring, and this machine lacks one of them; give a kernel of your \
-                 own with `cargo xtask vm --image BZIMAGE --modules DIR`"
+                "Debian's archive is read with apt-get and the package debian-archive-keyring, \
+                 and this machine lacks one of them"
             );
         }
         let folder = cache::folder()?.join("apt");
@@ -104,17 +135,13 @@ impl Apt {
         Ok(names.lines().map(ToOwned::to_owned).collect())
     }
 
-    /// Downloads and unpacks aside, then renames: an interrupted run leaves no half kernel.
-    fn unpack(&self, packages: &[String], release: &str, kernels: &Path) -> Result<PathBuf> {
-        let work = tempfile::Builder::new()
-            .prefix(".unpacking-")
-            .tempdir_in(kernels)
-            .with_context(|| format!("cannot write in {}", kernels.display()))?;
+    /// Downloads packages into a folder and unpacks them all below it; returns where.
+    fn unpack(&self, packages: &[String], work: &Path) -> Result<PathBuf> {
         let mut download = self.command("apt-get");
         download.args(["download", "--quiet"]).args(packages);
-        output(download.current_dir(work.path()))?;
-        let root = work.path().join("root");
-        for entry in fs::read_dir(work.path())? {
+        output(download.current_dir(work))?;
+        let root = work.join("root");
+        for entry in fs::read_dir(work)? {
             let package = entry?.path();
             if package
                 .extension()
@@ -127,12 +154,7 @@ impl Apt {
                 )?;
             }
         }
-        let tidy = work.path().join("tidy");
-        arrange(&root, release, &tidy)?;
-        let folder = kernels.join(release);
-        fs::rename(&tidy, &folder)
-            .with_context(|| format!("cannot move the kernel to {}", folder.display()))?;
-        Ok(folder)
+        Ok(root)
     }
 }
 

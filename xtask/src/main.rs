@@ -15,6 +15,7 @@ mod kernels;
 mod lint;
 mod modules;
 mod object;
+mod peers;
 mod process;
 mod rootfs;
 mod setup;

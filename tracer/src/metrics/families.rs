@@ -35,7 +35,7 @@ pub(crate) struct Row {
 }
 
 /// One metric.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Family {
     pub(crate) of: &'static Descriptor,
     pub(crate) rows: Vec<Row>,
@@ -43,7 +43,7 @@ pub(crate) struct Family {
 
 /// What is exposed at a time: a value of its own, so that it can be written out elsewhere than
 /// where it is counted.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Families(pub(crate) Vec<Family>);
 
 impl Families {

@@ -7,7 +7,7 @@ use crate::{
     engine::Engine,
     host::recorded::Recorded,
     judge::expectations::Expectations,
-    outlets::foreground::Foreground,
+    outlets::{Outlet, foreground::Foreground},
     pipeline::{End, Input, Pipeline, assess::Assessor, enrich::Enricher},
     sinks::summary::Summary,
 };
@@ -24,15 +24,15 @@ pub enum Played {
 }
 
 /// Tells a recording once more.
-pub struct Player {
+pub struct Player<O> {
     host: Recorded,
-    engine: Engine<Foreground>,
+    engine: Engine<O>,
 }
 
-impl Player {
+impl<O: Outlet> Player<O> {
     /// At the beginning of a recording with this header.
     #[must_use]
-    pub fn new(header: Header, expectations: Expectations, foreground: Foreground) -> Self {
+    pub fn new(header: Header, expectations: Expectations, outlet: O) -> Self {
         let host = Recorded::default();
         let pipeline = Pipeline::new(
             Enricher::new(header.backend, Box::new(host.clone())),
@@ -41,7 +41,7 @@ impl Player {
         );
         Self {
             host,
-            engine: Engine::new(pipeline, foreground),
+            engine: Engine::new(pipeline, outlet),
         }
     }
 
@@ -49,33 +49,55 @@ impl Player {
     /// says whether it is to be told.
     ///
     /// # Errors
-    /// If the foreground takes no more.
+    /// If the outlet takes no more.
     pub fn play(
         &mut self,
         reader: &mut Reader,
         mut passes: impl FnMut(&mut Input, &Recorded) -> bool,
     ) -> Result<Played> {
         while let Some(frame) = reader.frame() {
-            match frame {
-                Frame::Header(_) | Frame::Part(_) => {}
-                Frame::Input(asked) => {
-                    let mut input = self.answered(asked);
-                    if passes(&mut input, &self.host) {
-                        self.engine.take(&input, &mut self.host)?;
-                    }
-                }
-                Frame::Continued => return Ok(Played::Continued),
-                Frame::End(asked) => return Ok(Played::Ended(self.answered(asked))),
+            if let Some(played) = self.take(frame, &mut passes)? {
+                return Ok(played);
             }
         }
         Ok(Played::Broken)
+    }
+
+    /// Tells what is in a frame, as [`Player::play`] does with each.
+    ///
+    /// # Errors
+    /// If the outlet takes no more.
+    pub fn take(
+        &mut self,
+        frame: Frame,
+        mut passes: impl FnMut(&mut Input, &Recorded) -> bool,
+    ) -> Result<Option<Played>> {
+        match frame {
+            Frame::Header(_) | Frame::Part(_) => {}
+            Frame::Input(asked) => {
+                let mut input = self.answered(asked);
+                if passes(&mut input, &self.host) {
+                    self.engine.take(&input, &mut self.host)?;
+                }
+            }
+            Frame::Continued => return Ok(Some(Played::Continued)),
+            Frame::End(asked) => return Ok(Some(Played::Ended(self.answered(asked)))),
+        }
+        Ok(None)
+    }
+
+    /// What it is told to.
+    pub fn engine(&mut self) -> &mut Engine<O> {
+        &mut self.engine
     }
 
     fn answered<T>(&mut self, asked: Asked<T>) -> T {
         self.host.begin(asked.starts_afresh, asked.notes);
         asked.to
     }
+}
 
+impl Player<Foreground> {
     /// The session ended so.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use super::counts::Counts;
 use crate::artifacts;
 use crate::object;
+use crate::peers;
 use crate::process::cargo;
 
 /// The programs for old kernels, held to what Linux 4.14 takes: one test.
@@ -29,6 +30,7 @@ pub(super) fn run() -> Result<Counts> {
     let mut log =
         File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     let mut child = cargo()?
+        .env(peers::VARIABLE, peers::folder()?)
         // Released like what the guests run: one build serves both.
         .args(["test", "--workspace", "--release", "--no-fail-fast"])
         .stdin(Stdio::null())

@@ -6,6 +6,9 @@ use std::{
     process::{Command, Stdio},
 };
 
+#[path = "../../../tests/peers/given.rs"]
+mod given;
+
 use super::*;
 use crate::metrics::{
     Families,
@@ -30,9 +33,9 @@ impl Source for Real {
 }
 
 /// Runs promtool; what it says if it does not like it.
-fn promtool(arguments: &[&str], input: &str) -> Result<(), String> {
+fn promtool(peers: &Path, arguments: &[&str], input: &str) -> Result<(), String> {
     let monitoring = Path::new(env!("CARGO_MANIFEST_DIR")).join("../monitoring");
-    let mut command = Command::new("promtool");
+    let mut command = Command::new(peers.join("usr/bin/promtool"));
     command.args(arguments).current_dir(monitoring);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().map_err(|error| error.to_string())?;
@@ -53,20 +56,20 @@ fn promtool(arguments: &[&str], input: &str) -> Result<(), String> {
 }
 
 #[tokio::test]
-#[ignore = "needs promtool, of Debian's package prometheus"]
 async fn promtool_likes_the_metrics() {
+    let Some(peers) = given::peers() else { return };
     let text = Real.metrics(Format::Prometheus).await.expect("a text");
     let text = std::str::from_utf8(&text).expect("text");
-    assert_eq!(promtool(&["check", "metrics"], text), Ok(()));
+    assert_eq!(promtool(&peers, &["check", "metrics"], text), Ok(()));
 }
 
 #[test]
-#[ignore = "needs promtool, of Debian's package prometheus"]
 fn promtool_likes_the_rules() {
+    let Some(peers) = given::peers() else { return };
     let rules = ["check", "rules", "prometheus-rules.yml"];
-    assert_eq!(promtool(&rules, ""), Ok(()));
+    assert_eq!(promtool(&peers, &rules, ""), Ok(()));
     let tests = ["test", "rules", "prometheus-rules.test.yml"];
-    assert_eq!(promtool(&tests, ""), Ok(()));
+    assert_eq!(promtool(&peers, &tests, ""), Ok(()));
 }
 
 #[test]
