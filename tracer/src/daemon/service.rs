@@ -313,8 +313,9 @@ pub(super) fn begin(
         inventory,
         backend,
     } = started;
-    announce(&programs, &inventory, backend, "");
     let enricher = Enricher::new(backend, Box::new(host));
     let pipeline = Pipeline::new(enricher, assessor, &inventory);
-    Session::begin(programs, source, Engine::new(pipeline, feed), None, debug)
+    let session = Session::begin(programs, source, Engine::new(pipeline, feed), None, debug)?;
+    announce(session.programs(), &inventory, backend, "");
+    Ok(session)
 }

@@ -64,7 +64,10 @@ pub fn told(found: &[(&Rule, bool)]) -> Vec<String> {
         .map(|(rule, _)| format!("{} has a rule for this port: {}", rule.place, rule.told()))
         .collect();
     if let Some(more) = named.len().checked_sub(MOST_TOLD).filter(|&more| more > 0) {
-        told.push(format!("and {} for this port", count(more as u64, "more rule")));
+        told.push(format!(
+            "and {} for this port",
+            count(more as u64, "more rule")
+        ));
     }
     let mut places: Vec<String> = others
         .iter()
