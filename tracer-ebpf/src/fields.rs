@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read as probe_read;
 #[cfg(not(feature = "legacy"))]
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel as probe_read;
 use aya_ebpf::{EbpfContext, helpers::generated::bpf_get_current_comm};
-use sockpick_ebpf::abi::{self, ABSENT, ArgLoc};
+use sockpick_ebpf::abi::{ABSENT, ArgLoc};
 
 #[cfg(feature = "legacy")]
 #[path = "config/map.rs"]
@@ -182,7 +182,7 @@ pub(crate) fn arg_of<const AT: usize, C: EbpfContext>(ctx: &C, place: ArgLoc) ->
 }
 
 /// The word of the context at the place's offset, which user space writes into the instruction
-/// itself before the programs are loaded ([`abi::MARK`]): the verifier takes none but a constant
+/// itself before the programs are loaded (`abi::MARK`): the verifier takes none but a constant
 /// there, and a read through a helper costs a hundred instructions.
 ///
 /// Negated twice, which has the verifier forget that it is a typed pointer: nothing is
@@ -199,7 +199,7 @@ fn context_word<const AT: usize>(ctx: *const u8) -> u64 {
             "{value} = -{value}",
             value = out(reg) value,
             ctx = in(reg) ctx,
-            mark = const abi::MARK as usize + AT,
+            mark = const sockpick_ebpf::abi::MARK as usize + AT,
             options(readonly, nostack),
         );
     }

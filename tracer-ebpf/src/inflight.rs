@@ -78,8 +78,9 @@ impl Inflight {
     /// Client and destination, as they stand one behind the other in an IPv6 header.
     #[inline(always)]
     pub(crate) fn addresses(&mut self) -> &mut [u8; 32] {
+        let addresses: *mut [u8; 32] = (&raw mut *self).wrapping_byte_add(CLIENT).cast();
         // SAFETY: of the slot, `client` and `destination` lie there without a gap (below).
-        unsafe { &mut *(&raw mut *self).cast::<u8>().add(CLIENT).cast() }
+        unsafe { &mut *addresses }
     }
 
     /// The SYN, as the filters want it.

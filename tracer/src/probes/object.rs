@@ -103,3 +103,49 @@ pub(super) fn unload(program: &mut Program) -> Result<(), ProgramError> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Offsets of the marked instructions that are left, and of those that read a place now.
+    fn loads(object: &[u8]) -> (usize, usize) {
+        let file = ElfFile64::<LittleEndian>::parse(object).expect("an object");
+        let code = file
+            .sections()
+            .filter(|one| one.kind() == SectionKind::Text);
+        let code: Vec<&[u8]> = code.map(|one| one.data().expect("code")).collect();
+        let offsets = code
+            .iter()
+            .flat_map(|code| code.chunks_exact(INSTRUCTION))
+            .filter(|instruction| instruction[0] == LOAD_WORD)
+            .map(|instruction| u16::from_le_bytes([instruction[2], instruction[3]]));
+        let marked = |offset: &u16| usize::from(offset.wrapping_sub(MARK)) < size_of::<Args>();
+        let (marked, others): (Vec<u16>, Vec<u16>) = offsets.partition(marked);
+        (
+            marked.len(),
+            others.iter().filter(|&&at| at == PLACE).count(),
+        )
+    }
+
+    /// A place that no other instruction reads.
+    const PLACE: u16 = 0x6ff8;
+
+    #[test]
+    fn every_marked_instruction_gets_its_place_and_no_other_is_touched() -> Result<()> {
+        for object in [OBJECT, LEGACY_OBJECT] {
+            let (marked, others) = loads(object);
+            assert!(marked > 20, "{marked}");
+            assert_eq!(others, 0);
+            let mut places = vec![ArgLoc(PLACE); size_of::<Args>() / 2];
+            // On the stack: the stack pointer is read.
+            places[0] = ArgLoc(ArgLoc::STACK | 8);
+            let args: Args = bytemuck::pod_read_unaligned(bytemuck::cast_slice(&places));
+            let patched = with_arguments(object, &args, PLACE)?;
+            assert_eq!(loads(patched.bytes()), (0, marked));
+            let differ = patched.bytes().iter().zip(object).filter(|(a, b)| a != b);
+            assert!(differ.count() <= 2 * marked);
+        }
+        Ok(())
+    }
+}
