@@ -280,7 +280,8 @@ fn a_stuck_queue_is_its_holders_and_not_its_groups() {
     waiting.waits = true;
     scene.connections = vec![waiting];
     let found = findings(&scene).remove(0);
-    let said = "1 connection waits in the accept queue of 6.6.6.6:80 of p100(100) (1 of its 2";
+    let said =
+        "1 connection waits in the accept queue of 6.6.6.6:80 of p100(100) (1 of the group's 2";
     assert!(found.cause.starts_with(said), "{}", found.cause);
     assert_eq!(found.listeners[0].inodes, [1]);
     assert_eq!(found.listeners[0].owners, [owner(A)]);
