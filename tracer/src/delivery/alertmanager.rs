@@ -27,16 +27,13 @@ const BATCH: usize = 64;
 /// One Alertmanager.
 pub(super) struct Alertmanager {
     client: Client,
-    path: String,
     teller: Teller,
 }
 
 impl Alertmanager {
     pub(super) fn new(target: &HttpTarget, teller: Teller) -> Result<Self, String> {
-        let client = Client::new(target)?;
         Ok(Self {
-            path: client.url().below(PATH)?,
-            client,
+            client: Client::new(target, Some(PATH))?,
             teller,
         })
     }
@@ -47,7 +44,7 @@ impl Alertmanager {
         let body = body.map_err(|error| Failure::new(format!("cannot write JSON: {error}")))?;
         let answer = self
             .client
-            .post(&self.path, "application/json", Headers::new(), body.into());
+            .post("application/json", Headers::new(), body.into());
         answer.await
     }
 

@@ -39,26 +39,29 @@ pub(crate) type Headers = Vec<(HeaderName, HeaderValue)>;
 /// Speaks to one server.
 pub(crate) struct Client {
     url: Url,
+    path: String,
     target: HttpTarget,
     /// Made when it is needed, and anew after a failure: authorities may be renewed.
     tls: Option<TlsConnector>,
 }
 
 impl Client {
-    /// A client of this server; nothing is asked of it yet.
+    /// A client of this server, which is spoken to at the URL's own path, or where its API is
+    /// below that. Nothing is asked of it yet.
     ///
     /// # Errors
     /// If the URL is none, in words for the user.
-    pub(crate) fn new(target: &HttpTarget) -> Result<Self, String> {
+    pub(crate) fn new(target: &HttpTarget, api: Option<&str>) -> Result<Self, String> {
+        let url = Url::parse(&target.url)?;
         Ok(Self {
-            url: Url::parse(&target.url)?,
+            path: match api {
+                Some(api) => url.below(api)?,
+                None => url.whole_path(),
+            },
+            url,
             target: target.clone(),
             tls: None,
         })
-    }
-
-    pub(crate) fn url(&self) -> &Url {
-        &self.url
     }
 
     /// Posts a body, and gives what the server answered.
@@ -67,13 +70,12 @@ impl Client {
     /// If there was no whole answer in time: whether the server took it is not known.
     pub(crate) async fn post(
         &mut self,
-        path: &str,
         content_type: &'static str,
         headers: Headers,
         body: Bytes,
     ) -> Result<Answer, Failure> {
         let limit = self.target.timeout;
-        let answer = match timeout(limit, self.exchange(path, content_type, headers, body)).await {
+        let answer = match timeout(limit, self.exchange(content_type, headers, body)).await {
             Ok(answer) => answer,
             Err(_) => Err(late(limit)),
         };
@@ -85,7 +87,6 @@ impl Client {
 
     async fn exchange(
         &mut self,
-        path: &str,
         content_type: &'static str,
         headers: Headers,
         body: Bytes,
@@ -94,7 +95,7 @@ impl Client {
             Some(file) => Some(secret(file).await?),
             None => None,
         };
-        let mut request = Request::post(path)
+        let mut request = Request::post(&self.path)
             .header(HOST, &self.url.authority)
             .header(USER_AGENT, concat!("sockpick/", env!("CARGO_PKG_VERSION")))
             .header(CONTENT_TYPE, content_type)

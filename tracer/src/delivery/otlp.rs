@@ -21,16 +21,13 @@ const PATH: &str = "/v1/logs";
 /// One collector.
 pub(super) struct Otlp {
     client: Client,
-    path: String,
     teller: Teller,
 }
 
 impl Otlp {
     pub(super) fn new(target: &HttpTarget, teller: Teller) -> Result<Self, String> {
-        let client = Client::new(target)?;
         Ok(Self {
-            path: client.url().below(PATH)?,
-            client,
+            client: Client::new(target, Some(PATH))?,
             teller,
         })
     }
@@ -43,9 +40,7 @@ impl Send for Otlp {
         let request = record::request(&self.teller, &notices(batch));
         let body = request.encode_to_vec().into();
         let headers = Headers::new();
-        let answer = self
-            .client
-            .post(&self.path, "application/x-protobuf", headers, body);
+        let answer = self.client.post("application/x-protobuf", headers, body);
         match answer.await {
             Ok(answer) if answer.class() == Class::Accepted => success(&answer, batch.len()),
             answer => attempt(answer, batch.len()),

@@ -44,7 +44,7 @@ impl Webhook {
         teller: Teller,
     ) -> Result<Self, String> {
         Ok(Self {
-            client: Client::new(target)?,
+            client: Client::new(target, None)?,
             secret_file,
             teller,
         })
@@ -66,10 +66,7 @@ impl Webhook {
             let secret = secret(file).await.map_err(Failure::new)?;
             headers.push((SIGNATURE, signature(&secret, &body)));
         }
-        let path = self.client.url().whole_path();
-        let answer = self
-            .client
-            .post(&path, "application/json", headers, body.into());
+        let answer = self.client.post("application/json", headers, body.into());
         answer.await
     }
 }

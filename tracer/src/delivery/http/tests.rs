@@ -21,8 +21,8 @@ use crate::delivery::{
 };
 
 async fn post(target: &HttpTarget) -> Attempt {
-    let mut client = Client::new(target).expect("a url");
-    let answer = client.post("/x", "text/plain", Headers::new(), Bytes::from("hello"));
+    let mut client = Client::new(target, Some("/x")).expect("a url");
+    let answer = client.post("text/plain", Headers::new(), Bytes::from("hello"));
     attempt(answer.await, 1)
 }
 
@@ -120,9 +120,9 @@ async fn nobody_at_the_port_is_a_failure_that_names_it() {
 async fn an_endless_body_is_not_read_to_its_end() {
     let endless = Reply::Say(200, "", vec![b'x'; 10 << 20]);
     let server = Server::start([endless]).await;
-    let mut client = Client::new(&target(server.url())).expect("a url");
+    let mut client = Client::new(&target(server.url()), None).expect("a url");
     let answer = client
-        .post("/", "text/plain", Headers::new(), Bytes::new())
+        .post("text/plain", Headers::new(), Bytes::new())
         .await;
     assert_eq!(answer.expect("an answer").body.len(), 64 * 1024);
 }
@@ -246,10 +246,10 @@ async fn authorities_are_read_anew_after_a_failure() {
     fs::copy(certificates("stranger.pem"), &file).expect("a copy");
     let mut target = target(tls_server("good.pem").await.0);
     target.ca_file = Some(file.clone());
-    let mut client = Client::new(&target).expect("a url");
+    let mut client = Client::new(&target, Some("/x")).expect("a url");
     let mut post = async || {
         let body = Bytes::from("hello");
-        client.post("/x", "text/plain", Headers::new(), body).await
+        client.post("text/plain", Headers::new(), body).await
     };
     assert!(post().await.is_err());
     fs::copy(certificates("authority.pem"), &file).expect("a copy");
