@@ -1,6 +1,6 @@
 //! What the daemon tells beside what SYNs count: filled in when it is asked for.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::service::Service;
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
         Families, View,
         view::{Probe, Sink},
     },
-    probes::plan::Decision,
+    probes::{plan::Decision, programs::Use},
 };
 
 impl Service {
@@ -44,19 +44,27 @@ impl Service {
     }
 
     fn probes(&self) -> BTreeMap<Arc<str>, Probe> {
-        let hooks = self.session.programs().plan.hooks.iter();
+        let programs = self.session.programs();
+        let hooks = programs.plan.hooks.iter();
         let wanted = hooks.filter(|(_, decision)| !matches!(decision, Decision::NotNeeded(_)));
         wanted
             .map(|(hook, decision)| {
-                let (backend, attached) = match decision {
-                    Decision::Attach { mechanism, .. } => (mechanism.word(), true),
-                    Decision::NotNeeded(_) | Decision::Missing(_) => ("", false),
-                };
-                let probe = Probe {
-                    backend,
-                    attached,
-                    missed: None,
-                    run: None,
+                let probe = match decision {
+                    Decision::Attach { mechanism, .. } => {
+                        let Use { missed, run } = programs.use_of(*hook);
+                        Probe {
+                            backend: mechanism.word(),
+                            attached: true,
+                            missed: Some(missed),
+                            run: (run > Duration::ZERO).then_some(run),
+                        }
+                    }
+                    Decision::NotNeeded(_) | Decision::Missing(_) => Probe {
+                        backend: "",
+                        attached: false,
+                        missed: None,
+                        run: None,
+                    },
                 };
                 (hook.function().into(), probe)
             })

@@ -5,7 +5,10 @@
 //! (`bpf_disable_instrumentation`, `include/linux/bpf.h`), where it may be preempted. A softirq
 //! may interrupt any of them, and bring a SYN.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::{
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    time::Duration,
+};
 
 use aya::{Ebpf, programs::loaded_links};
 use aya_obj::generated::{bpf_link_info, bpf_prog_info};
@@ -13,7 +16,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     channel::Missing,
-    plan::{Hook, Mechanism, Plan},
+    plan::{HOOKS, Hook, Mechanism, Plan},
     tracefs::Event,
 };
 use crate::bpf::{self, command};
@@ -22,7 +25,7 @@ use crate::bpf::{self, command};
 /// comes or goes.
 const COUNTED: [Hook; 3] = [Hook::Request, Hook::Listen, Hook::Unhash];
 
-/// What is asked how often the kernel skipped the counted programs.
+/// What is asked how often the kernel skipped programs of kprobes.
 #[derive(Default)]
 pub(super) struct Counted {
     /// Links, by the program's name: those that the kernel has as links (5.15).
@@ -35,7 +38,7 @@ impl Counted {
     pub(super) fn of(ebpf: &Ebpf, plan: &Plan) -> Self {
         // Of an fentry no probe is skipped.
         let by_kprobe = |hook: &Hook| plan.mechanism(*hook) == Some(Mechanism::Kprobe);
-        let hooks = COUNTED.into_iter().filter(by_kprobe);
+        let hooks = HOOKS.into_iter().filter(by_kprobe);
         let programs: FxHashMap<u32, &'static str> = hooks
             .flat_map(|hook| names(plan, hook))
             .filter_map(|name| Some((ebpf.program(name)?.info().ok()?.id(), name)))
@@ -60,18 +63,10 @@ impl Counted {
     /// asked. Through tracefs (`events`, by the program's name), which is used before 4.17, only
     /// skipped kprobes are counted.
     pub(super) fn missed(&self, ebpf: &Ebpf, plan: &Plan, events: &[(String, Event)]) -> Missing {
-        let first = events.first();
-        let profile = first.map_or_else(String::new, |(_, event)| event.profile());
+        let profile = profile(events);
         // How often the kernel skipped a program of the hook: the one that it skipped most.
         let [request, listen, unhash] = COUNTED.map(|hook| {
-            let skipped = names(plan, hook).map(|name| {
-                let event = events.iter().find(|(program, _)| program == name);
-                let probe = match self.links.get(name) {
-                    Some(link) => probe_skipped(link.as_fd()),
-                    None => event.and_then(|(_, event)| event.missed(&profile)),
-                };
-                program_skipped(ebpf, name).unwrap_or(0) + probe.unwrap_or(0)
-            });
+            let skipped = names(plan, hook).map(|name| self.skipped(ebpf, name, events, &profile));
             skipped.max().unwrap_or(0)
         });
         Missing {
@@ -79,6 +74,51 @@ impl Counted {
             listeners: listen + unhash,
         }
     }
+
+    /// What the kernel counts of a hook's programs, all told.
+    pub(super) fn use_of(
+        &self,
+        ebpf: &Ebpf,
+        plan: &Plan,
+        hook: Hook,
+        events: &[(String, Event)],
+    ) -> Use {
+        let profile = profile(events);
+        let names: Vec<&str> = names(plan, hook).collect();
+        let skipped = |name: &&str| self.skipped(ebpf, name, events, &profile);
+        let run_ns = |name: &&str| Some(program_info(ebpf, name)?.run_time_ns);
+        Use {
+            missed: names.iter().map(skipped).sum(),
+            run: Duration::from_nanos(names.iter().filter_map(run_ns).sum()),
+        }
+    }
+
+    /// How often the kernel skipped the program, and its probe.
+    fn skipped(&self, ebpf: &Ebpf, name: &str, events: &[(String, Event)], profile: &str) -> u64 {
+        let event = events.iter().find(|(program, _)| program == name);
+        let probe = match self.links.get(name) {
+            Some(link) => probe_skipped(link.as_fd()),
+            None => event.and_then(|(_, event)| event.missed(profile)),
+        };
+        let program = program_info(ebpf, name).map(|info| info.recursion_misses);
+        program.unwrap_or(0) + probe.unwrap_or(0)
+    }
+}
+
+/// What became of a hook's programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Use {
+    /// How often the kernel skipped them, as far as it counts that: their runs from 5.12, their
+    /// kprobes from 6.7.
+    pub missed: u64,
+    /// How long they ran, while `kernel.bpf_stats_enabled` is set (5.1).
+    pub run: Duration,
+}
+
+/// What tracefs counts, where probes are made through it.
+fn profile(events: &[(String, Event)]) -> String {
+    let first = events.first();
+    first.map_or_else(String::new, |(_, event)| event.profile())
 }
 
 fn names(plan: &Plan, hook: Hook) -> impl Iterator<Item = &'static str> + use<> {
@@ -87,11 +127,10 @@ fn names(plan: &Plan, hook: Hook) -> impl Iterator<Item = &'static str> + use<> 
     programs.iter().map(|&(name, _)| name)
 }
 
-/// How often the kernel skipped the program.
-fn program_skipped(ebpf: &Ebpf, name: &str) -> Option<u64> {
+/// What the kernel tells of the program.
+fn program_info(ebpf: &Ebpf, name: &str) -> Option<bpf_prog_info> {
     let program = ebpf.program(name)?.fd().ok()?;
-    let info: bpf_prog_info = bpf::info(program.as_fd()).ok()?;
-    Some(info.recursion_misses)
+    bpf::info(program.as_fd()).ok()
 }
 
 /// How often it skipped the kprobe that the link stands for.

@@ -27,6 +27,8 @@ use super::{
     tracepoints::{self, DROPS, EXITS},
 };
 
+pub use super::missed::Use;
+
 /// Attached programs. Dropping it detaches them; so does the end of the process,
 /// however it comes, because nothing is pinned.
 pub struct Programs {
@@ -179,6 +181,13 @@ impl Programs {
     fn missed(&self) -> Missing {
         self.missed_until_detached
             .unwrap_or_else(|| self.counted.missed(&self.ebpf, &self.plan, &self.events))
+    }
+
+    /// What the kernel counts of a hook's programs.
+    #[must_use]
+    pub fn use_of(&self, hook: Hook) -> Use {
+        self.counted
+            .use_of(&self.ebpf, &self.plan, hook, &self.events)
     }
 
     /// Every listener the programs know, with its address as key.

@@ -60,6 +60,9 @@ pub(crate) fn daemon_story(cx: &Context) -> Result<()> {
     daemon.metric("sockpick_alerts_total", &uncovered, 7.0)?;
     daemon.metric("sockpick_expected_listener_up", &[("service", "A")], 0.0)?;
     daemon.metric_at_least("sockpick_self_check_total", &[("result", "ok")], 2.0)?;
+    let lookup = [("probe", "__inet_lookup_listener")];
+    daemon.metric("sockpick_probe_attached", &lookup, 1.0)?;
+    daemon.metric_at_least("sockpick_probe_missed_total", &lookup, 0.0)?;
     daemon.kill()?;
     if Path::new("/sys/bus/event_source/devices/kprobe").exists() {
         gone(&before).context("after SIGKILL")?;
