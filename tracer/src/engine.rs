@@ -48,12 +48,6 @@ impl<O: Outlet> Engine<O> {
         &mut self.pipeline
     }
 
-    /// Of the engine, who had what came of it.
-    #[must_use]
-    pub fn into_outlet(self) -> O {
-        self.outlet
-    }
-
     /// Takes what comes next. `present` is asked where the listeners are in doubt.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use crate::{
         noted::{NotedStock, Notes},
     },
     outlets::Outlet,
-    pipeline::{Counted, End, Input, enrich::Enricher},
+    pipeline::{Counted, End, Input, Pipeline, enrich::Enricher},
     probes::{channel::Missing, programs::Programs},
     recording::{Header, Position, recorder::Recorder},
     source::Source,
@@ -58,6 +58,21 @@ pub struct Session<O> {
     started: Instant,
 }
 
+/// What the programs say of what they do, if that is wanted and they can.
+fn log_of(
+    programs: &mut Programs,
+    debug: bool,
+) -> Result<Option<EbpfLogger<&'static dyn log::Log>>> {
+    if debug && programs.legacy {
+        eprintln!(
+            "sockpick: the programs for old kernels have no log: --debug-programs says nothing"
+        );
+    }
+    (debug && !programs.legacy)
+        .then(|| programs.debug_log())
+        .transpose()
+}
+
 impl<O: Outlet> Session<O> {
     /// Begins to record. `debug`: has the programs say what they do.
     ///
@@ -70,40 +85,56 @@ impl<O: Outlet> Session<O> {
         recording: Option<Recording>,
         debug: bool,
     ) -> Result<Self> {
-        if debug && programs.legacy {
-            eprintln!(
-                "sockpick: the programs for old kernels have no log: --debug-programs says nothing"
-            );
-        }
-        let log = (debug && !programs.legacy)
-            .then(|| programs.debug_log())
-            .transpose()?;
         let mut session = Self {
+            log: log_of(&mut programs, debug)?,
             programs,
             source,
             engine,
             recording,
             is_cut: false,
-            log,
             baseline: Stats::default(),
             before: Stats::default(),
             closing: Vec::new(),
             missing: Missing::default(),
             started: Instant::now(),
         };
-        session.give(&Input::Begin(wall_offset_ns()))?;
+        session.record_from_now()?;
+        Ok(session)
+    }
+
+    /// Goes on with other programs, of a session that was detached: the outlet stays.
+    ///
+    /// # Errors
+    /// As [`Session::begin`].
+    pub fn go_on(
+        &mut self,
+        mut programs: Programs,
+        source: Source,
+        pipeline: Pipeline,
+        debug: bool,
+    ) -> Result<()> {
+        self.log = log_of(&mut programs, debug)?;
+        self.programs = programs;
+        self.source = source;
+        *self.engine.pipeline() = pipeline;
+        self.missing = Missing::default();
+        self.started = Instant::now();
+        self.record_from_now()
+    }
+
+    fn record_from_now(&mut self) -> Result<()> {
+        self.give(&Input::Begin(wall_offset_ns()))?;
         // SYNs before are not this session's, but listeners that came or went since the
         // inventory are.
-        session.source.begin(None);
-        while let Some(record) = session.source.take() {
+        self.source.begin(None);
+        while let Some(record) = self.source.take() {
             if let Ok(record @ (Record::Listen(_) | Record::Close(_))) = record {
-                session.give(&Input::Record(record))?;
+                self.give(&Input::Record(record))?;
             }
         }
-        session.baseline = session.programs.stats()?;
-        session.before = session.baseline;
-        session.programs.record()?;
-        Ok(session)
+        self.baseline = self.programs.stats()?;
+        self.before = self.baseline;
+        self.programs.record()
     }
 
     /// What is attached.
@@ -148,12 +179,6 @@ impl<O: Outlet> Session<O> {
     /// If the kernel refuses the change.
     pub fn filter_namespaces(&mut self, before: &[u32], now: &[u32]) -> Result<()> {
         self.programs.filter_namespaces(before, now)
-    }
-
-    /// Of a session that was detached, who had what came of it.
-    #[must_use]
-    pub fn into_outlet(self) -> O {
-        self.engine.into_outlet()
     }
 
     /// Takes the records that are due to the engine.

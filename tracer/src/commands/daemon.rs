@@ -1,14 +1,17 @@
 //! `sockpick daemon`: checks the configuration, or runs by it.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 
 use anyhow::Result;
+use env_logger::fmt::Formatter;
+use log::{Level, LevelFilter, Record};
 
-use super::start_log;
+use super::log_from;
 use crate::{cli::DaemonArgs, config, daemon, settings::Given, sinks::stdout::stdout};
 
 pub(super) fn run(args: &DaemonArgs) -> Result<()> {
-    start_log(args.probes.debug_programs, log::LevelFilter::Info);
+    let mut log = log_from(LevelFilter::Info, args.probes.debug_programs);
+    log.format(line).init();
     let settings = config::settings(&Given::default(), Some(&args.config))?;
     if args.check {
         let mut out = stdout();
@@ -19,4 +22,19 @@ pub(super) fn run(args: &DaemonArgs) -> Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(daemon::run(args.clone(), settings))
+}
+
+/// A message as sockpick's other messages are; with its priority where the journal reads it
+/// (`sd-daemon(3)`).
+fn line(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        let priority = match record.level() {
+            Level::Error => 3,
+            Level::Warn => 4,
+            Level::Info => 6,
+            Level::Debug | Level::Trace => 7,
+        };
+        write!(out, "<{priority}>")?;
+    }
+    writeln!(out, "sockpick: {}", record.args())
 }

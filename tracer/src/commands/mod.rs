@@ -34,34 +34,16 @@ fn shown(output: Output, color: Color, own: u32) -> Box<dyn Sink> {
     }
 }
 
-/// What is as grave as `level`, what `RUST_LOG` asks for, and what the programs say if asked to.
-fn start_log(programs: bool, level: log::LevelFilter) {
+/// Says what is as grave as `level`, what `RUST_LOG` asks for, and what the programs say if asked
+/// to.
+fn log_from(level: log::LevelFilter, programs: bool) -> env_logger::Builder {
     let mut log = env_logger::Builder::new();
     log.filter_level(level);
     if programs {
         log.filter_module("sockpick_ebpf", log::LevelFilter::Debug);
     }
     log.parse_default_env();
-    if level == log::LevelFilter::Info {
-        log.format(line);
-    }
-    log.init();
-}
-
-/// A message of the daemon's as sockpick's other messages are; with its priority where the
-/// journal reads it (`sd-daemon(3)`).
-fn line(out: &mut env_logger::fmt::Formatter, record: &log::Record<'_>) -> io::Result<()> {
-    use io::Write as _;
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
-        let priority = match record.level() {
-            log::Level::Error => 3,
-            log::Level::Warn => 4,
-            log::Level::Info => 6,
-            log::Level::Debug | log::Level::Trace => 7,
-        };
-        write!(out, "<{priority}>")?;
-    }
-    writeln!(out, "sockpick: {}", record.args())
+    log
 }
 
 /// Runs the command.

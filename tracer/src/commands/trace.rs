@@ -16,7 +16,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{shown, start_log};
+use super::{log_from, shown};
 use crate::{
     cli::{Output, TraceArgs},
     config,
@@ -48,7 +48,7 @@ use crate::{
 const DEBUG_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(super) fn run(args: &TraceArgs) -> Result<()> {
-    start_log(args.probes.debug_programs, log::LevelFilter::Warn);
+    log_from(log::LevelFilter::Warn, args.probes.debug_programs).init();
     let given = args.watch.given(&args.expect);
     let settings = config::settings(&given, args.expect.config.as_deref())?;
     let watched = settings.watch.to_string();

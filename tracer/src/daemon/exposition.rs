@@ -63,8 +63,6 @@ pub(super) struct Exposition {
     runtime: Handle,
     asker: Arc<Asker>,
     serving: Option<JoinHandle<()>>,
-    /// Where it will be, once [`Exposition::switch`] is called.
-    next: Option<Vec<Listening>>,
     /// Ends the thread when it is dropped.
     _thread: oneshot::Sender<()>,
 }
@@ -94,7 +92,6 @@ impl Exposition {
             runtime: handle,
             asker: Arc::new(Asker(asks)),
             serving: None,
-            next: None,
             _thread: keep,
         };
         let mut listening = {
@@ -102,31 +99,21 @@ impl Exposition {
             Listening::passed()?
         };
         listening.extend(exposition.bind(listen)?);
-        exposition.next = Some(listening);
-        exposition.switch();
+        exposition.serve(listening);
         Ok(exposition)
     }
 
-    fn bind(&self, listen: Option<&Listen>) -> Result<Option<Listening>> {
-        let _inside = self.runtime.enter();
-        listen.map(Listening::bind).transpose()
-    }
-
-    /// Listens at another place, which is not served yet. Sockets that systemd passed are not
-    /// served any more then.
+    /// Listens there. Nobody is served yet.
     ///
     /// # Errors
-    /// If it cannot listen there: all stays as it is.
-    pub(super) fn prepare(&mut self, listen: Option<&Listen>) -> Result<()> {
-        self.next = Some(self.bind(listen)?.into_iter().collect());
-        Ok(())
+    /// If it cannot listen there.
+    pub(super) fn bind(&self, listen: Option<&Listen>) -> Result<Vec<Listening>> {
+        let _inside = self.runtime.enter();
+        listen.map(Listening::bind).into_iter().collect()
     }
 
-    /// Serves where it was prepared to, and nowhere else.
-    pub(super) fn switch(&mut self) {
-        let Some(listening) = self.next.take() else {
-            return;
-        };
+    /// Serves there, and nowhere else any more.
+    pub(super) fn serve(&mut self, listening: Vec<Listening>) {
         self.stop();
         let serve = web::serve(listening, Arc::clone(&self.asker));
         self.serving = Some(self.runtime.spawn(serve));

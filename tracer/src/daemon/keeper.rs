@@ -14,15 +14,18 @@ use crate::alerts::{Alerts, state::State};
 
 /// It is written at most this often.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// And so long after it could not be.
+const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 /// Writes the file when alerts changed.
 pub(super) struct Keeper {
     path: Option<PathBuf>,
     /// What was written last, by [`Alerts::generation`].
     written: Option<u64>,
-    /// There is something newer to be written at that time.
-    due: Option<Instant>,
-    last: Option<Instant>,
+    /// There is something newer to be written.
+    waits: bool,
+    /// Not before then.
+    not_before: Instant,
     under_way: Option<JoinHandle<io::Result<()>>>,
     failed: bool,
 }
@@ -34,8 +37,8 @@ impl Keeper {
         Self {
             path,
             written: None,
-            due: None,
-            last: None,
+            waits: false,
+            not_before: Instant::now(),
             under_way: None,
             failed: false,
         }
@@ -46,6 +49,7 @@ impl Keeper {
         if self.path != path {
             self.path = path;
             self.written = None;
+            self.not_before = Instant::now();
         }
     }
 
@@ -78,18 +82,13 @@ impl Keeper {
     pub(super) fn keep(&mut self, alerts: &Alerts) {
         let Some(path) = &self.path else { return };
         let generation = alerts.generation();
-        if self.written == Some(generation) || self.under_way.is_some() {
-            return;
-        }
-        let due = self.last.map(|last| last + INTERVAL);
-        if due.is_some_and(|due| due > Instant::now()) {
-            self.due = due;
+        self.waits = self.written != Some(generation);
+        if !self.waits || self.under_way.is_some() || Instant::now() < self.not_before {
             return;
         }
         let (path, text) = (path.clone(), alerts.save().to_text());
         self.written = Some(generation);
-        self.last = Some(Instant::now());
-        self.due = None;
+        self.waits = false;
         self.under_way = Some(spawn_blocking(move || memory::write(&path, &text)));
     }
 
@@ -99,9 +98,10 @@ impl Keeper {
             let written = under_way.await.unwrap_or_else(|error| Err(error.into()));
             self.under_way = None;
             self.ended(&written);
-        } else if let Some(due) = self.due {
-            sleep_until(due).await;
-            self.due = None;
+        } else if self.waits {
+            sleep_until(self.not_before).await;
+            // Until it is looked at again.
+            self.waits = false;
         } else {
             std::future::pending::<()>().await;
         }
@@ -131,10 +131,49 @@ impl Keeper {
             _ => {}
         }
         self.failed = written.is_err();
+        let pause = if self.failed { AFTER_FAILURE } else { INTERVAL };
+        self.not_before = Instant::now() + pause;
         if self.failed {
-            // Once more, in a while.
             self.written = None;
-            self.due = Some(Instant::now() + 10 * INTERVAL);
+            self.waits = true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::AlertSettings;
+
+    /// Where nothing can be written it is tried every ten seconds, however often it is turned to.
+    #[tokio::test(start_paused = true)]
+    async fn a_failing_disk_is_left_alone_for_a_while() {
+        let alerts = Alerts::new(&AlertSettings::default());
+        let mut keeper = Keeper::new(Some("/proc/nowhere/alerts.json".into()));
+        keeper.keep(&alerts);
+        assert!(keeper.under_way.is_some());
+        keeper.turn().await;
+        assert!(keeper.failed && keeper.under_way.is_none());
+        let failed = Instant::now();
+        keeper.keep(&alerts);
+        assert!(keeper.under_way.is_none(), "not at once");
+        keeper.turn().await;
+        keeper.keep(&alerts);
+        assert!(keeper.under_way.is_some(), "but then");
+        assert!(failed.elapsed() >= AFTER_FAILURE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_did_not_change_is_not_written_again() {
+        let path = std::env::temp_dir().join(format!("sockpick-keeper-{}", std::process::id()));
+        let alerts = Alerts::new(&AlertSettings::default());
+        let mut keeper = Keeper::new(Some(path.clone()));
+        keeper.keep(&alerts);
+        keeper.turn().await;
+        assert!(!keeper.failed);
+        keeper.keep(&alerts);
+        assert!(keeper.under_way.is_none());
+        assert_eq!(keeper.restored().map(|state| state.len()), Some(0));
+        std::fs::remove_file(path).expect("it was written");
     }
 }

@@ -7,13 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Longer than any that is written: what is longer is none.
-const LONGEST: u64 = 16 << 20;
+use crate::alerts::state::MAX_BYTES;
 
 /// What it says; `None` where there is none yet.
 ///
 /// # Errors
-/// If it cannot be read, or is too long.
+/// If it cannot be read.
 pub(super) fn read(path: &Path) -> io::Result<Option<String>> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -21,13 +20,8 @@ pub(super) fn read(path: &Path) -> io::Result<Option<String>> {
         Err(error) => return Err(error),
     };
     let mut text = String::new();
-    file.take(LONGEST + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LONGEST {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            "it is longer than any that sockpick writes",
-        ));
-    }
+    // One more, so that what is longer is told from what is cut.
+    file.take(MAX_BYTES as u64 + 1).read_to_string(&mut text)?;
     Ok(Some(text))
 }
 

@@ -1,25 +1,25 @@
 //! New settings while it runs: checked whole, then in force whole. What may fail comes first; a
 //! file that is refused changes nothing.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use log::{info, warn};
 
 use super::{
-    service::{Service, begin, time},
+    service::{Service, parts, time},
     systemd,
 };
 use crate::{
     config,
     judge::expectations::Expectations,
     namespaces,
-    outlets::feed::Feed,
     pipeline::assess::Assessor,
     probes::filters::Filters,
-    session::start::{self, Started, Unnamed},
+    session::start::{self, Started, Unnamed, announce},
     settings::{
         Given, Settings,
         change::{Changes, changes},
     },
+    web::Listening,
 };
 
 /// What is ready to be put in force.
@@ -28,6 +28,8 @@ struct Prepared {
     /// What is expected, with namespaces as they are now.
     expectations: Expectations,
     changes: Changes,
+    /// Where metrics will be had, if elsewhere.
+    listening: Option<Vec<Listening>>,
     /// Where other SYNs are to be looked at: programs that do, not yet recording.
     anew: Option<(Started, Assessor, Filters)>,
 }
@@ -61,11 +63,11 @@ impl Service {
         } else {
             None
         };
-        if changes.metrics_listen {
-            self.exposition
-                .prepare(settings.metrics.listen.as_ref())
-                .context("metrics cannot be had there")?;
-        }
+        let listen = settings.metrics.listen.as_ref();
+        let listening = changes
+            .metrics_listen
+            .then(|| self.exposition.bind(listen))
+            .transpose()?;
         // The last that may fail: sinks are asked nothing, but their files must make sense.
         if !changes.sinks.is_none() {
             self.delivery.replace(&settings.sinks)?;
@@ -74,6 +76,7 @@ impl Service {
             settings,
             expectations: fixed.expectations,
             changes,
+            listening,
             anew,
         })
     }
@@ -83,9 +86,12 @@ impl Service {
             settings,
             expectations,
             changes,
+            listening,
             anew,
         } = prepared;
-        self.exposition.switch();
+        if let Some(listening) = listening {
+            self.exposition.serve(listening);
+        }
         if let Some((started, assessor, filters)) = anew {
             self.attach_anew(started, assessor)?;
             self.namespaces = filters.namespaces;
@@ -95,6 +101,10 @@ impl Service {
         let feed = self.session.engine().outlet();
         feed.reconfigure(&settings, time());
         self.canary.set_interval(settings.daemon.self_check);
+        if settings.daemon.self_check.is_none() {
+            // Nobody would find out that it sees again.
+            self.blind = None;
+        }
         self.keeper.move_to(settings.alerts.state.clone());
         self.settings = settings;
         self.reloaded.successful = true;
@@ -108,11 +118,11 @@ impl Service {
     fn attach_anew(&mut self, started: Started, assessor: Assessor) -> Result<()> {
         let end = self.session.detach()?;
         self.session.engine().end(&end)?;
-        let give = self.give();
-        let empty = Feed::new(&Settings::default(), None, time(), give);
-        let feed = std::mem::replace(self.session.engine().outlet(), empty);
         self.backend = started.backend;
-        self.session = begin(started, assessor, feed, self.args.probes.debug_programs)?;
+        let (programs, source, pipeline, inventory) = parts(started, assessor);
+        let debug = self.args.probes.debug_programs;
+        self.session.go_on(programs, source, pipeline, debug)?;
+        announce(self.session.programs(), &inventory, self.backend, "");
         Ok(())
     }
 }

@@ -24,15 +24,18 @@ use crate::{
     engine::Engine,
     event::Backend,
     host::clock::{monotonic_ns, wall_offset_ns},
+    listeners::Inventory,
     metrics::view::{Overlaps, Reload, SelfCheck},
-    outlets::feed::{Feed, Give, now},
+    outlets::feed::{Feed, now},
     pipeline::{Pipeline, assess::Assessor, enrich::Enricher},
     privileges,
+    probes::programs::Programs,
     session::{
         Session,
         start::{self, Started, Unnamed, announce},
     },
     settings::Settings,
+    source::Source,
     words::count,
 };
 
@@ -134,9 +137,17 @@ impl Service {
         let left = privileges::shrink()?;
         let delivery = Rc::new(Delivery::start(&settings.sinks)?);
         let keeper = Keeper::new(settings.alerts.state.clone());
-        let feed = Feed::new(&settings, keeper.restored(), time(), give(&delivery));
+        let give = {
+            let delivery = Rc::clone(&delivery);
+            Box::new(move |message| delivery.send(message))
+        };
+        let feed = Feed::new(&settings, keeper.restored(), time(), give);
         let backend = started.backend;
-        let session = begin(started, assessor, feed, args.probes.debug_programs)?;
+        let (programs, source, pipeline, inventory) = parts(started, assessor);
+        let engine = Engine::new(pipeline, feed);
+        let debug = args.probes.debug_programs;
+        let session = Session::begin(programs, source, engine, None, debug)?;
+        announce(session.programs(), &inventory, backend, "");
         info!("privileges that are left: {}", left.join(", "));
         Ok(Self {
             canary: Canary::new(settings.daemon.self_check, args.probes.flush_interval),
@@ -203,7 +214,7 @@ impl Service {
     }
 
     /// Names stay names: a namespace that came since, or came again, passes from now on.
-    pub(super) fn look_for_namespaces(&mut self) -> Result<()> {
+    fn look_for_namespaces(&mut self) -> Result<()> {
         let Some(before) = &self.namespaces else {
             return Ok(());
         };
@@ -271,12 +282,8 @@ impl Service {
         Ok(())
     }
 
-    pub(super) fn give(&self) -> Give {
-        give(&self.delivery)
-    }
-
     /// One line for who asks how it is.
-    pub(super) fn status(&mut self) -> String {
+    fn status(&mut self) -> String {
         let active = self.session.engine().outlet().alerts().active() as u64;
         let reload = if self.reloaded.successful {
             ""
@@ -294,18 +301,11 @@ impl Service {
     }
 }
 
-/// Gives messages to all sinks.
-fn give(delivery: &Rc<Delivery>) -> Give {
-    let delivery = Rc::clone(delivery);
-    Box::new(move |message| delivery.send(message))
-}
-
-pub(super) fn begin(
+/// What a session is made of, and who listens.
+pub(super) fn parts(
     started: Started,
     assessor: Assessor,
-    feed: Feed,
-    debug: bool,
-) -> Result<Session<Feed>> {
+) -> (Programs, Source, Pipeline, Inventory) {
     let Started {
         programs,
         source,
@@ -315,7 +315,5 @@ pub(super) fn begin(
     } = started;
     let enricher = Enricher::new(backend, Box::new(host));
     let pipeline = Pipeline::new(enricher, assessor, &inventory);
-    let session = Session::begin(programs, source, Engine::new(pipeline, feed), None, debug)?;
-    announce(session.programs(), &inventory, backend, "");
-    Ok(session)
+    (programs, source, pipeline, inventory)
 }

@@ -9,7 +9,7 @@ use crate::{
     delivery::Message,
     event::{Event, Item, Time},
     metrics::Series,
-    pipeline::Output,
+    pipeline::{Output, enrich::Enricher},
     settings::{Settings, Stream},
     sinks::json::Json,
 };
@@ -186,9 +186,8 @@ fn stream(settings: &Settings) -> Stream {
 /// The time by both clocks. `wall_offset_ns`: what the wall clock is ahead.
 #[must_use]
 pub fn now(ktime_ns: u64, wall_offset_ns: i64) -> Now {
-    let wall = i64::try_from(ktime_ns).unwrap_or(i64::MAX);
     Now {
         ktime_ns,
-        wall: Time(wall.saturating_add(wall_offset_ns)),
+        wall: Time(Enricher::wall_ns(ktime_ns, wall_offset_ns)),
     }
 }
