@@ -3,6 +3,7 @@
 
 mod handover;
 mod health;
+mod listener;
 mod words;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 pub use handover::{Handover, Why};
 pub use health::{GroupAddress, GroupHealth, MemberHealth};
+pub use listener::{Family, Listener, ListenerId, Owner, Process, Queue, Reuseport, counting};
 
 /// Version of the schema, in every event.
 pub const SCHEMA: u32 = 1;
@@ -309,170 +311,6 @@ pub struct Other {
     pub owners: Arc<[Owner]>,
 }
 
-/// A listening socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Listener {
-    /// Bound address; unspecified for a wildcard.
-    pub address: IpAddr,
-    /// Bound port in host order.
-    pub port: u16,
-    /// The socket's family.
-    pub family: Family,
-    /// Interface it is bound to, by name, or `if<index>` where the name is not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub device: Option<Arc<str>>,
-    /// `IPV6_V6ONLY`
-    pub v6only: bool,
-    /// Inode number in sockfs, as in `/proc/PID/fd`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub inode: Option<u64>,
-    /// Socket cookie, where the kernel has given it one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cookie: Option<u64>,
-    /// Names this socket from `listen()` to close within one run of sockpick.
-    pub id: ListenerId,
-    /// When it began to listen, where the order of starting decided and sockpick saw it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub opened: Option<Time>,
-    /// Its accept queue when the SYN came.
-    pub queue: Queue,
-    /// Processes that hold it open.
-    pub owners: Arc<[Owner]>,
-    /// No process holds it: a server inside the kernel. Said only where every process could be
-    /// looked into.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub in_kernel: bool,
-    /// Process that last took a connection from it before this SYN, whether it holds it or not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub accepted_by: Option<Process>,
-    /// Process that called `listen()`, if sockpick saw that, whether it holds it or not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub opened_by: Option<Process>,
-}
-
-/// A listener's name, written as 16 hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ListenerId(pub u64);
-
-impl fmt::Display for ListenerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
-
-impl Serialize for ListenerId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// Family of a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Family {
-    /// `AF_INET`
-    Ipv4,
-    /// `AF_INET6`
-    Ipv6,
-}
-
-/// An accept queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
-pub struct Queue {
-    /// Connections that wait for `accept()`.
-    pub length: u32,
-    /// The backlog it was given.
-    pub limit: u32,
-}
-
-/// A process that holds a listener.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
-#[serde(default)]
-pub struct Owner {
-    /// Process id in the pid namespace that sockpick reads; 0 for one that is not in it.
-    pub pid: u32,
-    /// Its `comm`.
-    pub comm: String,
-    /// Its executable.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub exe: Option<String>,
-    /// systemd unit it runs in, of the host.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unit: Option<String>,
-    /// Id or name of the container it runs in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub container: Option<String>,
-    /// systemd unit it runs in, of the container.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub container_unit: Option<String>,
-    /// When it started, in clock ticks since boot: with `pid` it names one process.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub starttime: Option<u64>,
-    /// It has ended since.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub ended: bool,
-    /// It lives, and has closed the socket since.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub released: bool,
-}
-
-/// Those of a listener's owners that count: who holds it still, or where nobody does, who held
-/// it last.
-pub fn counting(owners: &[Owner]) -> impl Iterator<Item = &Owner> {
-    let is_past = |owner: &Owner| owner.ended || owner.released;
-    let all_past = owners.iter().all(is_past);
-    owners
-        .iter()
-        .filter(move |owner| all_past || !is_past(owner))
-}
-
-impl Owner {
-    /// Whether both run in one container, or in one service of systemd: a session, or all that
-    /// a user runs, is none.
-    #[must_use]
-    pub fn is_one_service(&self, other: &Self) -> bool {
-        let is_service = |unit: &String| unit.ends_with(".service") && !unit.starts_with("user@");
-        let served = self.unit.as_ref().is_some_and(is_service);
-        match (&self.container, &other.container) {
-            (None, None) => served && self.unit == other.unit,
-            // A container may have systemd, and services, of its own.
-            (Some(one), Some(two)) => one == two && self.container_unit == other.container_unit,
-            _ => false,
-        }
-    }
-}
-
-/// A process, briefly.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Process {
-    /// Process id in the pid namespace that sockpick reads; 0 for one that is not in it.
-    pub pid: u32,
-    /// Its `comm`; of one that could not be looked at, that of the thread.
-    pub comm: Arc<str>,
-    /// Of one that is not in sockpick's pid namespace: process id in the initial one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub initial_pid: Option<u32>,
-    /// It has ended since.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub ended: bool,
-}
-
-/// A reuseport group and the member that was chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Reuseport {
-    /// Number of the group within one run of sockpick.
-    pub group: u32,
-    /// Members of the group when the SYN came.
-    pub size: u16,
-    /// Index of the chosen one in the kernel's list, from 0; absent past the
-    /// members searched.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub member: Option<u16>,
-    /// Program attached to the group.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub program_id: Option<u32>,
-}
-
 /// How the result was observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -483,14 +321,6 @@ pub enum Backend {
     Kprobe,
     /// kprobes and kretprobes, with programs for kernels from 4.14.
     Legacy,
-}
-
-impl Queue {
-    /// Whether a SYN that meets it is dropped: the kernel's `sk_acceptq_is_full`.
-    #[must_use]
-    pub fn is_full(self) -> bool {
-        self.length > self.limit
-    }
 }
 
 impl fmt::Display for Backend {

@@ -35,11 +35,7 @@ fn listener(address: &str, owners: Arc<[Owner]>) -> Listener {
     Listener {
         address,
         port,
-        family: if address.is_ipv4() {
-            Family::Ipv4
-        } else {
-            Family::Ipv6
-        },
+        family: Family::of(address),
         device: None,
         v6only: false,
         inode: Some(48_213),

@@ -32,16 +32,8 @@ fn bound(text: &str) -> Bound {
     };
     let place: std::net::SocketAddr = place.parse().expect("an address");
     Bound {
-        netns: NETNS,
-        address: mapped(place.ip()),
-        port: place.port(),
-        family: if place.is_ipv4() {
-            Family::Ipv4
-        } else {
-            Family::Ipv6
-        },
         device,
-        v6only: false,
+        ..Bound::to(NETNS, place.ip(), place.port())
     }
 }
 

@@ -3,7 +3,7 @@ mod mixed;
 mod order;
 
 use super::*;
-use crate::{event::Family, judge::rules::mapped, processes::Relation};
+use crate::{event::Family, processes::Relation};
 use std::net::{IpAddr, SocketAddr};
 
 const A: u32 = 100;
@@ -27,18 +27,7 @@ fn group(place: usize, address: &str, pid: u32) -> Group {
             cookie: None,
             name: None,
         }),
-        bound: Bound {
-            netns: 1,
-            address: mapped(address),
-            port: 80,
-            family: if address.is_ipv4() {
-                Family::Ipv4
-            } else {
-                Family::Ipv6
-            },
-            device: 0,
-            v6only: false,
-        },
+        bound: Bound::to(1, address, 80),
         device: None,
         uid: 0,
         members: vec![Member {

@@ -133,6 +133,19 @@ impl Ranking {
 }
 
 impl Bound {
+    /// A socket of the address's family that is bound to no device.
+    #[must_use]
+    pub fn to(netns: u32, address: IpAddr, port: u16) -> Self {
+        Self {
+            netns,
+            address: mapped(address),
+            port,
+            family: Family::of(address),
+            device: 0,
+            v6only: false,
+        }
+    }
+
     /// Bound to any address of its family.
     #[must_use]
     pub fn is_wildcard(&self) -> bool {

@@ -165,24 +165,13 @@ pub fn order(listeners: &[Listening], algorithm: Algorithm, own: u32) -> Vec<usi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{event::Queue, judge::rules::mapped};
+    use crate::event::Queue;
     use std::net::IpAddr;
 
     fn listening(address: &str, port: u16, uid: u32) -> Listening {
         let address: IpAddr = address.parse().expect("an address");
         Listening {
-            bound: Bound {
-                netns: 1,
-                address: mapped(address),
-                port,
-                family: if address.is_ipv4() {
-                    Family::Ipv4
-                } else {
-                    Family::Ipv6
-                },
-                device: 0,
-                v6only: false,
-            },
+            bound: Bound::to(1, address, port),
             inode: 0,
             cookie: 0,
             uid,

@@ -100,11 +100,7 @@ fn unbound(netns: u32, local: SocketAddr, remote: SocketAddr) -> Connection {
         netns,
         local: canonical(local),
         remote: canonical(remote),
-        family: if local.is_ipv4() {
-            Family::Ipv4
-        } else {
-            Family::Ipv6
-        },
+        family: Family::of(local.ip()),
         device: 0,
         inode: 0,
         cookie: 0,

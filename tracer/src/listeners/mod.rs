@@ -1,7 +1,7 @@
 //! The listening sockets that are there, per namespace: from `sock_diag`, or from
 //! `/proc/net/tcp` where the kernel has no `inet_diag`.
 
-use std::{fs::File, net::IpAddr};
+use std::fs::File;
 
 use anyhow::{Context as _, Result};
 use netlink_packet_sock_diag::inet::{InetResponse, StateFlags, nlas::Nla};
@@ -16,8 +16,8 @@ pub mod connections;
 mod sock_diag;
 
 use crate::{
-    event::{Family, Queue},
-    judge::rules::{self, Bound},
+    event::Queue,
+    judge::rules::Bound,
     namespaces::{self, Found},
 };
 
@@ -134,7 +134,8 @@ fn by_proc() -> Result<Vec<Listening>> {
     let entries = proc_entries()?.into_iter();
     let listening = entries.filter(|entry| entry.state == TcpState::Listen);
     let listeners = listening.map(|entry| Listening {
-        bound: bound(entry.local_address.ip(), entry.local_address.port()),
+        // In a namespace yet to be named.
+        bound: Bound::to(0, entry.local_address.ip(), entry.local_address.port()),
         inode: entry.inode,
         cookie: 0,
         uid: entry.uid,
@@ -178,7 +179,7 @@ fn listening(response: &InetResponse) -> Listening {
         bound: Bound {
             device: id.interface_id,
             v6only: response.nlas.iter().any(v6only),
-            ..bound(id.source_address, id.source_port)
+            ..Bound::to(0, id.source_address, id.source_port)
         },
         inode: header.inode.into(),
         cookie: u64::from_ne_bytes(id.cookie),
@@ -189,21 +190,5 @@ fn listening(response: &InetResponse) -> Listening {
             limit: header.send_queue,
         },
         complete: true,
-    }
-}
-
-/// In a namespace yet to be named.
-fn bound(address: IpAddr, port: u16) -> Bound {
-    Bound {
-        netns: 0,
-        address: rules::mapped(address),
-        port,
-        family: if address.is_ipv4() {
-            Family::Ipv4
-        } else {
-            Family::Ipv6
-        },
-        device: 0,
-        v6only: false,
     }
 }

@@ -94,21 +94,12 @@ fn overlapping(bound: &FxHashSet<Bound>) -> impl Iterator<Item = ((u32, u16), u6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Family;
 
     fn bound(address: &str, port: u16, device: u32) -> Bound {
         let address: IpAddr = address.parse().expect("an address");
         Bound {
-            netns: 1,
-            address: mapped(address),
-            port,
-            family: if address.is_ipv4() {
-                Family::Ipv4
-            } else {
-                Family::Ipv6
-            },
             device,
-            v6only: false,
+            ..Bound::to(1, address, port)
         }
     }
 

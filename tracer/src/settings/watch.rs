@@ -70,11 +70,7 @@ impl Watch {
         let within = |nets: &[IpNet], address: IpAddr| {
             nets.is_empty() || nets.iter().any(|net| net.contains(&address))
         };
-        let family = if destination.is_ipv4() {
-            Family::Ipv4
-        } else {
-            Family::Ipv6
-        };
+        let family = Family::of(destination.ip());
         let port = destination.port();
         (self.ports.is_empty() || self.ports.iter().any(|ports| ports.contains(port)))
             && within(&self.destinations, destination.ip())

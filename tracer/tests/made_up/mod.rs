@@ -205,11 +205,7 @@ pub(crate) fn any_event((time, [a, b, c], has, [from, to], text, shared): Parts)
     let (length, limit) = (a as u32, c as u32);
     event.listener = event.listener.filter(|_| a % 8 > 0).map(|chosen| Listener {
         address: to,
-        family: if to.is_ipv4() {
-            Family::Ipv4
-        } else {
-            Family::Ipv6
-        },
+        family: Family::of(to),
         device: has[1].then(|| text.as_str().into()),
         v6only: has[2],
         inode: has[3].then_some(b),

@@ -9,7 +9,7 @@ use kernel::{Kernel, Sock, Version};
 use proptest::prelude::*;
 use sockpick::event::Family;
 use sockpick::judge::explain::{Pick, Socket, pick};
-use sockpick::judge::rules::{Bound, Packet, Ranking, mapped};
+use sockpick::judge::rules::{Bound, Packet, Ranking};
 
 const NETNS: u32 = 1;
 const OTHER_NETNS: u32 = 2;
@@ -21,18 +21,7 @@ const VRF: u32 = 4;
 
 fn bound(address: &str) -> Bound {
     let address: IpAddr = address.parse().expect("an address");
-    Bound {
-        netns: NETNS,
-        address: mapped(address),
-        port: PORT,
-        family: if address.is_ipv4() {
-            Family::Ipv4
-        } else {
-            Family::Ipv6
-        },
-        device: 0,
-        v6only: false,
-    }
+    Bound::to(NETNS, address, PORT)
 }
 
 fn shared(address: &str) -> Sock {

@@ -193,11 +193,7 @@ mod tests {
             listener: Listener {
                 address,
                 port: 80,
-                family: if address.is_ipv4() {
-                    Family::Ipv4
-                } else {
-                    Family::Ipv6
-                },
+                family: Family::of(address),
                 device: None,
                 v6only: false,
                 uid: 0,

@@ -4,23 +4,15 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
 use crate::judge::rules::Algorithm;
-use crate::judge::rules::mapped;
 
 /// A listener: `address`, device, and whether it takes IPv6 only.
 fn socket(address: &str, device: u32, v6only: bool) -> Socket {
     let address: IpAddr = address.parse().unwrap_or(Ipv4Addr::BROADCAST.into());
     Socket {
         bound: Bound {
-            netns: 1,
-            address: mapped(address),
-            port: 80,
-            family: if address.is_ipv4() {
-                Family::Ipv4
-            } else {
-                Family::Ipv6
-            },
             device,
             v6only,
+            ..Bound::to(1, address, 80)
         },
         uid: 0,
     }
