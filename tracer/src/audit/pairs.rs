@@ -1,15 +1,9 @@
 //! Which listeners fit the same packets.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::collections::BTreeMap;
 
 use super::view::{OnPort, View};
-use crate::{
-    event::Family,
-    judge::rules::{Bound, Packet},
-};
+use crate::event::Family;
 
 /// A more specific and a less specific group that fit a common packet.
 #[derive(Clone, Copy)]
@@ -80,14 +74,11 @@ fn between(view: &View<'_>, groups: &ByDevice, wildcards: &ByDevice, pairs: &mut
 
 fn pair(view: &View<'_>, one: usize, other: usize) -> Option<Pair> {
     let (a, b) = (&view.group(one).bound, &view.group(other).bound);
-    let packet = common_packet(a, b)?;
-    let (a, b) = (a.fit(&packet).ok()?, b.fit(&packet).ok()?);
+    let (a, b) = a.overlap(b)?;
     let (specific, general) = if a.beats(b) {
         (one, other)
-    } else if b.beats(a) {
-        (other, one)
     } else {
-        return None;
+        (other, one)
     };
     let by = if a.address != b.address {
         By::Address
@@ -100,31 +91,6 @@ fn pair(view: &View<'_>, one: usize, other: usize) -> Option<Pair> {
         specific,
         general,
         by,
-    })
-}
-
-/// A packet that both may fit: for the more specific address, over the device.
-fn common_packet(one: &Bound, other: &Bound) -> Option<Packet> {
-    let takes_ipv4 = |bound: &Bound| !bound.v6only;
-    let destination = match (one.is_wildcard(), other.is_wildcard()) {
-        (false, false) if one.address != other.address => return None,
-        (false, _) => one.address.to_canonical(),
-        (_, false) => other.address.to_canonical(),
-        (true, true) if takes_ipv4(one) && takes_ipv4(other) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        (true, true) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-    };
-    let dif = match (one.device, other.device) {
-        (0, device) | (device, 0) => device,
-        (one, other) if one == other => one,
-        _ => return None,
-    };
-    Some(Packet {
-        netns: one.netns,
-        destination,
-        port: one.port,
-        dif,
-        sdif: 0,
-        l3mdev_accept: false,
     })
 }
 

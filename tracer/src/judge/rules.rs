@@ -1,7 +1,7 @@
 //! How Linux ranks listening sockets for a SYN: who fits, who is more specific, and the
 //! score the kernel gives. Pure.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::event::Family;
 
@@ -161,6 +161,14 @@ impl Bound {
         }
     }
 
+    /// How both fit a packet that both may fit, where one of them is the more specific.
+    #[must_use]
+    pub fn overlap(&self, other: &Self) -> Option<(Fit, Fit)> {
+        let packet = common_packet(self, other)?;
+        let (one, other) = (self.fit(&packet).ok()?, other.fit(&packet).ok()?);
+        (one.beats(other) || other.beats(one)).then_some((one, other))
+    }
+
     /// How the socket fits the packet.
     ///
     /// # Errors
@@ -196,6 +204,31 @@ impl Bound {
             native: !ipv4 || v4_socket,
         })
     }
+}
+
+/// A packet that both may fit: for the more specific address, over the device.
+fn common_packet(one: &Bound, other: &Bound) -> Option<Packet> {
+    let takes_ipv4 = |bound: &Bound| !bound.v6only;
+    let destination = match (one.is_wildcard(), other.is_wildcard()) {
+        (false, false) if one.address != other.address => return None,
+        (false, _) => one.address.to_canonical(),
+        (_, false) => other.address.to_canonical(),
+        (true, true) if takes_ipv4(one) && takes_ipv4(other) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        (true, true) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    };
+    let dif = match (one.device, other.device) {
+        (0, device) | (device, 0) => device,
+        (one, other) if one == other => one,
+        _ => return None,
+    };
+    Some(Packet {
+        netns: one.netns,
+        destination,
+        port: one.port,
+        dif,
+        sdif: 0,
+        l3mdev_accept: false,
+    })
 }
 
 /// `::ffff:0.0.0.0`: any IPv4 address.

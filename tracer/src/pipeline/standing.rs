@@ -1,7 +1,11 @@
 //! What may be said of the listeners that are there, SYNs or none: which services have theirs, and
 //! where listeners stand in each other's way.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -19,8 +23,8 @@ use crate::{
 pub struct Standing {
     /// Whether every address of a service has a listener bound to it, by the service's name.
     pub services: BTreeMap<Arc<str>, bool>,
-    /// Places that overlap on a port: at least one on every address beside one on its own. By
-    /// the name or number of the namespace, and the port.
+    /// Places of a port of which one may be given SYNs that another is more specific for. By the
+    /// name or number of the namespace, and the port.
     pub overlapping: BTreeMap<(Arc<str>, u16), u64>,
 }
 
@@ -74,21 +78,37 @@ fn is_bound_to(bound: &Bound, address: Address) -> bool {
         }
 }
 
-/// Ports with a wildcard and something more specific beside it, and how many places those are.
+/// Ports on which places overlap, and how many those are. A place is held against those on its own
+/// address and those on any, so the work grows with what overlaps.
 fn overlapping(bound: &FxHashSet<Bound>) -> impl Iterator<Item = ((u32, u16), u64)> {
-    let mut ports: FxHashMap<(u32, u16), (u64, u64)> = FxHashMap::default();
+    let mut ports: FxHashMap<(u32, u16), FxHashMap<Ipv6Addr, Vec<&Bound>>> = FxHashMap::default();
     for at in bound {
-        let (any, specific) = ports.entry((at.netns, at.port)).or_default();
-        if at.is_wildcard() && at.device == 0 {
-            *any += 1;
-        } else {
-            *specific += 1;
-        }
+        let addresses = ports.entry((at.netns, at.port)).or_default();
+        addresses.entry(address(at)).or_default().push(at);
     }
-    ports
-        .into_iter()
-        .filter(|(_, (any, specific))| *any > 0 && *specific > 0)
-        .map(|(port, (any, specific))| (port, any + specific))
+    ports.into_iter().filter_map(|(port, addresses)| {
+        let any = addresses.get(&Ipv6Addr::UNSPECIFIED);
+        let any: &[&Bound] = any.map_or(&[], Vec::as_slice);
+        let mut found: FxHashSet<Bound> = FxHashSet::default();
+        for places in addresses.values() {
+            for (nth, one) in places.iter().enumerate() {
+                let others = places[nth + 1..].iter().chain(any);
+                for other in others.filter(|other| one.overlap(other).is_some()) {
+                    found.extend([**one, **other]);
+                }
+            }
+        }
+        (!found.is_empty()).then_some((port, found.len() as u64))
+    })
+}
+
+/// The address, with one value for any of either family.
+fn address(bound: &Bound) -> Ipv6Addr {
+    if bound.is_wildcard() {
+        Ipv6Addr::UNSPECIFIED
+    } else {
+        bound.address
+    }
 }
 
 #[cfg(test)]
@@ -115,6 +135,21 @@ mod tests {
         ];
         let found: Vec<_> = overlapping(&all.into_iter().collect()).collect();
         assert_eq!(found, [((1, 80), 3)]);
+        let v6only = Bound {
+            v6only: true,
+            ..bound("::", 80, 0)
+        };
+        for (one, other, expected) in [
+            (bound("0.0.0.0", 80, 0), bound("2001:db8::1", 80, 0), false),
+            (v6only, bound("6.6.6.6", 80, 0), false),
+            (bound("::", 80, 0), bound("6.6.6.6", 80, 0), true),
+            (bound("0.0.0.0", 80, 3), bound("6.6.6.6", 80, 0), true),
+            (bound("6.6.6.6", 80, 3), bound("6.6.6.6", 80, 0), true),
+            (bound("6.6.6.6", 80, 3), bound("0.0.0.0", 80, 4), false),
+        ] {
+            let found = overlapping(&[one, other].into_iter().collect()).next();
+            assert_eq!(found.is_some(), expected, "{one:?} {other:?}");
+        }
     }
 
     #[test]
