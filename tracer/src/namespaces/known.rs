@@ -61,7 +61,7 @@ impl<L: Look> Known<L> {
     pub(super) fn describe(&mut self, inode: u32, cookie: Option<u64>) -> (Arc<Netns>, bool) {
         let is_other = self.is_other(inode, cookie);
         if let Some(entry) = self.all.get(&inode).filter(|_| !is_other)
-            && entry.netns.cookie == cookie
+            && (cookie.is_none() || entry.netns.cookie == cookie)
         {
             return (entry.netns.clone(), false);
         }
