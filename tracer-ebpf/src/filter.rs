@@ -55,7 +55,10 @@ pub(crate) fn passes(flow: &Flow<'_>) -> bool {
         return control.only_netns == flow.netns;
     }
     let wanted = config!(filters);
-    if wanted == 0 || control.also_netns == flow.netns {
+    if wanted == 0 {
+        return true;
+    }
+    if control.also_netns != 0 && control.also_netns == flow.netns {
         return true;
     }
     if wanted & filter::IPV4 != 0 && flow.family != AF_INET {

@@ -5,6 +5,7 @@ mod canary;
 mod exposition;
 mod keeper;
 mod memory;
+mod names;
 mod reload;
 mod service;
 mod systemd;

@@ -165,12 +165,15 @@ impl<O: Outlet> Session<O> {
         self.is_cut
     }
 
-    /// What happens in this namespace is recorded from now on, past the filters.
+    /// From now on what happens in this namespace is recorded past the filters, or in none.
     ///
     /// # Errors
     /// If the kernel refuses the change.
-    pub fn record_also(&mut self, netns: u32) -> Result<()> {
-        self.programs.record_also(netns)
+    pub fn record_also(&mut self, netns: Option<u32>) -> Result<()> {
+        match netns {
+            Some(netns) => self.programs.record_also(netns),
+            None => self.programs.record(),
+        }
     }
 
     /// From now on these namespaces pass the filter, instead of those `before`.

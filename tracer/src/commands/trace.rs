@@ -31,6 +31,7 @@ use crate::{
     },
     kernel::preflight,
     listeners::Inventory,
+    namespaces,
     outlets::foreground::Foreground,
     pipeline::{Pipeline, assess::Assessor, enrich::Enricher},
     recording::{
@@ -39,7 +40,7 @@ use crate::{
     },
     session::{
         Recording, Session,
-        start::{self, Ready, Started, Unnamed, announce, own_netns},
+        start::{self, Ready, Started, Unnamed, announce},
     },
     sinks::{Quiet, Sink, summary::Summary},
 };
@@ -87,7 +88,7 @@ async fn trace(args: &TraceArgs, watched: String, ready: Ready) -> Result<()> {
     let (sink, is_quiet) = sink(args);
     let engine = Engine::new(
         Pipeline::new(enricher, assessor, &inventory),
-        Foreground::new(sink, own_netns(), selection),
+        Foreground::new(sink, namespaces::own().unwrap_or(0), selection),
     );
     let debug_programs = args.probes.debug_programs;
     let mut session = Session::begin(programs, source, engine, recording, debug_programs)?;
@@ -165,7 +166,7 @@ fn header(watched: String, assessor: &Assessor, backend: Backend, inventory: &In
         began: Enricher::wall_ns(monotonic_ns(), wall_offset_ns()),
         algorithm: assessor.algorithm(),
         backend,
-        netns: own_netns(),
+        netns: namespaces::own().unwrap_or(0),
         filters: watched,
         listeners: inventory.into(),
     }
@@ -191,7 +192,10 @@ fn sink(args: &TraceArgs) -> (Box<dyn Sink>, bool) {
         None if args.write.is_some() => (Box::new(Quiet), true),
         output => {
             let output = output.unwrap_or(Output::Table);
-            (shown(output, args.color, own_netns()), false)
+            (
+                shown(output, args.color, namespaces::own().unwrap_or(0)),
+                false,
+            )
         }
     }
 }

@@ -70,7 +70,8 @@ impl Canary {
         }
     }
 
-    fn rest(&mut self) {
+    /// Begins the wait for the next one, whatever was under way.
+    pub(super) fn rest(&mut self) {
         let next = self
             .interval
             .and_then(|after| Instant::now().checked_add(after));

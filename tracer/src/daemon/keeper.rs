@@ -86,10 +86,12 @@ impl Keeper {
         if !self.waits || self.under_way.is_some() || Instant::now() < self.not_before {
             return;
         }
-        let (path, text) = (path.clone(), alerts.save().to_text());
+        let (path, state) = (path.clone(), alerts.save());
         self.written = Some(generation);
         self.waits = false;
-        self.under_way = Some(spawn_blocking(move || memory::write(&path, &text)));
+        self.under_way = Some(spawn_blocking(move || {
+            memory::write(&path, &state.to_text())
+        }));
     }
 
     /// Waits until [`Keeper::keep`] is worth being called again. Cancelling it loses nothing.

@@ -5,13 +5,12 @@ use anyhow::Result;
 use log::{info, warn};
 
 use super::{
+    names::Names,
     service::{Service, parts, time},
     systemd,
 };
 use crate::{
-    config,
-    judge::expectations::Expectations,
-    namespaces,
+    config, namespaces,
     pipeline::assess::Assessor,
     probes::filters::Filters,
     session::start::{self, Started, Unnamed, announce},
@@ -25,8 +24,8 @@ use crate::{
 /// What is ready to be put in force.
 struct Prepared {
     settings: Settings,
-    /// What is expected, with namespaces as they are now.
-    expectations: Expectations,
+    /// The same, with paths and processes as the namespaces that they lead to now.
+    fixed: Settings,
     changes: Changes,
     /// Where metrics will be had, if elsewhere.
     listening: Option<Vec<Listening>>,
@@ -58,7 +57,7 @@ impl Service {
         let changes = changes(&self.settings, &settings);
         let fixed = settings.clone().with_netns(namespaces::fixed)?;
         let anew = if changes.attach_anew {
-            let ready = start::ready(settings.clone(), &self.args.probes, Unnamed::Awaited)?;
+            let ready = start::ready(fixed.clone(), &self.args.probes, Unnamed::Awaited)?;
             Some(ready.start(self.args.probes.flush_interval)?)
         } else {
             None
@@ -74,7 +73,7 @@ impl Service {
         }
         Ok(Prepared {
             settings,
-            expectations: fixed.expectations,
+            fixed,
             changes,
             listening,
             anew,
@@ -84,7 +83,7 @@ impl Service {
     fn put_in_force(&mut self, prepared: Prepared) -> Result<()> {
         let Prepared {
             settings,
-            expectations,
+            fixed,
             changes,
             listening,
             anew,
@@ -94,9 +93,14 @@ impl Service {
         }
         if let Some((started, assessor, filters)) = anew {
             self.attach_anew(started, assessor)?;
-            self.namespaces = filters.namespaces;
-        } else if changes.expectations {
-            self.session.engine().pipeline().expect(expectations);
+            self.names = Names::new(fixed.watch.netns, filters.namespaces);
+        } else {
+            if changes.expectations {
+                let pipeline = self.session.engine().pipeline();
+                pipeline.expect(fixed.expectations);
+            }
+            let changed = self.names.look_now();
+            self.pass(changed)?;
         }
         let feed = self.session.engine().outlet();
         feed.reconfigure(&settings, time());
@@ -104,6 +108,9 @@ impl Service {
         if settings.daemon.self_check.is_none() {
             // Nobody would find out that it sees again.
             self.blind = None;
+        }
+        if changes.self_check {
+            self.end_check()?;
         }
         self.keeper.move_to(settings.alerts.state.clone());
         self.settings = settings;
@@ -122,6 +129,8 @@ impl Service {
         let (programs, source, pipeline, inventory) = parts(started, assessor);
         let debug = self.args.probes.debug_programs;
         self.session.go_on(programs, source, pipeline, debug)?;
+        // One that is under way was announced to the programs before.
+        self.canary.rest();
         announce(self.session.programs(), &inventory, self.backend, "");
         Ok(())
     }

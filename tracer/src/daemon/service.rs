@@ -15,6 +15,7 @@ use super::{
     canary::{Canary, Step},
     exposition::{Exposition, Question},
     keeper::Keeper,
+    names::Names,
     systemd::{self, Watchdog},
 };
 use crate::{
@@ -26,6 +27,7 @@ use crate::{
     host::clock::{monotonic_ns, wall_offset_ns},
     listeners::Inventory,
     metrics::view::{Overlaps, Reload, SelfCheck},
+    namespaces,
     outlets::feed::{Feed, now},
     pipeline::{Pipeline, assess::Assessor, enrich::Enricher},
     privileges,
@@ -34,7 +36,7 @@ use crate::{
         Session,
         start::{self, Started, Unnamed, announce},
     },
-    settings::Settings,
+    settings::{Settings, Watch},
     source::Source,
     words::count,
 };
@@ -56,8 +58,7 @@ pub(super) struct Service {
     pub(super) checks: SelfCheck,
     /// Kept, as it counts what was left out of it.
     pub(super) overlaps: Overlaps,
-    /// Inode numbers of the namespaces that pass the filter; `None`: all do.
-    pub(super) namespaces: Option<Vec<u32>>,
+    pub(super) names: Names,
     /// Why it does not see, if so.
     pub(super) blind: Option<String>,
     pub(super) reloaded: Reload,
@@ -87,23 +88,9 @@ pub async fn run(args: DaemonArgs, settings: Settings) -> Result<()> {
     let (asks, mut questions) = mpsc::channel(16);
     let mut service = Service::start(args, settings, asks)?;
     systemd::ready();
-    loop {
-        let timeout = service.session.engine().outlet().next_timeout();
-        tokio::select! {
-            ready = service.session.source().ready() => ready?,
-            _ = signals.interrupt.recv() => break,
-            _ = signals.terminate.recv() => break,
-            _ = signals.hangup.recv() => service.reload()?,
-            () = until(timeout) => {}
-            Some(question) = questions.recv() => service.answer(question),
-            step = service.canary.step() => service.checked(step)?,
-            () = service.keeper.turn() => {}
-            () = interval(service.watchdog.interval()) => {}
-        }
-        // Whatever it was: it may have come while records were waited for, whose signal is gone.
-        service.turn()?;
-    }
-    service.stop().await
+    let ended = service.watch(&mut signals, &mut questions).await;
+    let stopped = service.stop().await;
+    ended.and(stopped)
 }
 
 /// Waits until a time on `CLOCK_MONOTONIC`.
@@ -132,8 +119,10 @@ pub(super) fn time() -> Now {
 impl Service {
     fn start(args: DaemonArgs, settings: Settings, asks: mpsc::Sender<Question>) -> Result<Self> {
         let exposition = Exposition::start(settings.metrics.listen.as_ref(), asks)?;
-        let ready = start::ready(settings.clone(), &args.probes, Unnamed::Awaited)?;
+        let fixed = settings.clone().with_netns(namespaces::fixed)?;
+        let ready = start::ready(fixed.clone(), &args.probes, Unnamed::Awaited)?;
         let (started, assessor, filters) = ready.start(args.probes.flush_interval)?;
+        let names = Names::new(fixed.watch.netns, filters.namespaces);
         let left = privileges::shrink()?;
         let delivery = Rc::new(Delivery::start(&settings.sinks)?);
         let keeper = Keeper::new(settings.alerts.state.clone());
@@ -161,7 +150,7 @@ impl Service {
             // The one at the start.
             checks: SelfCheck { ok: 1, failed: 0 },
             overlaps: Overlaps::default(),
-            namespaces: filters.namespaces,
+            names,
             blind: None,
             reloaded: Reload {
                 successful: true,
@@ -172,8 +161,36 @@ impl Service {
         })
     }
 
+    /// Until it is told to end.
+    async fn watch(
+        &mut self,
+        signals: &mut Signals,
+        questions: &mut mpsc::Receiver<Question>,
+    ) -> Result<()> {
+        loop {
+            let timeout = self.session.engine().outlet().next_timeout();
+            tokio::select! {
+                ready = self.session.source().ready() => ready?,
+                _ = signals.interrupt.recv() => return Ok(()),
+                _ = signals.terminate.recv() => return Ok(()),
+                _ = signals.hangup.recv() => self.reload()?,
+                () = until(timeout) => {}
+                Some(question) = questions.recv() => self.answer(question),
+                step = self.canary.step() => self.checked(step)?,
+                () = self.keeper.turn() => {}
+                () = self.names.turn() => {}
+                () = interval(self.watchdog.interval()) => {}
+            }
+            // Whatever it was: it may have come while records were waited for, whose signal is
+            // gone.
+            self.turn()?;
+        }
+    }
+
     /// Takes what is due, and lets time pass for alerts.
     fn turn(&mut self) -> Result<()> {
+        let changed = self.names.look();
+        self.pass(changed)?;
         self.session.batch()?;
         let feed = self.session.engine().outlet();
         feed.tick(time());
@@ -181,6 +198,7 @@ impl Service {
         if feed.has_seen() && self.canary.seen() {
             self.checks.ok += 1;
             self.sees(None);
+            self.end_check()?;
         }
         self.watchdog.alive();
         self.show();
@@ -198,10 +216,14 @@ impl Service {
 
     /// What the self-check came to.
     fn checked(&mut self, step: Step) -> Result<()> {
+        if !matches!(step, Step::Made(_)) {
+            self.end_check()?;
+        }
         match step {
             Step::Made(netns) => {
-                self.look_for_namespaces()?;
-                self.session.record_also(netns)?;
+                if self.is_filtered() {
+                    self.session.record_also(Some(netns))?;
+                }
                 self.session.engine().outlet().seek(netns);
                 self.canary.go();
             }
@@ -213,21 +235,29 @@ impl Service {
         Ok(())
     }
 
-    /// Names stay names: a namespace that came since, or came again, passes from now on.
-    fn look_for_namespaces(&mut self) -> Result<()> {
-        let Some(before) = &self.namespaces else {
+    /// Names stay names: a namespace that came since, or came again, passes from now on, and the
+    /// number of one that is gone does not.
+    pub(super) fn pass(&mut self, changed: Option<(Vec<u32>, Vec<u32>)>) -> Result<()> {
+        let Some((before, now)) = changed else {
             return Ok(());
         };
-        let found = start::watched(&self.settings.watch, Unnamed::Awaited);
-        // One that was given by its number, or by a process, may have gone.
-        let Ok(Some(now)) = found else { return Ok(()) };
-        if now != *before {
-            self.session.filter_namespaces(before, &now)?;
-            info!(
-                "{} of those that are watched are there now",
-                count(now.len() as u64, "namespace")
-            );
-            self.namespaces = Some(now);
+        self.session.filter_namespaces(&before, &now)?;
+        info!(
+            "{} of those that are watched are there now",
+            count(now.len() as u64, "namespace")
+        );
+        Ok(())
+    }
+
+    /// Whether the kernel leaves SYNs out, so that the self-check has to get past that.
+    fn is_filtered(&self) -> bool {
+        self.settings.watch != Watch::default()
+    }
+
+    /// Nothing passes the filters any more: another namespace gets the number.
+    pub(super) fn end_check(&mut self) -> Result<()> {
+        if self.is_filtered() {
+            self.session.record_also(None)?;
         }
         Ok(())
     }
@@ -261,11 +291,11 @@ impl Service {
         }
     }
 
-    /// Ends: what waits is sent, as far as there is time.
+    /// Ends: what waits is sent, as far as there is time, whatever the kernel says to the end.
     async fn stop(mut self) -> Result<()> {
         systemd::stopping();
-        let end = self.session.detach()?;
-        self.session.engine().end(&end)?;
+        let end = self.session.detach();
+        let ended = end.and_then(|end| self.session.engine().end(&end).map(drop));
         let feed = self.session.engine().outlet();
         self.keeper.last(feed.alerts()).await;
         self.exposition.stop();
@@ -279,7 +309,7 @@ impl Service {
                 count(left.messages, "message")
             );
         }
-        Ok(())
+        ended
     }
 
     /// One line for who asks how it is.

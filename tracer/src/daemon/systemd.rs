@@ -46,7 +46,7 @@ impl Watchdog {
     /// As the environment has it.
     pub(super) fn new() -> Self {
         Self {
-            interval: sd_notify::watchdog_enabled().map(|longest| longest / 2),
+            interval: sd_notify::watchdog_enabled().map(|longest| longest / 4),
             told: None,
         }
     }

@@ -10,7 +10,7 @@ use super::{
     selection::{Selection, passes},
 };
 use crate::{
-    event::Item,
+    event::{Event, Item},
     pipeline::{Account, Holders, Output, Snapshot},
     sinks::{Quiet, Sink, summary::Summary},
 };
@@ -44,6 +44,11 @@ impl Foreground {
     /// Goes on without telling anybody.
     pub fn mute(&mut self) {
         self.sink = Box::new(Quiet);
+    }
+
+    /// Without a selection nothing is asked of the event.
+    fn shows(&self, event: &Event) -> bool {
+        self.account.is_none() || passes(&self.selection, event)
     }
 
     fn write(&mut self, item: &Item) -> Result<()> {
@@ -83,8 +88,7 @@ impl Outlet for Foreground {
     fn take(&mut self, output: Output) -> Result<()> {
         match output {
             Output::Syn(event, record) => {
-                // An account of its own is for a selection.
-                if self.account.is_some() && !passes(&self.selection, &event) {
+                if !self.shows(&event) {
                     self.filtered += 1;
                     return Ok(());
                 }
@@ -95,7 +99,7 @@ impl Outlet for Foreground {
                 self.write(&Item::Syn(event))
             }
             Output::Handover(handover) => {
-                if !passes(&self.selection, &handover.event) {
+                if !self.shows(&handover.event) {
                     return Ok(());
                 }
                 if let Some(account) = &mut self.account {

@@ -48,22 +48,28 @@ pub(super) fn with_arguments(object: &[u8], args: &Args, stack_pointer: u16) -> 
         let code = bytes
             .get_mut(start as usize..(start + length) as usize)
             .context("a section that is not in its object")?;
-        for instruction in code.chunks_exact_mut(INSTRUCTION) {
-            let offset = u16::from_le_bytes([instruction[2], instruction[3]]);
-            let place = offset.wrapping_sub(MARK) / 2;
-            if instruction[0] == LOAD_WORD
-                && let Some(&place) = places.get(usize::from(place))
-            {
-                let at = if place & ArgLoc::STACK == 0 {
-                    place
-                } else {
-                    stack_pointer
-                };
-                instruction[2..4].copy_from_slice(&at.to_le_bytes());
-            }
-        }
+        put_in(code, places, stack_pointer);
     }
     Ok(copy)
+}
+
+/// A place that cannot be had stays marked, so that the verifier refuses whatever reads it.
+fn put_in(code: &mut [u8], places: &[u16], stack_pointer: u16) {
+    for instruction in code.chunks_exact_mut(INSTRUCTION) {
+        let offset = u16::from_le_bytes([instruction[2], instruction[3]]);
+        let place = places.get(usize::from(offset.wrapping_sub(MARK) / 2));
+        let at = match place.map(|&place| ArgLoc(place)) {
+            Some(place) if instruction[0] == LOAD_WORD && place != ArgLoc::NONE => {
+                if place.0 & ArgLoc::STACK == 0 {
+                    place.0
+                } else {
+                    stack_pointer
+                }
+            }
+            _ => continue,
+        };
+        instruction[2..4].copy_from_slice(&at.to_le_bytes());
+    }
 }
 
 /// An object's bytes, aligned as the parser wants them.

@@ -1,10 +1,10 @@
 //! How a session starts, whoever wants it: what stands in the way, the programs, the proof that
 //! they read this kernel rightly, and the machine as it is.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::Result;
-use log::debug;
+use log::{debug, warn};
 
 use crate::{
     cli::ProbeArgs,
@@ -104,7 +104,7 @@ fn allowed(own_btf_file: bool) -> Result<()> {
 ///
 /// # Errors
 /// A usage [`Failure`], if there is none where there has to be.
-pub fn watched(watch: &Watch, unnamed: Unnamed) -> Result<Option<Vec<u32>>> {
+fn watched(watch: &Watch, unnamed: Unnamed) -> Result<Option<Vec<u32>>> {
     if watch.netns.is_empty() {
         return Ok(None);
     }
@@ -112,7 +112,9 @@ pub fn watched(watch: &Watch, unnamed: Unnamed) -> Result<Option<Vec<u32>>> {
     for name in &watch.netns {
         match namespaces::named(name) {
             Ok(inode) => found.push(inode),
-            Err(_) if unnamed == Unnamed::Awaited && matches!(name, NetnsName::Name(_)) => {}
+            Err(error) if unnamed == Unnamed::Awaited && matches!(name, NetnsName::Name(_)) => {
+                warn!("{error:#}; it is awaited");
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -140,12 +142,6 @@ fn options(probes: &ProbeArgs, watch: &Watch, unnamed: Unnamed) -> Result<Option
 }
 
 impl Ready {
-    /// What is filtered in the kernel.
-    #[must_use]
-    pub fn filters(&self) -> &Filters {
-        &self.options.filters
-    }
-
     /// Attaches, has the self-check prove it, and looks who listens. To be called inside a tokio
     /// runtime.
     ///
@@ -191,12 +187,6 @@ fn backend(programs: &Programs) -> Backend {
         Some(Mechanism::Fentry) => Backend::Fentry,
         Some(Mechanism::Kprobe) | None => Backend::Kprobe,
     }
-}
-
-/// Inode number of this process's network namespace; 0 if it cannot be told.
-#[must_use]
-pub fn own_netns() -> u32 {
-    namespaces::inode(Path::new("/proc/self/ns/net")).unwrap_or(0)
 }
 
 /// Says once what is watched, and what cannot be seen on this kernel. `how_to_end`: for whom
