@@ -104,6 +104,12 @@ impl Daemon {
         said.clone()
     }
 
+    /// Waits until it said something like that.
+    pub(crate) fn until_said(&self, what: &str) -> Result<()> {
+        let has_it = |said: &Vec<String>| said.iter().any(|line| line.contains(what));
+        self.until(what, || Ok(self.said()), has_it).map(drop)
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         Ok(kill(Pid::from_raw(self.child.id().cast_signed()), signal)?)

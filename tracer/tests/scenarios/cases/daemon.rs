@@ -15,6 +15,7 @@ use crate::client::connect;
 use crate::context::Context;
 use crate::daemon::{Daemon, configure};
 use crate::listen::Listen;
+use crate::netns::Netns;
 use crate::server::Server;
 
 /// Only SYNs for the service's port, so that the self-check has to get past the filter.
@@ -121,6 +122,34 @@ pub(crate) fn daemon_reload(cx: &Context) -> Result<()> {
     if status != 200 {
         bail!("/readyz says {status} {body}");
     }
+    daemon.finish()?;
+    Ok(fs::remove_dir_all(folder)?)
+}
+
+/// A namespace that is watched by a name comes when the daemon runs already; what happens in
+/// others is nobody's business.
+pub(crate) fn daemon_names(cx: &Context) -> Result<()> {
+    cx.need_sockpick()?;
+    let folder = std::env::temp_dir().join(format!("daemon-names-{}", std::process::id()));
+    let name = format!("later-{}", std::process::id());
+    let _other = Netns::fresh()?;
+    let _a = Server::start(Listen::new("A", "127.0.0.1:80")?)?;
+    let settings = format!("[watch]\nnetns = ['{name}']\n[daemon]\nself_check = '10s'\n");
+    let daemon = cx.daemon(&folder, &settings)?;
+    if !daemon.said().iter().any(|line| line.contains(&name)) {
+        bail!("nothing is said of the name: {:#?}", daemon.said());
+    }
+    all_answered(&connect("127.0.0.1:80", 3)?, &["A"])?;
+    let _later = Netns::named(&name)?;
+    let _b = Server::start(Listen::new("B", "127.0.0.1:80")?)?;
+    daemon.signal(Signal::SIGHUP)?;
+    daemon.until_said("are there now")?;
+    all_answered(&connect("127.0.0.1:80", 4)?, &["B"])?;
+    daemon.metric("sockpick_syn_total", &[("netns", &name)], 4.0)?;
+    daemon.metric("sockpick_syn_total", &[], 4.0)?;
+    // Its own connections go by the filter, and no further.
+    daemon.metric_at_least("sockpick_self_check_total", &[("result", "ok")], 2.0)?;
+    daemon.metric("sockpick_syn_total", &[], 4.0)?;
     daemon.finish()?;
     Ok(fs::remove_dir_all(folder)?)
 }
