@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Endpoint, Owner, Reason, Time, Verdict};
 
 pub use active::Alerts;
-pub use life::{OVER_FOR, SHORTEST};
+pub use life::SHORTEST;
 
 /// What time it is, by both clocks: one never goes back, the other is for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub enum Resolution {
     Recovered,
     /// No such SYN came for the quiet time; whether others came is not said.
     Quiet,
-    /// New settings expect something else.
+    /// By new settings it is no alert.
     Reconfigured,
 }
 

@@ -1,5 +1,5 @@
-//! The pipeline and who takes what it gives: what `trace`, `replay` and the tests turn the crank
-//! of.
+//! The pipeline and who takes what it gives: what `trace`, `replay`, `daemon` and the tests turn
+//! the crank of.
 #![forbid(unsafe_code)]
 
 use anyhow::Result;

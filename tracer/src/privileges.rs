@@ -5,7 +5,7 @@ use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::prctl;
 
 /// What the thread needs that asks the machine, and for what.
-const KEPT: [Capability; 9] = [
+const KEPT: [Capability; 8] = [
     // Reading what the programs count, and the notice boards of others.
     Capability::CAP_BPF,
     // Attaching anew when the filters change.
@@ -21,8 +21,6 @@ const KEPT: [Capability; 9] = [
     Capability::CAP_NET_RAW,
     // The kernel's symbols, where probes are attached anew.
     Capability::CAP_SYSLOG,
-    // Locked memory for maps, before 5.11.
-    Capability::CAP_SYS_RESOURCE,
 ];
 
 /// Gives up everything but what is needed while it watches, for this thread and those it starts

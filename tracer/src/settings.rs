@@ -20,6 +20,9 @@ pub use feed::{AlertSettings, DaemonSettings, MetricsSettings, SinkSettings, Str
 pub use place::Expect;
 pub use watch::Watch;
 
+/// Most services: what metrics say of each is held against every listener.
+pub const MOST_SERVICES: usize = 1024;
+
 /// Everything that flags and file say, checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -62,6 +65,7 @@ impl Settings {
         let expected = given.expect.iter().map(service);
         settings.expectations.services.splice(0..0, expected);
         settings.watch.check()?;
+        bounded(&settings.expectations.services)?;
         Ok(settings)
     }
 
@@ -89,6 +93,18 @@ fn service(expect: &Expect) -> Service {
         netns: None,
         owner: OwnerRule::default(),
     }
+}
+
+fn bounded(services: &[Service]) -> Result<(), String> {
+    let number = services.len();
+    if number <= MOST_SERVICES {
+        return Ok(());
+    }
+    Err(format!(
+        "there are {number} services ([[service]] in the file, and --expect), and at most \
+         {MOST_SERVICES} may be; give one several addresses in `listen`, or leave some out: what \
+         is seen to listen is expected without ([learn])"
+    ))
 }
 
 #[cfg(test)]
@@ -156,6 +172,32 @@ mod tests {
         let names = settings.expectations.services.iter();
         let names: Vec<&str> = names.map(|service| &*service.name).collect();
         assert_eq!(names, ["B", "A"], "of two for one address the first counts");
+        Ok(())
+    }
+
+    #[test]
+    fn services_of_file_and_flags_together_have_a_bound() -> Result<(), String> {
+        use std::fmt::Write as _;
+        let mut file = String::new();
+        for number in 0..MOST_SERVICES {
+            let port = number + 1;
+            let _ = writeln!(
+                file,
+                "[[service]]\nname = 'A{number}'\nlisten = ['*:{port}']"
+            );
+        }
+        let none = Given::default();
+        let services = Settings::new(&none, Some(&file))?.expectations.services;
+        assert_eq!(services.len(), MOST_SERVICES);
+        let given = Given {
+            expect: vec![place::expect("6.6.6.6:80=B")?],
+            ..Given::default()
+        };
+        let said = Settings::new(&given, Some(&file)).expect_err("one too many");
+        assert!(
+            said.starts_with("there are 1025 services") && said.contains("leave some out"),
+            "{said}"
+        );
         Ok(())
     }
 

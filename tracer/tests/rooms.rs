@@ -83,6 +83,27 @@ fn pure_rooms_do_nothing_but_think() -> io::Result<()> {
     nowhere(&FOREIGN, &found)
 }
 
+/// Words of the command line are their own there, by `clap::ValueEnum`.
+#[test]
+fn rooms_with_words_of_the_command_line_do_nothing_but_think_either() -> io::Result<()> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    files(&source.join("audit"), &mut found)?;
+    // A test may ask how long something took.
+    found.retain(|path| !path.iter().any(|part| part == "tests"));
+    assert!(found.len() > 10, "{found:?}");
+    found.push(source.join("probes/plan.rs"));
+    for path in &found {
+        let text = fs::read_to_string(path)?.replace("clap::ValueEnum", "");
+        assert!(!text.contains("clap::"), "{}", path.display());
+    }
+    let words: Vec<&str> = FOREIGN
+        .into_iter()
+        .filter(|word| *word != "clap::")
+        .collect();
+    nowhere(&words, &found)
+}
+
 #[test]
 fn who_judges_knows_nothing_of_who_shows() -> io::Result<()> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

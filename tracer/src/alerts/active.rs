@@ -17,14 +17,14 @@ use crate::{event::Event, settings::AlertSettings};
 #[derive(Clone, Debug)]
 pub struct Alerts {
     pub(super) rules: Rules,
-    /// At most `max_active`, and the overflow's; more only if there were when it was lowered.
+    /// At most `max_active`, and the overflow's; more only if there were before it was lowered,
+    /// by a reload or a restart.
     pub(super) firing: BTreeMap<Identity, Firing>,
     /// Told for a while that they are over; at most `max_active` and the overflow's.
     pub(super) over: BTreeMap<Identity, Over>,
     notices: Vec<Notice>,
     totals: Totals,
     suppressed: u64,
-    cut_short: u64,
     pub(super) generation: u64,
 }
 
@@ -39,7 +39,6 @@ impl Alerts {
             notices: Vec::new(),
             totals: Totals::default(),
             suppressed: 0,
-            cut_short: 0,
             generation: 0,
         }
     }
@@ -48,7 +47,9 @@ impl Alerts {
     pub fn take(&mut self, event: &Event, now: Now) {
         if self.rules.is_alert(event.verdict, event.reason) {
             self.wrong(event, now);
-        } else if !self.firing.is_empty()
+        }
+        // What is an alert itself may still be the right SYN of another: a service that moved.
+        if !self.firing.is_empty()
             && let Some(listener) = recovery::taken(event)
         {
             let port = event.destination.port;
@@ -93,7 +94,7 @@ impl Alerts {
         }
     }
 
-    pub(super) fn has_room(&self) -> bool {
+    fn has_room(&self) -> bool {
         let overflow = self.firing.contains_key(&Identity::OVERFLOW);
         self.firing.len() - usize::from(overflow) < self.rules.max_active
     }
@@ -181,13 +182,12 @@ impl Alerts {
             let first = self.over.iter().min_by_key(|(_, over)| over.until_ns);
             if let Some(identity) = first.map(|(identity, _)| identity.clone()) {
                 self.over.remove(&identity);
-                self.cut_short = self.cut_short.saturating_add(1);
             }
         }
     }
 
     /// Where there is room again, the overflow ends if it takes nothing for a while.
-    pub(super) fn make_room(&mut self) {
+    fn make_room(&mut self) {
         if self.has_room()
             && let Some(overflow) = self.firing.get_mut(&Identity::OVERFLOW)
         {
@@ -199,6 +199,12 @@ impl Alerts {
     /// there are more than are allowed now.
     pub fn reconfigure(&mut self, settings: &AlertSettings, now: Now) {
         self.rules = Rules::new(settings);
+        self.by_rules(now);
+        self.timeout(now);
+    }
+
+    /// What is no alert by the rules is to end; what is one again is not.
+    pub(super) fn by_rules(&mut self, now: Now) {
         for (identity, firing) in &mut self.firing {
             let ends = firing.ending.map(|ending| ending.why);
             match (self.rules.means(identity), ends) {
@@ -208,7 +214,6 @@ impl Alerts {
             }
         }
         self.make_room();
-        self.timeout(now);
     }
 
     /// What is to be told, in this order. To be taken after every call that has the time.
@@ -232,12 +237,6 @@ impl Alerts {
     #[must_use]
     pub fn suppressed(&self) -> u64 {
         self.suppressed
-    }
-
-    /// Alerts that were over and are told no longer, as there are too many such.
-    #[must_use]
-    pub fn cut_short(&self) -> u64 {
-        self.cut_short
     }
 
     /// SYNs since the start that alerted.

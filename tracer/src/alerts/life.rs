@@ -12,11 +12,9 @@ use crate::{
 /// that ended meanwhile would reach nobody.
 pub const SHORTEST: Duration = Duration::from_mins(2);
 /// How long it is told of an alert that it is over, for who did not hear it at once.
-pub const OVER_FOR: Duration = Duration::from_mins(15);
+const OVER_FOR: Duration = Duration::from_mins(15);
 /// How many times `resend` a notice holds: a few may be lost on the way.
 const HOLDS: u64 = 4;
-/// Shortest `resend` and `quiet`: less would have the alerts do nothing but tell of themselves.
-const LEAST: Duration = Duration::from_secs(1);
 
 pub(super) const SHORTEST_NS: u64 = nanos(SHORTEST);
 pub(super) const OVER_FOR_NS: u64 = nanos(OVER_FOR);
@@ -44,8 +42,8 @@ impl Rules {
     pub(super) fn new(settings: &AlertSettings) -> Self {
         Self {
             on: settings.on.clone(),
-            resend_ns: nanos(settings.resend.max(LEAST)),
-            quiet_ns: nanos(settings.quiet.max(LEAST)),
+            resend_ns: nanos(settings.resend),
+            quiet_ns: nanos(settings.quiet),
             max_active: settings.max_active,
         }
     }

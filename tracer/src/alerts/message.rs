@@ -16,10 +16,10 @@ use crate::{
     words::{self, count, printable},
 };
 
-pub use remedy::anchor;
+use remedy::anchor;
 
 /// The page that explains verdicts and reasons, from the root of the documentation.
-pub const PAGE: &str = "docs/verdicts.md";
+const PAGE: &str = "docs/verdicts.md";
 
 /// An alert in words: one line each, without a line's end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct Message {
     pub remedy: String,
     /// Why it is taken to be over, if it is.
     pub over: Option<String>,
-    /// Where more is written: [`PAGE`] and the heading's anchor.
+    /// Where more is written: a page of the documentation and the heading's anchor.
     pub docs: String,
 }
 

@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Alert, Alerts, Identity, Now, Resolution, State as Is,
+    Alert, Alerts, Identity, Now, State as Is,
     life::{Firing, OVER_FOR_NS, Over, Rules, Way},
 };
 use crate::{
@@ -16,8 +16,9 @@ use crate::{
     settings::AlertSettings,
 };
 
-/// Most bytes of a state: what is longer is no state.
-pub const MAX_BYTES: usize = 4 << 20;
+/// Most bytes of a state: what is longer is no state. A kibibyte, which is enough for one without
+/// its processes, for each of the alerts that may last, as many that are over, and the overflow's.
+pub const MAX_BYTES: usize = 2 * (*AlertSettings::MAX_ACTIVE.end() + 1) * 1024;
 /// The version that is written, and the only one that is read.
 const VERSION: u32 = 1;
 const NAME: &str = "sockpick-alerts";
@@ -153,7 +154,8 @@ impl Alerts {
         }
     }
 
-    /// Goes on where another run of sockpick ended. Nothing is told of it at once.
+    /// Goes on where another run of sockpick ended. Nothing is told of it at once. All that lasted
+    /// goes on, even if there are more than these settings allow.
     ///
     /// Only the wall clock is comparable with that run's, and it may have been set meanwhile. So
     /// an alert is given the whole quiet time and its shortest life once more from now on, and
@@ -164,23 +166,13 @@ impl Alerts {
         for saved in state.alerts {
             saved.restore(&mut alerts, now);
         }
-        alerts.reconfigure_restored(now);
+        alerts.by_rules(now);
         alerts
     }
 
     /// Whether such an alert has room among those that are over.
     fn may_be_over(&self, identity: &Identity) -> bool {
         !self.firing.contains_key(identity) && self.over.len() <= self.rules.max_active
-    }
-
-    /// What is no alert by these settings ends.
-    fn reconfigure_restored(&mut self, now: Now) {
-        for (identity, firing) in &mut self.firing {
-            if !self.rules.means(identity) {
-                firing.end_at(now.ktime_ns, Resolution::Reconfigured);
-            }
-        }
-        self.make_room();
     }
 }
 
@@ -204,7 +196,7 @@ impl Saved {
         let identity = self.alert.identity.clone();
         let told = self.told_at(&alerts.rules, now);
         match self.alert.state {
-            Is::Firing if identity.is_overflow() || alerts.has_room() => {
+            Is::Firing => {
                 let (cpu, ifindex) = self.way;
                 alerts.over.remove(&identity);
                 let firing = Firing {
@@ -226,8 +218,8 @@ impl Saved {
                 };
                 alerts.over.insert(identity, over);
             }
-            // There is no room for it by these settings.
-            _ => {}
+            // It fires anew, or there is no room by these settings.
+            Is::Resolved { .. } => {}
         }
     }
 

@@ -6,7 +6,7 @@ use super::Identity;
 use crate::event::{Reason, Verdict};
 
 /// Most rows; SYNs of what comes later are counted together.
-pub const MAX_ROWS: usize = 4096;
+pub(super) const MAX_ROWS: usize = 4096;
 
 /// SYNs of one kind that went to one listener.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,7 +50,7 @@ impl Totals {
         self.rows.iter().map(|(row, count)| (row, *count))
     }
 
-    /// SYNs that have no row, as there were [`MAX_ROWS`].
+    /// SYNs that have no row, as there were too many.
     #[must_use]
     pub fn others(&self) -> u64 {
         self.others

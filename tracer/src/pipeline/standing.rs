@@ -12,7 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::Pipeline;
 use crate::{
     judge::{
-        expectations::{Address, Expectations, Service},
+        expectations::{Address, Service},
         rules::{Bound, mapped},
     },
     words::namespace,
@@ -38,7 +38,7 @@ impl Pipeline {
                 .entry(at.netns)
                 .or_insert_with(|| self.enricher.netns(at.netns));
         }
-        let expectations = self.assessor.expectations();
+        let services = self.assessor.expectations().services.iter();
         let service = |service: &Service| {
             let here: Vec<&Bound> = bound
                 .iter()
@@ -51,7 +51,7 @@ impl Pipeline {
             )
         };
         Standing {
-            services: services(expectations).map(service).collect(),
+            services: services.map(service).collect(),
             overlapping: overlapping(&bound)
                 .map(|((netns, port), places)| {
                     let name = namespace(&names[&netns]);
@@ -60,13 +60,6 @@ impl Pipeline {
                 .collect(),
         }
     }
-}
-
-/// At most so many services are looked after one by one: each is held against every listener.
-const MOST_SERVICES: usize = 1024;
-
-fn services(expectations: &Expectations) -> impl Iterator<Item = &Service> {
-    expectations.services.iter().take(MOST_SERVICES)
 }
 
 fn is_bound_to(bound: &Bound, address: Address) -> bool {

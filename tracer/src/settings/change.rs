@@ -29,13 +29,11 @@ pub struct Changes {
     pub sinks: SinkChanges,
 }
 
-/// What becomes of the sinks, by their names. One that differs in anything is ended, and another
-/// of that name begun.
+/// What becomes of the sinks. One that differs in anything is ended, and another of that name
+/// begun; those that are named in neither go on, with all that waits for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkChanges {
-    /// They go on, with all that waits for them.
-    pub kept: Vec<String>,
-    /// They are to be ended.
+    /// They are to be ended, by their names.
     pub ended: Vec<String>,
     /// They are to be begun, after those that end.
     pub begun: Vec<SinkSettings>,
@@ -46,22 +44,6 @@ impl SinkChanges {
     #[must_use]
     pub fn is_none(&self) -> bool {
         self.ended.is_empty() && self.begun.is_empty()
-    }
-}
-
-impl Changes {
-    /// Whether nothing is to be done.
-    #[must_use]
-    pub fn is_none(&self) -> bool {
-        let kept = self.sinks.kept.clone();
-        *self
-            == Self {
-                sinks: SinkChanges {
-                    kept,
-                    ..SinkChanges::default()
-                },
-                ..Self::default()
-            }
     }
 }
 
@@ -81,12 +63,10 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
 }
 
 fn sinks(old: &[SinkSettings], new: &[SinkSettings]) -> SinkChanges {
-    let name = |sink: &SinkSettings| sink.name.clone();
-    let (kept, ended): (Vec<_>, Vec<_>) = old.iter().partition(|sink| new.contains(sink));
+    let ended = old.iter().filter(|sink| !new.contains(sink));
     let begun = new.iter().filter(|sink| !old.contains(sink));
     SinkChanges {
-        kept: kept.into_iter().map(name).collect(),
-        ended: ended.into_iter().map(name).collect(),
+        ended: ended.map(|sink| sink.name.clone()).collect(),
         begun: begun.cloned().collect(),
     }
 }
@@ -145,10 +125,10 @@ mod tests {
             let new = read(text);
             let there = changes(&old, &new);
             assert_eq!(there.to_string(), said, "{text}");
-            assert_eq!(there.is_none(), text.is_empty(), "{text}");
+            assert_eq!(there == Changes::default(), text.is_empty(), "{text}");
             let back = changes(&new, &old);
             assert_eq!(back.to_string(), said.replace("begins", "ends"), "{text}");
-            assert!(changes(&new, &new).is_none());
+            assert_eq!(changes(&new, &new), Changes::default());
         }
     }
 
@@ -159,8 +139,7 @@ mod tests {
         };
         let old = read(&(sink("a", "/a") + &sink("b", "/b") + &sink("c", "/c")));
         let new = read(&(sink("d", "/d") + &sink("a", "/a") + &sink("b", "/other")));
-        let SinkChanges { kept, ended, begun } = changes(&old, &new).sinks;
-        assert_eq!(kept, ["a"]);
+        let SinkChanges { ended, begun } = changes(&old, &new).sinks;
         assert_eq!(ended, ["b", "c"]);
         let begun: Vec<&str> = begun.iter().map(|sink| &*sink.name).collect();
         assert_eq!(begun, ["d", "b"]);

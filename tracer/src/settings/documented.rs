@@ -1,14 +1,21 @@
 //! `docs/configuration.md` says of every key what is true of it, and what is given as a
 //! configuration is one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+    time::Duration,
+};
 
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Given, Settings,
+    AlertSettings, DaemonSettings, Given, MOST_SERVICES, MetricsSettings, Settings, SinkSettings,
+    feed::{HttpTarget, SinkKind},
     file::keys::{OF_EVERY_SINK, SINKS, TABLES},
+    values::{MOST_PORTS, bytes_text, duration_text},
 };
+use crate::alerts::SHORTEST;
 
 const PAGE: &str = include_str!("../../../docs/configuration.md");
 const PACKAGED: &str = include_str!("../../../packaging/sockpick.toml");
@@ -153,6 +160,59 @@ fn the_example_has_every_key_and_is_read() {
     let settings = read(example);
     assert_eq!(read(&settings.to_toml()), settings);
     assert_eq!(written(example), known());
+}
+
+/// As the page has it.
+fn between<T: Copy, S: std::fmt::Display>(range: &RangeInclusive<T>, text: fn(T) -> S) -> String {
+    let [least, most] = [*range.start(), *range.end()].map(text);
+    format!("from {least} to {most}")
+}
+
+/// Whether the number at the end of `said` is not the beginning of another.
+fn says(line: &str, said: &str) -> bool {
+    let rest = line.split(said).skip(1);
+    rest.into_iter()
+        .any(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric()))
+}
+
+#[test]
+fn the_bounds_of_the_page_are_those_that_hold() {
+    let times = |range: &RangeInclusive<Duration>| between(range, duration_text);
+    let numbers = |range: &RangeInclusive<usize>| between(range, |number| number);
+    let sinks = SinkSettings::MOST;
+    let rows = [
+        ("| `resend` |", times(&AlertSettings::RESEND)),
+        ("| `quiet` |", times(&AlertSettings::QUIET)),
+        ("| `max_active` |", numbers(&AlertSettings::MAX_ACTIVE)),
+        ("| `max_series` |", numbers(&MetricsSettings::MAX_SERIES)),
+        ("| `self_check` |", times(&DaemonSettings::SELF_CHECK)),
+        ("| `queue` |", numbers(&SinkSettings::QUEUE)),
+        ("| `timeout` |", times(&HttpTarget::TIMEOUT)),
+        ("| `rotate` |", between(&SinkKind::ROTATE, bytes_text)),
+        ("| `keep` |", numbers(&SinkKind::KEEP)),
+        ("| `urls` |", format!("up to {}", SinkKind::MOST_URLS)),
+        (
+            "| `name` | all",
+            format!("up to {}", SinkSettings::LONGEST_NAME),
+        ),
+        ("| `ports` |", format!("at most {MOST_PORTS}")),
+        (
+            "Who is expected where (",
+            format!("at most {MOST_SERVICES}"),
+        ),
+        ("[[service]] ", format!("up to {MOST_SERVICES}")),
+        ("Where alerts and events go: ", format!("at most {sinks}")),
+        ("[[sink]] ", format!("up to {sinks}")),
+    ];
+    for (begins, said) in rows {
+        let mut lines = PAGE.lines().filter(|line| line.starts_with(begins));
+        assert!(lines.any(|line| says(line, &said)), "{begins} {said}");
+    }
+    assert_eq!(
+        SHORTEST,
+        Duration::from_mins(2),
+        "as the row of `quiet` says"
+    );
 }
 
 #[test]

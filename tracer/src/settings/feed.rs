@@ -25,8 +25,9 @@ impl AlertSettings {
     pub const RESEND: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_hours(1);
     /// What `quiet` may be; not shorter than `resend`, either.
     pub const QUIET: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_hours(24);
-    /// What `max_active` may be.
-    pub const MAX_ACTIVE: RangeInclusive<usize> = 1..=65_536;
+    /// What `max_active` may be: the state has room for as many, and for as many that are over
+    /// (`alerts::state::MAX_BYTES`).
+    pub const MAX_ACTIVE: RangeInclusive<usize> = 1..=4096;
 }
 
 impl Default for AlertSettings {

@@ -30,7 +30,7 @@ use self::{
 use super::{
     Settings, Watch,
     place::expected_address,
-    values::{Ports, duration, ports, prefix},
+    values::{Ports, ports, prefix},
 };
 use crate::{
     event::Family,
@@ -143,13 +143,14 @@ fn told(text: &str, error: &toml::de::Error) -> String {
     }
 }
 
-/// A text of the wrong type is quoted by serde; it may be a secret in the wrong place.
+/// A value of the wrong type is quoted by serde, a text as "text" and all else as `12`; it may be a
+/// secret in the wrong place.
 fn unquoted(message: &str) -> String {
-    let parts = message.split_once(": string \"");
+    let parts = message.split_once(['"', '`']);
     let parts = parts.filter(|(head, _)| head.starts_with("invalid "));
-    let parts = parts.and_then(|(head, rest)| Some((head, rest.rsplit_once("\", expected")?.1)));
+    let parts = parts.and_then(|(head, rest)| Some((head, rest.rsplit_once(", expected")?.1)));
     match parts {
-        Some((head, tail)) => format!("{head}: string, expected{tail}"),
+        Some((head, tail)) => format!("{}, expected{tail}", head.trim_end()),
         None => message.trim_end().to_owned(),
     }
 }
@@ -276,7 +277,7 @@ fn some_ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Ports>, 
 
 fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = number::time_text(deserializer)?;
-    duration(&text).map_err(de::Error::custom)
+    number::with_unit(&text).map_err(de::Error::custom)
 }
 
 impl Display for Address {

@@ -12,7 +12,7 @@ use proptest::{
 
 use super::{
     AlertSettings, DaemonSettings, Given, MetricsSettings, Settings, SinkSettings, Stream, Watch,
-    change::changes,
+    change::{Changes, changes},
     feed::{HttpTarget, Kind, Listen, SinkKind},
     file::keys::{OF_EVERY_SINK, SINKS, TABLES},
     values::{bytes, bytes_text, duration, duration_text, ports},
@@ -256,7 +256,7 @@ proptest! {
         let written = settings.to_toml();
         match read(&written) {
             Ok(read) => {
-                prop_assert!(changes(&settings, &read).is_none());
+                prop_assert_eq!(changes(&settings, &read), Changes::default());
                 prop_assert_eq!(read, settings, "{}", written);
             }
             // Made-up services and sinks may stand in each other's way, and in nothing else.

@@ -4,7 +4,7 @@ use crate::event::{Reason, Verdict};
 
 /// Anchor of the heading in `docs/verdicts.md` under which such an alert is explained.
 #[must_use]
-pub fn anchor(verdict: Verdict, reason: Option<Reason>) -> &'static str {
+pub(super) fn anchor(verdict: Verdict, reason: Option<Reason>) -> &'static str {
     let Some(reason) = reason.filter(|_| verdict != Verdict::Steered) else {
         return verdict.word();
     };

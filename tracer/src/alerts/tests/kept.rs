@@ -1,7 +1,7 @@
 //! What outlives a restart.
 
 use super::*;
-use crate::event::Owner;
+use crate::event::{Event, Netns, Other, Owner};
 use state::{MAX_BYTES, State as Saved, StateError};
 
 const YEAR: i64 = 365 * 24 * 3600 * 1_000_000_000;
@@ -111,7 +111,7 @@ fn what_is_no_alert_by_new_settings_ends() {
 }
 
 #[test]
-fn more_than_are_allowed_now_are_not_restored() {
+fn all_that_lasted_go_on_even_if_fewer_are_allowed_now() {
     let mut alerts = fresh();
     for last in 1..=9 {
         alerts.take(&gap(last, at(0)), at(0));
@@ -120,8 +120,10 @@ fn more_than_are_allowed_now_are_not_restored() {
         max_active: 4,
         ..AlertSettings::default()
     };
-    let alerts = Alerts::restore(&settings, alerts.save(), at(SECOND));
-    assert_eq!(alerts.active(), 4);
+    let mut alerts = Alerts::restore(&settings, alerts.save(), at(SECOND));
+    assert_eq!(alerts.active(), 9);
+    alerts.take(&gap(10, at(SECOND)), at(SECOND));
+    assert_eq!(alerts.suppressed(), 1, "there is no room for another");
 }
 
 #[test]
@@ -178,10 +180,64 @@ fn what_is_written_has_a_bound() {
     for last in 1..=250 {
         let mut event = gap(last, at(0));
         event.listener.as_mut().expect("the wildcard").owners = owners.clone();
+        expected(&mut event).owners = owners.clone();
         alerts.take(&event, at(0));
     }
     let text = alerts.save().to_text();
     assert!(text.len() <= MAX_BYTES);
     let state = Saved::from_text(&text).expect("as it was written");
     assert_eq!(state.len(), 250);
+}
+
+fn expected(event: &mut Event) -> &mut Other {
+    let expected = event.expected.as_mut().and_then(|it| it.listener.as_mut());
+    expected.expect("a listener")
+}
+
+/// With long names, and addresses than which none is longer.
+fn of_ipv6(number: u16, now: Now) -> Event {
+    let address = format!("2001:db8:1111:2222:3333:4444:5555:{number:04x}");
+    let address = address.parse().expect("an address");
+    let mut event = gap(1, now);
+    event.destination.address = address;
+    event.client.address = address;
+    event.client.port = 65_535;
+    event.netns = Arc::new(Netns {
+        inode: 4,
+        cookie: None,
+        name: Some("n".repeat(64)),
+    });
+    if let Some(expected) = &mut event.expected {
+        expected.service = Some("s".repeat(64).into());
+    }
+    let expected = expected(&mut event);
+    (expected.address, expected.closed) = (address, Some(now.wall));
+    expected.device = Some("d".repeat(15).into());
+    event
+}
+
+#[test]
+fn as_many_as_may_be_configured_fit_and_as_many_that_are_over() {
+    let most = *AlertSettings::MAX_ACTIVE.end();
+    let settings = AlertSettings {
+        max_active: most,
+        ..AlertSettings::default()
+    };
+    let mut alerts = Alerts::new(&settings);
+    let number = u16::try_from(most).expect("not that many");
+    for over in 0..number {
+        alerts.take(&of_ipv6(over, at(0)), at(0));
+    }
+    run(&mut alerts, 5 * MINUTE);
+    // One past them, for the overflow's.
+    let now = at(6 * MINUTE);
+    for firing in number..=2 * number {
+        alerts.take(&of_ipv6(firing, now), now);
+    }
+    let state = alerts.save();
+    assert_eq!(state.len(), 2 * most + 1);
+    let text = state.to_text();
+    let read = Saved::from_text(&text).expect("as it was written");
+    assert_eq!(read.len(), state.len(), "none is left out");
+    assert!(read == state);
 }

@@ -141,3 +141,49 @@ fn what_is_no_fault_ends_by_quiet_alone() {
         assert_eq!(after(&told, &right(1, at(0))), None, "{reason:?}");
     }
 }
+
+#[test]
+fn what_is_an_alert_itself_may_show_that_another_is_over() {
+    let settings = AlertSettings {
+        on: vec![
+            Kind::verdict(Verdict::Uncovered),
+            Kind {
+                verdict: Some(Verdict::Ok),
+                reason: Some(Reason::Moved),
+            },
+        ],
+        ..AlertSettings::default()
+    };
+    let mut alerts = Alerts::new(&settings);
+    alerts.take(&gap(1, at(0)), at(0));
+    run(&mut alerts, 3 * MINUTE);
+    let now = at(3 * MINUTE);
+    let moved = wrong(1, Verdict::Ok, Reason::Moved, now);
+    alerts.take(&moved, now);
+    assert_eq!(occasions(&mut alerts), [Occasion::Began, Occasion::Ended]);
+    assert_eq!(alerts.active(), 1);
+    assert_eq!(after(&moved, &moved), None, "it does not end its own");
+}
+
+#[test]
+fn what_is_steered_ends_another_alert_and_none_of_its_kind() {
+    let mut steered = wrong(1, Verdict::Steered, Reason::SkAssign, at(0));
+    steered.via = Via::SkAssign;
+    let settings = AlertSettings {
+        on: vec![
+            Kind::verdict(Verdict::Misdirected),
+            Kind::verdict(Verdict::Steered),
+        ],
+        ..AlertSettings::default()
+    };
+    let mut alerts = Alerts::new(&settings);
+    let misdirected = wrong(1, Verdict::Misdirected, Reason::SkAssign, at(0));
+    alerts.take(&misdirected, at(0));
+    let now = at(3 * MINUTE);
+    run(&mut alerts, now.ktime_ns);
+    alerts.take(&steered, now);
+    let ended = alerts.notices().find(|n| n.occasion == Occasion::Ended);
+    let ended = ended.expect("nothing wrong came for two minutes");
+    assert_eq!(ended.alert.identity.verdict, Verdict::Misdirected);
+    assert_eq!(after(&steered, &steered), None);
+}

@@ -4,7 +4,6 @@ use std::{
     borrow::Cow,
     fmt::Write as _,
     io::{self, Write},
-    net::IpAddr,
 };
 
 use super::answer::{Answer, Asked, Listener, Reuseport, Told};
@@ -228,16 +227,8 @@ fn why(outcome: Outcome) -> &'static str {
     }
 }
 
-/// Where a listener is bound, as `ss` writes it: `*%eth0:80`, `[::]:80`.
 fn bound(listener: &Listener) -> String {
-    let device = listener.device.as_deref().map(printable);
-    let (mark, device) = device.map_or(("", Cow::Borrowed("")), |device| ("%", device));
-    let port = listener.port;
-    match listener.address {
-        IpAddr::V4(any) if any.is_unspecified() => format!("*{mark}{device}:{port}"),
-        IpAddr::V4(address) => format!("{address}{mark}{device}:{port}"),
-        IpAddr::V6(address) => format!("[{address}]{mark}{device}:{port}"),
-    }
+    words::bound_at(listener.address, listener.port, listener.device.as_deref())
 }
 
 fn owner(listener: &Listener) -> String {

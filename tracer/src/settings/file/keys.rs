@@ -69,7 +69,7 @@ fn table(name: &Spanned<DeString<'_>>, value: &DeValue<'_>, found: &mut Vec<Foun
         if written == "sink" {
             sink(table, found);
         } else if let Some((_, keys)) = known {
-            found.extend(unknown(table, keys, &format!("[{written}]")));
+            found.extend(unknown(table, keys, &header(written)));
         }
     }
     if known.is_none() && written != "sink" {
@@ -157,12 +157,28 @@ fn of_sinks(written: &str) -> Option<String> {
     (!types.is_empty()).then(|| format!("sinks of these types have it: {}", types.join(", ")))
 }
 
-/// Which other table has the key.
+/// Which other tables have the key.
 fn elsewhere(written: &str) -> Option<String> {
-    let owner = TABLES.iter().find(|(_, keys)| keys.contains(&written));
-    let owner = owner.map(|(table, _)| *table);
-    let owner = owner.or_else(|| of_sinks(written).map(|_| "sink"))?;
-    Some(format!("[{owner}] has such a key"))
+    let owners = TABLES.iter().filter(|(_, keys)| keys.contains(&written));
+    let is_sinks = OF_EVERY_SINK.contains(&written) || of_sinks(written).is_some();
+    let owners = owners
+        .map(|(table, _)| *table)
+        .chain(is_sinks.then_some("sink"));
+    let owners: Vec<String> = owners.map(header).collect();
+    let have = match owners.len() {
+        0 => return None,
+        1 => "has",
+        _ => "have",
+    };
+    Some(format!("{} {have} such a key", owners.join(" and ")))
+}
+
+/// How a table begins: there may be several of some.
+fn header(table: &str) -> String {
+    match table {
+        "service" | "sink" => format!("[[{table}]]"),
+        _ => format!("[{table}]"),
+    }
 }
 
 #[cfg(test)]
@@ -190,7 +206,16 @@ mod tests {
             ),
             (
                 "[learn]\nlisten = 1",
-                "line 2: [learn] has no key `listen`; [service] has such a key",
+                "line 2: [learn] has no key `listen`; [[service]] and [metrics] have such a key",
+            ),
+            (
+                "queue = 1\n[watch]",
+                "line 1: there is no table or key `queue`; [[sink]] has such a key",
+            ),
+            (
+                "[[service]]\nport = 1",
+                "line 2: [[service]] has no key `port`; it has name, listen, netns, unit, exe, \
+                 comm, uid",
             ),
             (
                 "[alerts]\nresnd = 1",

@@ -50,12 +50,23 @@ pub(super) fn within<'de, D: Deserializer<'de>>(
 
 /// The same of a text that is read already.
 pub(super) fn time(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
-    let time = duration(text)?;
+    let time = with_unit(text)?;
     if range.contains(&time) {
         return Ok(time);
     }
     let [least, most] = [*range.start(), *range.end()].map(duration_text);
     Err(out_of_range(format!("{text:?}"), "a time", least, most))
+}
+
+/// A time with its unit: without one it says not of what. (Flags take seconds without.)
+pub(super) fn with_unit(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if text.ends_with(|c: char| c.is_ascii_alphabetic()) {
+        return Ok(time);
+    }
+    Err(format!(
+        "{text:?} has no unit; write it as \"{text}s\" for seconds, or as \"10m\" or \"1h\""
+    ))
 }
 
 fn out_of_range(

@@ -235,12 +235,17 @@ mod tests {
             "urls = 's3cr3t'",
             "bearer = 's3cr3t'",
             "bearer_file = 's3cr3t'",
+            "bearer_file = 1234567890",
+            "bearer_file = 1234567.890",
+            "bearer_file = [1234567890]",
+            "url = 'http://h'\nqueue = 's3cr3t, expected 1234567890'",
             "secret_file = 's3cr3t",
             "url = 'http://h'\nsecret_file = s3cr3t",
             "url = 'http://h'\nqueue = 's3cr3t'",
         ] {
             let said = read(&format!("{sink}{text}")).expect_err(text);
             assert!(!said.contains("s3cr3t"), "{text}: {said}");
+            assert!(!said.contains("1234567"), "{text}: {said}");
             assert!(
                 said.contains("line 3") || said.contains("line 4") || said.contains("line 1"),
                 "{said}"

@@ -83,6 +83,16 @@ fn a_bad_file_is_refused_and_the_place_named() {
             "[learn]\nhold = 10",
             "line 2: hold: not a time; write it with",
         ),
+        (
+            "[learn]\nhold = '10'",
+            "line 2: hold: \"10\" has no unit; write it as \"10s\"",
+        ),
+        ("[alerts]\nresend = '30'", "resend: \"30\" has no unit"),
+        (
+            "[[sink]]\ntype = 'otlp'\nurl = 'http://h'\ntimeout = '9'",
+            "timeout: \"9\" has no unit",
+        ),
+        ("[daemon]\nself_check = '60'", "\"60\" has no unit"),
         ("[daemon]\nself_check = false", "self_check: not a time"),
         ("[daemon]\nself_check = '1s'", "\"off\": never"),
         (
@@ -93,7 +103,7 @@ fn a_bad_file_is_refused_and_the_place_named() {
             "[alerts]\nresend = '10m'",
             "write quiet = \"10m\" or longer",
         ),
-        ("[alerts]\nmax_active = 0", "from 1 to 65536"),
+        ("[alerts]\nmax_active = 0", "from 1 to 4096"),
         (
             "[alerts]\nstate = 'a'",
             "state: it is no path from the root",
