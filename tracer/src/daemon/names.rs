@@ -31,9 +31,9 @@ impl Names {
 
     /// Until when what was found is good; `None`: for ever, as there is no name.
     fn due(&self) -> Option<Instant> {
-        let mut names = self.watched.iter();
-        let named = names.any(|name| matches!(name, NetnsName::Name(_)));
-        named.then(|| self.looked + INTERVAL)
+        let is_name = |watched: &NetnsName| matches!(watched, NetnsName::Name(_));
+        let by_name = self.watched.iter().any(is_name);
+        by_name.then(|| self.looked + INTERVAL)
     }
 
     /// Waits until [`Names::look`] is worth being called.
