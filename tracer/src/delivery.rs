@@ -32,11 +32,12 @@ use std::{
 use crate::{failure::Failure, privileges, settings::feed::SinkSettings};
 
 pub use attempt::Sends;
+use outbox::Lost;
 pub use outbox::SinkStats;
 pub use queue::{Losses, Message};
 
 use route::{Ready, Route, one_place_each};
-use supervisor::{Abandoned, Command, Commands};
+use supervisor::{Command, Commands, Retired};
 use told::Teller;
 
 /// How long a sink that new settings do not name any more has to send what waits for it.
@@ -50,7 +51,8 @@ pub struct Delivery {
     teller: Teller,
     routes: RwLock<Vec<Route>>,
     commands: Commands,
-    abandoned: Abandoned,
+    lost: Lost,
+    retired: Retired,
     ended: Mutex<mpsc::Receiver<()>>,
 }
 
@@ -80,19 +82,20 @@ impl Delivery {
                 "cannot start the thread that sends alerts: {error}"
             ))
         };
-        let (routes, ready) = routes(&teller, &[], sinks)?;
+        let lost = Lost::default();
+        let (routes, ready) = routes(&teller, &lost, &[], sinks)?;
         let runtime = supervisor::runtime().map_err(no_thread)?;
         let (commands, orders) = supervisor::commands();
-        let abandoned = Abandoned::default();
+        let retired = Retired::default();
+        let told = retired.clone();
         let (ends, ended) = mpsc::channel();
-        let counted = abandoned.clone();
         thread::Builder::new()
             .name("delivery".to_owned())
             .spawn(move || {
                 if let Err(why) = privileges::give_up() {
                     log::warn!("who sends alerts keeps privileges that it does not need: {why:#}");
                 }
-                runtime.block_on(supervisor::supervise(orders, counted));
+                runtime.block_on(supervisor::supervise(orders, told));
                 // A write that hangs is left to its thread.
                 runtime.shutdown_background();
                 // Nobody waits for it if nobody stops it.
@@ -107,7 +110,8 @@ impl Delivery {
             teller,
             routes: RwLock::new(routes),
             commands,
-            abandoned,
+            lost,
+            retired,
             ended: Mutex::new(ended),
         })
     }
@@ -135,10 +139,11 @@ impl Delivery {
         routes.iter().map(|route| route.outbox.stats()).collect()
     }
 
-    /// Messages that sinks had which were removed, and that could not be sent within two seconds.
+    /// Messages that no receiver will have: thrown away at a bound, refused for good, or left by
+    /// a sink that ended or was removed. Only rises.
     #[must_use]
-    pub fn abandoned(&self) -> u64 {
-        self.abandoned.sum()
+    pub fn lost(&self) -> u64 {
+        self.lost.sum()
     }
 
     /// Goes on with other settings. A sink whose settings are the same keeps its queue; one that
@@ -148,10 +153,11 @@ impl Delivery {
     /// If a URL is none; then nothing is changed.
     pub fn replace(&self, sinks: &[SinkSettings]) -> Result<(), Failure> {
         let mut present = self.routes.write().unwrap_or_else(PoisonError::into_inner);
-        let (routes, added) = routes(&self.teller, &present, sinks)?;
+        let (routes, added) = routes(&self.teller, &self.lost, &present, sinks)?;
         let is_kept = |old: &Route| routes.iter().any(|new| new.settings == old.settings);
         let removed = present.iter().filter(|old| !is_kept(old));
-        let removed = removed.map(|old| old.outbox.clone()).collect();
+        let removed: Vec<_> = removed.map(|old| old.outbox.clone()).collect();
+        self.retired.add(&removed);
         *present = routes;
         if !self.commands.give(Command::Replace { removed, added }) {
             log::error!("the thread that sends alerts has ended; restart sockpick");
@@ -159,15 +165,16 @@ impl Delivery {
         Ok(())
     }
 
-    /// Has every sink send what waits, within the deadline, and ends. Gives what was left. What
-    /// is sent to them later is dropped, and counted.
+    /// Has every sink send what waits, within the deadline, and ends; one that was removed just
+    /// before, within its two seconds. Gives what was left and was not told in the log. What is
+    /// sent to them later is dropped, and counted.
     #[must_use]
     pub fn stop(&self, deadline: Duration) -> Vec<Left> {
-        let outboxes: Vec<_> = self
-            .routes()
-            .iter()
-            .map(|route| route.outbox.clone())
-            .collect();
+        let mut outboxes: Vec<_> = {
+            let routes = self.routes();
+            routes.iter().map(|route| route.outbox.clone()).collect()
+        };
+        outboxes.append(&mut self.retired.take());
         self.commands.give(Command::Stop {
             outboxes: outboxes.clone(),
             deadline,
@@ -199,6 +206,7 @@ impl fmt::Debug for Delivery {
 /// those that are new.
 fn routes(
     teller: &Teller,
+    lost: &Lost,
     present: &[Route],
     sinks: &[SinkSettings],
 ) -> Result<(Vec<Route>, Vec<supervisor::Added>), Failure> {
@@ -210,7 +218,7 @@ fn routes(
             continue;
         }
         let ready = Ready::new(&settings, teller).map_err(Failure::usage)?;
-        let route = Route::new(settings);
+        let route = Route::new(settings, lost.clone());
         added.push((route.outbox.clone(), ready));
         routes.push(route);
     }

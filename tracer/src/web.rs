@@ -8,16 +8,22 @@ mod negotiate;
 mod routes;
 mod scrape;
 
-use std::{future::Future, sync::Arc};
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+};
 
 use hyper::body::Bytes;
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::sync::Semaphore;
 
 use crate::metrics::Format;
 pub use listen::Listening;
 
-/// Most connections at once; more are closed at once, which is counted.
-pub const MOST_CONNECTIONS: usize = 64;
+/// Most connections at once; more are closed at once, and the log tells how many.
+const MOST_CONNECTIONS: usize = 64;
 
 /// What is served.
 pub trait Source: Send + Sync + 'static {
@@ -33,23 +39,33 @@ pub trait Source: Send + Sync + 'static {
     fn ready(&self) -> impl Future<Output = Result<(), String>> + Send;
 }
 
-/// Serves on these until it is dropped, which closes every connection. Without listeners it
-/// waits for that.
-pub async fn serve<S: Source>(listeners: Vec<Listening>, source: Arc<S>) {
+/// Serves on these until it is dropped, which lets go of them at once, and closes every
+/// connection. Without listeners it waits for that.
+pub async fn serve<S: Source>(listeners: Vec<Arc<Listening>>, source: Arc<S>) {
     let scrapes = Arc::new(scrape::Scrapes::new(source.clone()));
     let routes = Arc::new(routes::Routes { source, scrapes });
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let turned_away = Arc::default();
-    let mut accepting = JoinSet::new();
-    for listening in listeners {
+    let accepting = listeners.into_iter().map(|listening| {
         let door = accept::Door {
             room: Arc::clone(&room),
             turned_away: Arc::clone(&turned_away),
         };
-        accepting.spawn(accept::accept(listening, door, Arc::clone(&routes)));
-    }
-    while accepting.join_next().await.is_some() {}
-    std::future::pending::<()>().await;
+        Box::pin(accept::accept(listening, door, Arc::clone(&routes)))
+    });
+    all(accepting.collect()).await;
+}
+
+/// Has all of them go on, which end only when this is dropped. No tasks of their own: those would
+/// hold what they have for a while after that.
+async fn all<F: Future<Output = Infallible>>(mut all: Vec<Pin<Box<F>>>) {
+    poll_fn(|context| {
+        for one in &mut all {
+            let Poll::Pending = one.as_mut().poll(context);
+        }
+        Poll::<()>::Pending
+    })
+    .await;
 }
 
 #[cfg(test)]

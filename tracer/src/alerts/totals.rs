@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::Identity;
 use crate::event::{Reason, Verdict};
 
-/// Most rows; SYNs of what comes later are counted together.
-pub(super) const MAX_ROWS: usize = 4096;
+/// Most rows: as many as alerts may last at once by default. SYNs of what comes later are counted
+/// together.
+pub(crate) const MAX_ROWS: usize = 1024;
 
 /// SYNs of one kind that went to one listener.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,7 +30,8 @@ pub struct Totals {
 }
 
 impl Totals {
-    pub(super) fn count(&mut self, identity: &Identity) {
+    /// One more.
+    pub(crate) fn count(&mut self, identity: &Identity) {
         let row = Row {
             verdict: identity.verdict,
             reason: identity.reason,

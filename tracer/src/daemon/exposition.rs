@@ -1,7 +1,7 @@
 //! The web server and its thread: it asks the daemon's own thread, which answers between two
 //! batches.
 
-use std::{sync::Arc, thread};
+use std::{sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use hyper::body::Bytes;
@@ -10,6 +10,7 @@ use tokio::{
     runtime::{Builder, Handle},
     sync::{mpsc, oneshot},
     task::JoinHandle,
+    time::timeout,
 };
 
 use crate::{
@@ -18,6 +19,9 @@ use crate::{
     settings::feed::Listen,
     web::{self, Listening},
 };
+
+/// How long the web server may take to end.
+const END: Duration = Duration::from_secs(1);
 
 /// A question, and where the answer goes. That an answer comes is one, too: the pipeline works.
 pub(super) enum Question {
@@ -62,6 +66,8 @@ impl web::Source for Asker {
 pub(super) struct Exposition {
     runtime: Handle,
     asker: Arc<Asker>,
+    /// What systemd passed: served for as long as this lives.
+    passed: Vec<Arc<Listening>>,
     serving: Option<JoinHandle<()>>,
     /// Ends the thread when it is dropped.
     _thread: oneshot::Sender<()>,
@@ -91,14 +97,16 @@ impl Exposition {
         let mut exposition = Self {
             runtime: handle,
             asker: Arc::new(Asker(asks)),
+            passed: Vec::new(),
             serving: None,
             _thread: keep,
         };
-        let mut listening = {
+        let passed = {
             let _inside = exposition.runtime.enter();
             Listening::passed()?
         };
-        listening.extend(exposition.bind(listen)?);
+        exposition.passed = passed.into_iter().map(Arc::new).collect();
+        let listening = exposition.bind(listen)?;
         exposition.serve(listening);
         Ok(exposition)
     }
@@ -112,17 +120,25 @@ impl Exposition {
         listen.map(Listening::bind).into_iter().collect()
     }
 
-    /// Serves there, and nowhere else any more.
+    /// Serves there and where systemd says, and nowhere else any more.
     pub(super) fn serve(&mut self, listening: Vec<Listening>) {
-        self.stop();
-        let serve = web::serve(listening, Arc::clone(&self.asker));
+        if let Some(serving) = self.serving.take() {
+            serving.abort();
+        }
+        let listening = listening.into_iter().map(Arc::new);
+        let all = self.passed.iter().cloned().chain(listening).collect();
+        let serve = web::serve(all, Arc::clone(&self.asker));
         self.serving = Some(self.runtime.spawn(serve));
     }
 
-    /// Serves no more.
-    pub(super) fn stop(&mut self) {
-        if let Some(serving) = self.serving.take() {
-            serving.abort();
+    /// Serves no more. Its own socket in the file system is gone then.
+    pub(super) async fn stop(&mut self) {
+        let Some(serving) = self.serving.take() else {
+            return;
+        };
+        serving.abort();
+        if timeout(END, serving).await.is_err() {
+            warn!("the web server does not end; it is left alone");
         }
     }
 }

@@ -124,7 +124,12 @@ impl Service {
     /// Between the two nobody looks; what was learned of listeners that closed is forgotten.
     fn attach_anew(&mut self, started: Started, assessor: Assessor) -> Result<()> {
         let end = self.session.detach()?;
-        self.session.engine().end(&end)?;
+        let engine = self.session.engine();
+        engine.end(&end)?;
+        for (stage, lost) in engine.pipeline().losses() {
+            *self.lost_before.entry(*stage).or_default() += lost;
+        }
+        engine.outlet().anew(time());
         self.backend = started.backend;
         let (programs, source, pipeline, inventory) = parts(started, assessor);
         let debug = self.args.probes.debug_programs;

@@ -1,7 +1,7 @@
 //! The daemon's crank: batches, timeouts, signals, questions and reloads, one after the other on
 //! one thread.
 
-use std::{rc::Rc, time::Duration};
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use anyhow::Result;
 use log::{error, info, warn};
@@ -23,7 +23,7 @@ use crate::{
     cli::DaemonArgs,
     delivery::Delivery,
     engine::Engine,
-    event::Backend,
+    event::{Backend, Stage},
     host::clock::{monotonic_ns, wall_offset_ns},
     listeners::Inventory,
     metrics::view::{Overlaps, Reload, SelfCheck},
@@ -56,6 +56,8 @@ pub(super) struct Service {
     pub(super) canary: Canary,
     pub(super) keeper: Keeper,
     pub(super) checks: SelfCheck,
+    /// Events that pipelines before the present one lost.
+    pub(super) lost_before: BTreeMap<Stage, u64>,
     /// Kept, as it counts what was left out of it.
     pub(super) overlaps: Overlaps,
     pub(super) names: Names,
@@ -149,6 +151,7 @@ impl Service {
             keeper,
             // The one at the start.
             checks: SelfCheck { ok: 1, failed: 0 },
+            lost_before: BTreeMap::new(),
             overlaps: Overlaps::default(),
             names,
             blind: None,
@@ -298,7 +301,7 @@ impl Service {
         let ended = end.and_then(|end| self.session.engine().end(&end).map(drop));
         let feed = self.session.engine().outlet();
         self.keeper.last(feed.alerts()).await;
-        self.exposition.stop();
+        self.exposition.stop().await;
         for left in self.delivery.stop(FLUSH) {
             let why = left
                 .last_error

@@ -1,46 +1,27 @@
 //! What the daemon tells beside what SYNs count: filled in when it is asked for.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, mem::take, sync::Arc, time::Duration};
 
 use super::service::Service;
 use crate::{
-    delivery::{Sends, SinkStats},
-    event::Stage,
-    metrics::{
-        Families, View,
-        view::{Probe, Sink},
-    },
+    metrics::{Families, View, view::Probe},
     probes::{plan::Decision, programs::Use},
 };
 
 impl Service {
     /// Everything that is exposed, as of now.
     pub(super) fn metrics(&mut self) -> Families {
-        let probes = self.probes();
-        let pipeline = self.session.engine().pipeline();
         let mut view = View {
-            self_check: self.checks,
+            self_check: self.settings.daemon.self_check.map(|_| self.checks),
             reload: Some(self.reloaded),
-            algorithm: Some(pipeline.algorithm()),
-            version: env!("CARGO_PKG_VERSION"),
-            probes,
+            overlapping: take(&mut self.overlaps),
+            probes: self.probes(),
+            lost: self.lost_before.clone(),
             ..View::default()
         };
-        let standing = pipeline.standing();
-        view.expected_up = standing.services;
-        self.overlaps.set(standing.overlapping);
-        view.overlapping = self.overlaps.clone();
-        view.pipeline(pipeline.losses(), pipeline.bounds());
-        let alerts = self.session.engine().outlet().alerts();
-        view.alerts_active = alerts.active() as u64;
-        view.alerts_suppressed = alerts.suppressed();
-        view.alerts.set(alerts.totals());
-        let stats = self.delivery.stats();
-        let dropped: u64 = stats.iter().map(|sink| sink.dropped.sum()).sum();
-        let lost = dropped + self.delivery.abandoned();
-        view.lost.insert(Stage::Sink, lost);
-        view.sinks = stats.into_iter().map(sink).collect();
-        Families::of(self.session.engine().outlet().series(), &view)
+        let families = self.session.engine().families(&mut view, &self.delivery);
+        self.overlaps = view.overlapping;
+        families
     }
 
     fn probes(&self) -> BTreeMap<Arc<str>, Probe> {
@@ -70,25 +51,4 @@ impl Service {
             })
             .collect()
     }
-}
-
-fn sink(stats: SinkStats) -> (Arc<str>, Sink) {
-    let Sends {
-        ok,
-        rejected,
-        failed,
-        partial,
-    } = stats.sends;
-    let sink = Sink {
-        sends: [
-            ("ok", ok),
-            ("rejected", rejected),
-            ("failed", failed),
-            ("partial", partial),
-        ]
-        .into(),
-        queue_length: stats.queued as u64,
-        queue_limit: stats.limit as u64,
-    };
-    (stats.name.into(), sink)
 }

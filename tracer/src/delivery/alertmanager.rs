@@ -9,12 +9,12 @@ use super::{
     attempt::{Attempt, Failure, Sends},
     http::{Answer, Client, Headers, attempt},
     queue::{Message, notices},
-    told::{Teller, is_critical, over, words},
+    told::{Kind, Teller, kind, over, words},
     worker::Send,
 };
 use crate::{
-    alerts::{Alert, Notice},
-    event::{Time, Verdict},
+    alerts::{Alert, Identity, Notice},
+    event::Time,
     settings::feed::HttpTarget,
     words::owners,
 };
@@ -112,31 +112,32 @@ fn posted<'a>(teller: &'a Teller, notice: &'a Notice) -> Posted<'a> {
 
 /// What makes it the alert that it is; empty ones are none to Alertmanager either.
 fn labels<'a>(teller: &'a Teller, alert: &'a Alert) -> BTreeMap<&'static str, &'a str> {
-    let identity = &alert.identity;
-    let critical = is_critical(identity.verdict);
+    let Kind {
+        name,
+        is_critical,
+        identity,
+    } = kind(alert);
+    let severity = if is_critical { "critical" } else { "warning" };
     let labels = [
-        ("alertname", name(identity.verdict)),
-        ("severity", if critical { "critical" } else { "warning" }),
+        ("alertname", name),
+        ("severity", severity),
         ("host", &teller.host),
+    ];
+    let labels = labels
+        .into_iter()
+        .chain(identity.into_iter().flat_map(situation));
+    labels.filter(|(_, value)| !value.is_empty()).collect()
+}
+
+fn situation(identity: &Identity) -> [(&'static str, &str); 6] {
+    [
         ("netns", &identity.netns),
         ("service", identity.service.as_deref().unwrap_or_default()),
         ("expected", identity.expected.as_deref().unwrap_or_default()),
         ("listener", identity.listener.as_deref().unwrap_or_default()),
         ("verdict", identity.verdict.word()),
         ("reason", identity.reason.map_or("", |reason| reason.word())),
-    ];
-    let labels = labels.into_iter();
-    labels.filter(|(_, value)| !value.is_empty()).collect()
-}
-
-fn name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Ok => "SockpickOk",
-        Verdict::Misdirected => "SockpickMisdirected",
-        Verdict::Uncovered => "SockpickUncovered",
-        Verdict::Steered => "SockpickSteered",
-        Verdict::Refused => "SockpickRefused",
-    }
+    ]
 }
 
 fn annotations(alert: &Alert) -> BTreeMap<&'static str, String> {

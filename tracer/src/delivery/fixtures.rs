@@ -62,6 +62,13 @@ pub(super) fn notice(number: u32, occasion: Occasion) -> Notice {
     }
 }
 
+/// That of the alert for all past the bound, which began.
+pub(super) fn overflow() -> Notice {
+    let mut notice = notice(0, Occasion::Began);
+    notice.alert.identity = Identity::OVERFLOW;
+    notice
+}
+
 pub(super) fn identity(number: u32) -> Identity {
     Identity {
         netns: if number == 0 {

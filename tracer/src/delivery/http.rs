@@ -30,7 +30,7 @@ use crate::settings::feed::HttpTarget;
 pub(crate) use answer::{Answer, Class, attempt};
 pub(crate) use url::Url;
 
-/// Longest token that is read from a file.
+/// Longest file with a token, in bytes; a longer one is refused.
 const LONGEST_TOKEN: u64 = 16 * 1024;
 
 /// Headers of all requests that are not this client's own.
@@ -74,6 +74,20 @@ impl Client {
         headers: Headers,
         body: Bytes,
     ) -> Result<Answer, Failure> {
+        let headers = async { Ok(headers) };
+        self.post_with(content_type, headers, body).await
+    }
+
+    /// [`Client::post`] with headers that take some time to make: that is within the deadline.
+    ///
+    /// # Errors
+    /// As [`Client::post`], and if there are no such headers.
+    pub(crate) async fn post_with(
+        &mut self,
+        content_type: &'static str,
+        headers: impl Future<Output = Result<Headers, String>>,
+        body: Bytes,
+    ) -> Result<Answer, Failure> {
         let limit = self.target.timeout;
         let answer = match timeout(limit, self.exchange(content_type, headers, body)).await {
             Ok(answer) => answer,
@@ -88,7 +102,7 @@ impl Client {
     async fn exchange(
         &mut self,
         content_type: &'static str,
-        headers: Headers,
+        headers: impl Future<Output = Result<Headers, String>>,
         body: Bytes,
     ) -> Result<Answer, String> {
         let token = match &self.target.bearer_file {
@@ -103,16 +117,23 @@ impl Client {
         if let Some(token) = &token {
             request = request.header(AUTHORIZATION, bearer(token)?);
         }
-        for (name, value) in headers {
+        for (name, value) in headers.await? {
             request = request.header(name, value);
         }
         let request = request.body(Full::new(body));
         let request = request.map_err(|_| "the url's path is none".to_owned())?;
         let mut answer = self.connect_and_send(request).await?;
-        if let Some(token) = token {
-            answer.redact(&token);
-        }
+        self.secrets()
+            .chain(token.as_deref())
+            .for_each(|secret| answer.redact(secret));
         Ok(answer)
+    }
+
+    /// The path, and its parts, as a server may repeat them: any of it may be a secret.
+    fn secrets(&self) -> impl Iterator<Item = &str> {
+        let parts = self.path.split('?');
+        let all = parts.chain([self.path.as_str(), self.url.path()]);
+        all.filter(|part| part.len() > 1)
     }
 
     async fn connect_and_send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
@@ -124,15 +145,19 @@ impl Client {
         }
         let name = ServerName::try_from(host.clone());
         let name = name.map_err(|_| "the url's host is no name that TLS knows".to_owned())?;
-        let tls = match &self.tls {
-            Some(tls) => tls,
-            None => self
-                .tls
-                .insert(tls::connector(self.target.ca_file.as_deref())?),
-        };
-        let stream = tls.connect(name, stream).await;
+        let stream = self.tls().await?.connect(name, stream).await;
         let stream = stream.map_err(|error| format!("no TLS connection: {error}"))?;
         send(TokioIo::new(stream), request).await
+    }
+
+    async fn tls(&mut self) -> Result<&TlsConnector, String> {
+        let known = if let Some(known) = self.tls.take() {
+            known
+        } else {
+            let ca_file = self.target.ca_file.clone();
+            aside(move || tls::connector(ca_file.as_deref())).await?
+        };
+        Ok(self.tls.insert(known))
     }
 }
 
@@ -155,8 +180,11 @@ fn read_secret(path: &Path) -> Result<String, String> {
     let options = options.read(true).custom_flags(libc::O_NONBLOCK);
     let file = options.open(path).map_err(|error| wrong(&error))?;
     let mut text = String::new();
-    let read = file.take(LONGEST_TOKEN).read_to_string(&mut text);
-    read.map_err(|error| wrong(&error))?;
+    let read = file.take(LONGEST_TOKEN + 1).read_to_string(&mut text);
+    let length = read.map_err(|error| wrong(&error))?;
+    if length as u64 > LONGEST_TOKEN {
+        return Err(wrong(&format!("it is longer than {LONGEST_TOKEN} bytes")));
+    }
     match text.trim() {
         "" => Err(wrong(&"it is empty")),
         secret => Ok(secret.to_owned()),

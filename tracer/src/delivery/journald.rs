@@ -21,10 +21,13 @@ use super::{
     attempt::{Attempt, Failure},
     json::word,
     queue::{Message, notices},
-    told::{is_critical, over, resolution, words},
+    told::{kind, over, resolution, words},
     worker::Send,
 };
-use crate::{alerts::Notice, words::owners};
+use crate::{
+    alerts::{Alert, Identity, Notice},
+    words::owners,
+};
 
 /// Where journald listens.
 pub(super) const SOCKET: &str = "/run/systemd/journal/socket";
@@ -133,43 +136,50 @@ fn loss(lost: u64) -> Vec<u8> {
 
 fn entry(notice: &Notice) -> Vec<u8> {
     let alert = &notice.alert;
-    let (identity, sample) = (&alert.identity, &alert.sample);
-    let words = words(alert);
-    let over = over(alert);
-    let (id, priority) = match over {
+    let (kind, words) = (kind(alert), words(alert));
+    let (id, priority) = match over(alert) {
         Some(_) => (RESOLVED, NOTICE),
-        None if is_critical(identity.verdict) => (FIRING, CRITICAL),
+        None if kind.is_critical => (FIRING, CRITICAL),
         None => (FIRING, WARNING),
     };
-    let some = |text: &Option<String>| text.clone().unwrap_or_default();
-    fields(&[
+    let mut all = vec![
         ("MESSAGE", words.title),
         ("MESSAGE_ID", id.to_owned()),
         ("PRIORITY", priority.to_owned()),
         ("SOCKPICK_ALERT", word(notice.occasion).to_owned()),
         ("SOCKPICK_DESCRIPTION", words.text),
+    ];
+    all.extend(kind.identity.into_iter().flat_map(situation));
+    all.extend(course(alert));
+    fields(&all)
+}
+
+/// What went wrong where.
+fn situation(identity: &Identity) -> [(&'static str, String); 6] {
+    let some = |text: &Option<String>| text.clone().unwrap_or_default();
+    let reason = identity.reason.map_or("", |reason| reason.word());
+    [
         ("SOCKPICK_VERDICT", identity.verdict.word().to_owned()),
-        (
-            "SOCKPICK_REASON",
-            identity
-                .reason
-                .map_or("", |reason| reason.word())
-                .to_owned(),
-        ),
+        ("SOCKPICK_REASON", reason.to_owned()),
         ("SOCKPICK_NETNS", identity.netns.clone()),
         ("SOCKPICK_SERVICE", some(&identity.service)),
         ("SOCKPICK_EXPECTED", some(&identity.expected)),
         ("SOCKPICK_LISTENER", some(&identity.listener)),
+    ]
+}
+
+/// To whom, since when, how often, and what became of it.
+fn course(alert: &Alert) -> [(&'static str, String); 6] {
+    let sample = &alert.sample;
+    let resolution = over(alert).map_or("", |(_, why)| resolution(why));
+    [
         ("SOCKPICK_CLIENT", sample.client.to_string()),
         ("SOCKPICK_DESTINATION", sample.destination.to_string()),
         ("SOCKPICK_OWNERS", owners(&sample.owners)),
         ("SOCKPICK_COUNT", alert.count.to_string()),
         ("SOCKPICK_SINCE", alert.since.to_string()),
-        (
-            "SOCKPICK_RESOLUTION",
-            over.map_or("", |(_, why)| resolution(why)).to_owned(),
-        ),
-    ])
+        ("SOCKPICK_RESOLUTION", resolution.to_owned()),
+    ]
 }
 
 /// As the protocol has it: `KEY=value` a line; a value with a newline has its length before it.

@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use super::{
     queue::Message,
-    told::{Teller, over, words},
+    told::{Teller, kind, over, words},
 };
 use crate::{
-    alerts::{Notice, Occasion, Resolution},
+    alerts::{Identity, Notice, Occasion, Resolution},
     event::{Endpoint, Lost, Owner, Reason, SCHEMA, Stage, Time, Verdict},
 };
 
@@ -22,15 +22,8 @@ pub(crate) struct Told<'a> {
     host: &'a str,
     title: String,
     text: String,
-    netns: &'a str,
-    verdict: Verdict,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<Reason>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    service: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expected: Option<&'a str>,
-    listener: Option<&'a str>,
+    #[serde(flatten)]
+    about: About<'a>,
     since: Time,
     last: Time,
     count: u64,
@@ -42,6 +35,47 @@ pub(crate) struct Told<'a> {
     expected_owners: &'a [Owner],
     #[serde(skip_serializing_if = "Option::is_none")]
     expected_closed: Option<Time>,
+}
+
+/// What it is about.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum About<'a> {
+    One(Situation<'a>),
+    /// All that have no alert of their own.
+    Others {
+        /// Always true.
+        overflow: bool,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct Situation<'a> {
+    netns: &'a str,
+    verdict: Verdict,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected: Option<&'a str>,
+    listener: Option<&'a str>,
+}
+
+impl<'a> About<'a> {
+    fn of(identity: Option<&'a Identity>) -> Self {
+        let Some(identity) = identity else {
+            return Self::Others { overflow: true };
+        };
+        Self::One(Situation {
+            netns: &identity.netns,
+            verdict: identity.verdict,
+            reason: identity.reason,
+            service: identity.service.as_deref(),
+            expected: identity.expected.as_deref(),
+            listener: identity.listener.as_deref(),
+        })
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -58,7 +92,7 @@ pub(crate) fn told<'a>(teller: &'a Teller, notice: &'a Notice) -> Told<'a> {
         at,
         valid_ns: _,
     } = notice;
-    let (identity, sample) = (&alert.identity, &alert.sample);
+    let sample = &alert.sample;
     let words = words(alert);
     Told {
         schema: SCHEMA,
@@ -67,12 +101,7 @@ pub(crate) fn told<'a>(teller: &'a Teller, notice: &'a Notice) -> Told<'a> {
         host: &teller.host,
         title: words.title,
         text: words.text,
-        netns: &identity.netns,
-        verdict: identity.verdict,
-        reason: identity.reason,
-        service: identity.service.as_deref(),
-        expected: identity.expected.as_deref(),
-        listener: identity.listener.as_deref(),
+        about: About::of(kind(alert).identity),
         since: alert.since,
         last: alert.last,
         count: alert.count,
@@ -128,4 +157,22 @@ fn line(value: &impl Serialize) -> Vec<u8> {
     let mut bytes = serde_json::to_vec(value).unwrap_or_default();
     bytes.push(b'\n');
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::fixtures::{overflow, teller};
+
+    #[test]
+    fn of_what_has_no_alert_of_its_own_no_verdict_is_told() {
+        let teller = teller();
+        let overflow = overflow();
+        let value = serde_json::to_value(told(&teller, &overflow)).expect("JSON");
+        assert_eq!(value["overflow"], true);
+        assert_eq!(value["count"], 17);
+        for field in ["netns", "verdict", "reason", "listener"] {
+            assert!(value.get(field).is_none(), "{field} of {value}");
+        }
+    }
 }

@@ -64,7 +64,7 @@ fn success(answer: &Answer, messages: usize) -> Attempt {
     if rejected == 0 {
         return Attempt::accepted(messages);
     }
-    let why = crate::words::printable(&error_message);
+    let why = answer.quoted(&error_message);
     Attempt {
         accepted: messages - rejected,
         rejected,

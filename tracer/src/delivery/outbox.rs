@@ -2,7 +2,10 @@
 //! woken when the queue was empty.
 #![forbid(unsafe_code)]
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 use tokio::{
     sync::{Notify, watch},
@@ -19,8 +22,6 @@ use super::{
 pub struct SinkStats {
     /// As configured; of several servers each with its address behind it.
     pub name: String,
-    /// Its type, as it is written in the configuration.
-    pub kind: &'static str,
     /// Messages that are not settled: those that wait, and those that are being sent.
     pub queued: usize,
     /// Most of them.
@@ -61,11 +62,22 @@ pub(crate) enum News {
     Well,
 }
 
+/// Messages of all sinks, also of those that were removed, that no receiver will ever have. Only
+/// rises.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lost(Arc<AtomicU64>);
+
+impl Lost {
+    pub(crate) fn sum(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// One sink's queue and what is counted of it.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     name: String,
-    kind: &'static str,
+    lost: Lost,
     state: Mutex<State>,
     filled: Notify,
     /// By when it has to be empty, once it is closed.
@@ -81,18 +93,22 @@ struct State {
     told: u64,
     /// Messages that were left when it ended.
     left: u64,
+    /// What of it is in [`Lost`].
+    counted: u64,
 }
 
 impl Outbox {
-    pub(crate) fn new(name: String, kind: &'static str, limit: usize) -> Self {
+    /// Without messages; most of them is `limit`. What is lost of them is added to `lost`.
+    pub(crate) fn new(name: String, limit: usize, lost: Lost) -> Self {
         Self {
             name,
-            kind,
+            lost,
             state: Mutex::new(State {
                 queue: Queue::new(limit),
                 counts: SinkStats::default(),
                 told: 0,
                 left: 0,
+                counted: 0,
             }),
             filled: Notify::new(),
             closing: watch::Sender::new(None),
@@ -115,15 +131,25 @@ impl Outbox {
             let mut state = self.state();
             if state.counts.ended {
                 state.queue.refuse(&message);
+                self.count(&mut state);
                 return;
             }
             let was_empty = state.queue.waiting() == 0;
             state.queue.push(message);
+            self.count(&mut state);
             was_empty
         };
         if was_empty {
             self.filled.notify_one();
         }
+    }
+
+    /// Adds to the sum what was lost since the last time.
+    fn count(&self, state: &mut State) {
+        let lost = state.queue.losses().sum() + state.counts.rejected;
+        let more = lost - state.counted;
+        self.lost.0.fetch_add(more, Ordering::Relaxed);
+        state.counted = lost;
     }
 
     /// Waits until there is something to send, and says what; `None` if the queue is empty and
@@ -166,10 +192,11 @@ impl Outbox {
         if attempt.told_losses {
             state.told += untold;
         }
+        state.counts.rejected += attempt.rejected as u64;
+        self.count(&mut state);
         let counts = &mut state.counts;
         counts.sends.add(attempt.sends);
         counts.accepted += attempt.accepted as u64;
-        counts.rejected += attempt.rejected as u64;
         let failure = attempt.failure.as_ref();
         counts.retries += u64::from(failure.is_some_and(|failure| !failure.is_final));
         let error = failure.map(|failure| &failure.text);
@@ -231,6 +258,7 @@ impl Outbox {
             let mut state = self.state();
             state.counts.ended = true;
             state.left += state.queue.abandon();
+            self.count(&mut state);
         }
         self.ended.send_replace(true);
     }
@@ -244,7 +272,6 @@ impl Outbox {
         let state = self.state();
         SinkStats {
             name: self.name.clone(),
-            kind: self.kind,
             queued: state.queue.unsettled(),
             limit: state.queue.limit(),
             dropped: state.queue.losses(),

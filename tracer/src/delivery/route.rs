@@ -10,7 +10,7 @@ use super::{
     http::Url,
     journald::{self, Journald},
     otlp::Otlp,
-    outbox::Outbox,
+    outbox::{Lost, Outbox},
     queue::Message,
     stdout::StdoutSink,
     told::Teller,
@@ -56,15 +56,14 @@ impl Takes {
 }
 
 impl Route {
-    /// One for this; its queue is empty.
-    pub(super) fn new(settings: SinkSettings) -> Self {
-        let kind = settings.to.word();
+    /// One for this; its queue is empty. What is lost is added to `lost`.
+    pub(super) fn new(settings: SinkSettings, lost: Lost) -> Self {
         let takes = match &settings.to {
             to if to.takes_events() => Takes::Lines,
             SinkKind::Alertmanager(_) => Takes::Notices,
             _ => Takes::Changes,
         };
-        let outbox = Arc::new(Outbox::new(settings.name.clone(), kind, settings.queue));
+        let outbox = Arc::new(Outbox::new(settings.name.clone(), settings.queue, lost));
         Self {
             settings,
             outbox,

@@ -19,14 +19,14 @@ use crate::failure::ClosedStdout;
 
 /// Writes from a thread of its own: whoever reads may take any time.
 pub(super) struct StdoutSink<W> {
-    out: Arc<Mutex<W>>,
+    out: Arc<Mutex<Lines<W>>>,
     teller: Teller,
 }
 
 impl<W: Write + std::marker::Send + 'static> StdoutSink<W> {
     pub(super) fn new(out: W, teller: Teller) -> Self {
         Self {
-            out: Arc::new(Mutex::new(out)),
+            out: Arc::new(Mutex::new(Lines { out, is_cut: false })),
             teller,
         }
     }
@@ -41,7 +41,7 @@ impl<W: Write + std::marker::Send + 'static> Send for StdoutSink<W> {
         let out = Arc::clone(&self.out);
         let written = spawn_blocking(move || {
             let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
-            out.write_all(&text).and_then(|()| out.flush())
+            out.write(text)
         });
         let written = written.await.map_err(io::Error::from).flatten();
         match written {
@@ -51,6 +51,35 @@ impl<W: Write + std::marker::Send + 'static> Send for StdoutSink<W> {
             },
             Err(error) => Attempt::failed(failure(&error)),
         }
+    }
+}
+
+/// Where lines go, each of them whole or ended.
+struct Lines<W> {
+    out: W,
+    /// The last line was not written to its end.
+    is_cut: bool,
+}
+
+impl<W: Write> Lines<W> {
+    /// Writes lines; what was cut before is ended first, so that none is joined to it.
+    fn write(&mut self, mut text: Vec<u8>) -> io::Result<()> {
+        if self.is_cut {
+            text.insert(0, b'\n');
+        }
+        let mut rest = text.as_slice();
+        while !rest.is_empty() {
+            match self.out.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.is_cut = rest[..written].last() != Some(&b'\n');
+                    rest = &rest[written..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.out.flush()
     }
 }
 

@@ -3,10 +3,7 @@
 
 use std::{
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -18,8 +15,10 @@ use tokio::{
 
 use super::{GRACE, outbox::Outbox, route::Ready};
 
-/// Most threads for what cannot be waited for otherwise: looking up names, writing files. Each
-/// sink has at most one at a time, and an abandoned one more for as long as it hangs.
+/// Most threads for what cannot be waited for otherwise: looking up names, reading and writing
+/// files. Each sink waits for at most one; but one that hangs goes on hanging when an attempt is
+/// given up at its deadline, and the next attempt takes another. When all hang, attempts of every
+/// sink that needs one wait, and fail at their deadlines, until one comes back.
 const THREADS: usize = 64;
 
 /// A new sink and its queue.
@@ -55,13 +54,31 @@ pub(super) fn commands() -> (Commands, UnboundedReceiver<Command>) {
     (Commands(sender), receiver)
 }
 
-/// Messages that removed sinks did not get rid of.
+/// Sinks that were removed, while nobody has told what they left: at most for their two seconds.
+/// Who takes one out of it is the one who tells.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Abandoned(Arc<AtomicU64>);
+pub(super) struct Retired(Arc<Mutex<Vec<Arc<Outbox>>>>);
 
-impl Abandoned {
-    pub(super) fn sum(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+impl Retired {
+    fn all(&self) -> MutexGuard<'_, Vec<Arc<Outbox>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, outboxes: &[Arc<Outbox>]) {
+        self.all().extend_from_slice(outboxes);
+    }
+
+    /// Takes all that are there.
+    pub(super) fn take(&self) -> Vec<Arc<Outbox>> {
+        std::mem::take(&mut self.all())
+    }
+
+    /// Takes this one, and says whether it was there.
+    fn take_one(&self, outbox: &Arc<Outbox>) -> bool {
+        let mut all = self.all();
+        let before = all.len();
+        all.retain(|other| !Arc::ptr_eq(other, outbox));
+        all.len() < before
     }
 }
 
@@ -71,11 +88,11 @@ pub(super) fn runtime() -> io::Result<Runtime> {
 }
 
 /// Does as it is told until it is stopped, or nobody is left to tell.
-pub(super) async fn supervise(mut commands: UnboundedReceiver<Command>, abandoned: Abandoned) {
+pub(super) async fn supervise(mut commands: UnboundedReceiver<Command>, retired: Retired) {
     while let Some(command) = commands.recv().await {
         match command {
             Command::Replace { removed, added } => {
-                tokio::spawn(replace(removed, added, abandoned.clone()));
+                tokio::spawn(replace(removed, added, retired.clone()));
             }
             Command::Stop { outboxes, deadline } => {
                 return end(&outboxes, Instant::now() + deadline).await;
@@ -85,12 +102,11 @@ pub(super) async fn supervise(mut commands: UnboundedReceiver<Command>, abandone
 }
 
 /// New sinks begin when the old ones have ended: both may write to one file.
-async fn replace(removed: Vec<Arc<Outbox>>, added: Vec<Added>, abandoned: Abandoned) {
+async fn replace(removed: Vec<Arc<Outbox>>, added: Vec<Added>, retired: Retired) {
     end(&removed, Instant::now() + GRACE).await;
     for outbox in &removed {
         let left = outbox.left();
-        abandoned.0.fetch_add(left, Ordering::Relaxed);
-        if left > 0 {
+        if retired.take_one(outbox) && left > 0 {
             let name = outbox.name();
             log::warn!("sink {name} was removed, and {left} messages for it are not sent");
         }

@@ -145,11 +145,51 @@ async fn a_reload_keeps_the_queue_of_what_stays_and_lets_go_of_the_rest() {
     delivery.send(message(0, Occasion::Ended));
     until(|| stats(&delivery, "hook").accepted == 1).await;
     until(|| stats(&delivery, "file").accepted == 2).await;
-    assert_eq!(delivery.abandoned(), 1, "what the sink that is gone had");
+    assert_eq!(delivery.lost(), 1, "what the sink that is gone had");
     let bad = [webhook("bad", "no url".to_owned())];
     assert!(delivery.replace(&bad).is_err());
     assert_eq!(delivery.stats().len(), 2, "bad settings change nothing");
     assert!(delivery.stop(Duration::from_secs(5)).is_empty());
+}
+
+#[tokio::test]
+async fn a_sink_removed_just_before_the_end_is_accounted_for() {
+    let silent = Server::start([fixtures::Reply::Silence]).await;
+    let delivery = start(&[webhook("dead", silent.url())]);
+    delivery.send(message(0, Occasion::Began));
+    delivery.send(message(1, Occasion::Began));
+    delivery.replace(&[]).expect("good settings");
+    let left = delivery.stop(Duration::from_millis(200));
+    let told: Vec<_> = left
+        .iter()
+        .map(|left| (&*left.name, left.messages))
+        .collect();
+    assert_eq!(told, [("dead", 2)]);
+    assert_eq!(delivery.lost(), 2);
+}
+
+#[tokio::test]
+async fn what_is_lost_is_one_number_that_only_rises() {
+    let server = Server::start([say(400), ok()]).await;
+    let silent = Server::start([fixtures::Reply::Silence]).await;
+    let mut dead = webhook("dead", silent.url());
+    dead.queue = 1;
+    let delivery = start(&[webhook("hook", server.url()), dead]);
+    delivery.send(message(0, Occasion::Began));
+    until(|| stats(&delivery, "hook").rejected == 1).await;
+    assert_eq!(delivery.lost(), 1, "what was refused for good");
+    until(|| silent.requests().len() == 1).await;
+    delivery.send(message(1, Occasion::Began));
+    until(|| stats(&delivery, "hook").accepted == 1).await;
+    assert_eq!(delivery.lost(), 2, "what the full queue had no room for");
+    delivery.replace(&[]).expect("good settings");
+    assert!(
+        delivery.lost() >= 2,
+        "sinks that are gone took nothing with them"
+    );
+    let left = delivery.stop(Duration::from_millis(200));
+    assert_eq!(left.iter().map(|left| left.messages).sum::<u64>(), 1);
+    assert_eq!(delivery.lost(), 3);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::{
-    alerts::{Alert, Resolution, State, message::Message},
+    alerts::{Alert, Identity, Resolution, State, message::Message},
     event::Verdict,
 };
 
@@ -51,9 +51,43 @@ pub(crate) fn words(alert: &Alert) -> Words {
     }
 }
 
-/// Whether clients are with the wrong program, which somebody has to be woken for.
-pub(crate) fn is_critical(verdict: Verdict) -> bool {
-    verdict.is_alert()
+/// What kind of alert it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kind<'a> {
+    /// What it is called.
+    pub(crate) name: &'static str,
+    /// Clients are with the wrong program, which somebody has to be woken for.
+    pub(crate) is_critical: bool,
+    /// What went wrong where; `None`: it stands for all that have no alert of their own.
+    pub(crate) identity: Option<&'a Identity>,
+}
+
+/// What kind of alert it is: the only place where sinks get an identity from, as that of the
+/// overflow says nothing.
+pub(crate) fn kind(alert: &Alert) -> Kind<'_> {
+    let identity = &alert.identity;
+    if identity.is_overflow() {
+        return Kind {
+            name: "SockpickTooManyAlerts",
+            is_critical: false,
+            identity: None,
+        };
+    }
+    Kind {
+        name: name(identity.verdict),
+        is_critical: identity.verdict.is_alert(),
+        identity: Some(identity),
+    }
+}
+
+fn name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Ok => "SockpickOk",
+        Verdict::Misdirected => "SockpickMisdirected",
+        Verdict::Uncovered => "SockpickUncovered",
+        Verdict::Steered => "SockpickSteered",
+        Verdict::Refused => "SockpickRefused",
+    }
 }
 
 /// When it was over, if it is.

@@ -1,9 +1,15 @@
 //! Any HTTP server: notices as JSON, signed if a secret is given.
 #![forbid(unsafe_code)]
 
-use std::{fmt::Write as _, path::PathBuf};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::{
+    body::Bytes,
+    header::{HeaderName, HeaderValue},
+};
 use ring::hmac;
 use serde::Serialize;
 
@@ -61,12 +67,9 @@ impl Webhook {
         };
         let body = serde_json::to_vec(&body);
         let body = body.map_err(|error| Failure::new(format!("cannot write JSON: {error}")))?;
-        let mut headers = Headers::new();
-        if let Some(file) = &self.secret_file {
-            let secret = secret(file).await.map_err(Failure::new)?;
-            headers.push((SIGNATURE, signature(&secret, &body)));
-        }
-        let answer = self.client.post("application/json", headers, body.into());
+        let body = Bytes::from(body);
+        let headers = signed(self.secret_file.as_deref(), body.clone());
+        let answer = self.client.post_with("application/json", headers, body);
         answer.await
     }
 }
@@ -77,6 +80,14 @@ impl Send for Webhook {
     async fn send(&mut self, batch: &[Message], _: u64) -> Attempt {
         attempt(self.post(&notices(batch)).await, batch.len())
     }
+}
+
+/// The signature's header, if a secret is given.
+async fn signed(secret_file: Option<&Path>, body: Bytes) -> Result<Headers, String> {
+    let Some(file) = secret_file else {
+        return Ok(Headers::new());
+    };
+    Ok(vec![(SIGNATURE, signature(&secret(file).await?, &body))])
 }
 
 /// `sha256=` and HMAC-SHA256 of the body in hexadecimal digits.

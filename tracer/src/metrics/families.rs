@@ -5,9 +5,11 @@ use std::sync::Arc;
 use super::{
     Series, View,
     names::{self, Descriptor},
-    view::{AlertLabels, Probe},
+    view::Probe,
 };
 use crate::{
+    alerts::totals,
+    delivery::{Sends, SinkStats},
     event::{Reason, Stage},
     judge::rules::Algorithm,
 };
@@ -70,8 +72,8 @@ impl Families {
                 let how = [Label::Word(matched.word()), Label::Word(via.word())];
                 syns.push(whole(at().into_iter().chain(how), *count));
             }
-            lengths.push(whole(at(), queue.length));
-            limits.push(whole(at(), queue.limit));
+            lengths.extend(queue.map(|queue| whole(at(), queue.length)));
+            limits.extend(queue.map(|queue| whole(at(), queue.limit)));
             overflows.push(whole(at(), place.overflows));
             let Some(group) = &place.group else { continue };
             sizes.push(whole([text(&group.name)], group.size));
@@ -93,8 +95,8 @@ impl Families {
     }
 
     fn alerts(&mut self, view: &View) {
-        let totals = view.alerts.totals().iter();
-        let totals = totals.map(|(labels, count)| whole(alert(labels), *count));
+        let totals = view.alerts.rows();
+        let totals = totals.map(|(row, count)| whole(alert(row), count));
         self.add(&names::ALERTS, totals);
         self.one(&names::ALERTS_ACTIVE, view.alerts_active);
         self.one(&names::ALERTS_SUPPRESSED, view.alerts_suppressed);
@@ -115,12 +117,10 @@ impl Families {
             whole([Label::Word(stage.word())], lost)
         });
         self.add(&names::LOST, lost);
-        let results = [
-            ("ok", view.self_check.ok),
-            ("failed", view.self_check.failed),
-        ];
-        let results = results.map(|(result, count)| whole([Label::Word(result)], count));
-        self.add(&names::SELF_CHECK, results);
+        let checks = view.self_check.into_iter();
+        let checks = checks.flat_map(|checks| [("ok", checks.ok), ("failed", checks.failed)]);
+        let checks = checks.map(|(result, count)| whole([Label::Word(result)], count));
+        self.add(&names::SELF_CHECK, checks);
     }
 
     fn probes(&mut self, view: &View) {
@@ -151,20 +151,21 @@ impl Families {
         self.add(&names::MAP_ENTRIES, entries);
         let capacity = maps().map(|(name, map)| whole([text(name)], map.capacity));
         self.add(&names::MAP_CAPACITY, capacity);
-        let beyond = series.beyond() + view.alerts.beyond() + view.overlapping.beyond();
+        let beyond = series.beyond() + view.alerts.others() + view.overlapping.beyond();
         self.one(&names::LABEL_OVERFLOW, beyond);
     }
 
     fn sinks(&mut self, view: &View) {
         let sinks = || view.sinks.iter();
-        let sends = sinks().flat_map(|(name, sink)| {
-            let sends = sink.sends.iter();
-            sends.map(move |(result, count)| whole([text(name), Label::Word(result)], *count))
+        let name = |sink: &SinkStats| Label::Text(sink.name.as_str().into());
+        let sends = sinks().flat_map(|sink| {
+            let sends = results(sink.sends).into_iter();
+            sends.map(move |(result, count)| whole([name(sink), Label::Word(result)], count))
         });
         self.add(&names::SINK_SENDS, sends);
-        let lengths = sinks().map(|(name, sink)| whole([text(name)], sink.queue_length));
+        let lengths = sinks().map(|sink| whole([name(sink)], sink.queued as u64));
         self.add(&names::SINK_QUEUE, lengths);
-        let limits = sinks().map(|(name, sink)| whole([text(name)], sink.queue_limit));
+        let limits = sinks().map(|sink| whole([name(sink)], sink.limit as u64));
         self.add(&names::SINK_LIMIT, limits);
     }
 
@@ -209,13 +210,28 @@ fn text(text: &Arc<str>) -> Label {
 }
 
 /// What is not there is an empty label, which means the same to Prometheus.
-fn alert(labels: &AlertLabels) -> [Label; 4] {
-    let optional = |label: &Option<Arc<str>>| label.as_ref().map_or(Label::Word(""), text);
+fn alert(row: &totals::Row) -> [Label; 4] {
+    let optional = |label: &Option<String>| Label::Text(label.as_deref().unwrap_or("").into());
     [
-        Label::Word(labels.verdict.word()),
-        Label::Word(labels.reason.map_or("", Reason::word)),
-        optional(&labels.service),
-        optional(&labels.listener),
+        Label::Word(row.verdict.word()),
+        Label::Word(row.reason.map_or("", Reason::word)),
+        optional(&row.service),
+        optional(&row.listener),
+    ]
+}
+
+fn results(sends: Sends) -> [(&'static str, u64); 4] {
+    let Sends {
+        ok,
+        rejected,
+        failed,
+        partial,
+    } = sends;
+    [
+        ("ok", ok),
+        ("rejected", rejected),
+        ("failed", failed),
+        ("partial", partial),
     ]
 }
 

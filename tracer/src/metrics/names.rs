@@ -194,7 +194,7 @@ pub const MAP_ENTRIES: Descriptor = Descriptor::new(
     "map_entries",
     Gauge,
     &["map"],
-    "Entries of a bounded map, of the kernel's or of the pipeline's.",
+    "Entries of a bounded map of the pipeline.",
 );
 /// Their bounds.
 pub const MAP_CAPACITY: Descriptor = Descriptor::new(

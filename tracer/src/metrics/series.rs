@@ -18,10 +18,10 @@ use crate::{
 };
 
 /// A place's series leave so long after its last socket closed, in nanoseconds.
-pub const PLACE_STAYS_NS: u64 = 5 * 60 * 1_000_000_000;
+const PLACE_STAYS_NS: u64 = 5 * 60 * 1_000_000_000;
 
 /// Those of a refused port leave so long after its last SYN.
-pub const REFUSED_STAYS_NS: u64 = 15 * 60 * 1_000_000_000;
+const REFUSED_STAYS_NS: u64 = 15 * 60 * 1_000_000_000;
 
 /// How often is looked for what is to leave.
 const SWEEP_NS: u64 = 10 * 1_000_000_000;
@@ -84,16 +84,15 @@ impl Series {
         self.room.allow(max_series);
     }
 
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.room.used()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// Other programs look from here on: they give sockets other stamps, and what the ones before
+    /// knew has closed or is met anew. Places stay as if their last sockets had closed now.
+    pub fn anew(&mut self, now_ns: u64) {
+        self.sockets.clear();
+        for place in self.places.values_mut() {
+            place.sockets = 0;
+            place.queue = None;
+            place.last_ns = now_ns;
+        }
     }
 
     /// Times that something was to be counted and had no room.
@@ -132,7 +131,7 @@ impl Series {
             return;
         };
         place.last_ns = now_ns;
-        place.queue = listener.queue;
+        place.queue = Some(listener.queue);
         place.overflows += u64::from(listener.queue.is_full());
         place.syn((event.matched, event.via), &mut self.room);
         if let Some(group) = event.reuseport {
@@ -270,8 +269,8 @@ impl Series {
         });
     }
 
-    /// Each place, with the queue of the fullest socket there.
-    pub(crate) fn places(&self) -> impl Iterator<Item = (&Place, Queue)> {
+    /// Each place, with the queue of the fullest socket there, if one is known.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (&Place, Option<Queue>)> {
         let mut fullest: FxHashMap<u32, Queue> = FxHashMap::default();
         for socket in self.sockets.values() {
             let Some(place) = socket.place else { continue };
@@ -281,7 +280,7 @@ impl Series {
             }
         }
         self.places.iter().map(move |(number, place)| {
-            let queue = fullest.get(number).copied().unwrap_or(place.queue);
+            let queue = fullest.get(number).copied().or(place.queue);
             (place, queue)
         })
     }

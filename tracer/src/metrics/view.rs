@@ -5,13 +5,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     alerts::totals::Totals,
-    event::{Reason, Stage, Time, Verdict},
+    delivery::SinkStats,
+    event::{Stage, Time},
     judge::{Limit, rules::Algorithm},
     pipeline::Bounds,
 };
-
-/// Most series of alerts: as many as may last at once by default. What does not fit is counted.
-pub const MOST_ALERT_SERIES: usize = 1024;
 
 /// Most ports with a series of their overlap. What does not fit is counted; `sockpick audit`
 /// names all.
@@ -23,7 +21,7 @@ pub struct View {
     /// Events that were lost, by stage.
     pub lost: BTreeMap<Stage, u64>,
     /// SYNs that alerts cover.
-    pub alerts: AlertTotals,
+    pub alerts: Totals,
     /// Alerts that last.
     pub alerts_active: u64,
     /// SYNs of alerts that were not told one by one.
@@ -32,14 +30,14 @@ pub struct View {
     pub expected_up: BTreeMap<Arc<str>, bool>,
     /// Listeners that overlap.
     pub overlapping: Overlaps,
-    /// Connections of sockpick's own.
-    pub self_check: SelfCheck,
+    /// Connections of sockpick's own; `None`: it makes none.
+    pub self_check: Option<SelfCheck>,
     /// Probes by name.
     pub probes: BTreeMap<Arc<str>, Probe>,
     /// Bounded maps by name.
     pub maps: BTreeMap<Arc<str>, Map>,
-    /// Sinks by name.
-    pub sinks: BTreeMap<Arc<str>, Sink>,
+    /// Sinks; no two have one name.
+    pub sinks: Vec<SinkStats>,
     /// When the configuration was read; `None`: there is none to be read again.
     pub reload: Option<Reload>,
     /// How the kernel looks listeners up, if that is known.
@@ -49,9 +47,12 @@ pub struct View {
 }
 
 impl View {
-    /// Takes in what the pipeline knows of its losses and bounds.
-    pub fn pipeline(&mut self, lost: &BTreeMap<Stage, u64>, bounds: Bounds) {
-        self.lost.extend(lost);
+    /// Takes in what the pipeline knows of its losses and bounds; losses of pipelines before it
+    /// are in already.
+    pub(crate) fn pipeline(&mut self, lost: &BTreeMap<Stage, u64>, bounds: Bounds) {
+        for (stage, lost) in lost {
+            *self.lost.entry(*stage).or_default() += lost;
+        }
         for (name, limit) in [
             ("pipeline_closings", bounds.closings),
             ("pipeline_steered", bounds.steered),
@@ -61,68 +62,6 @@ impl View {
         ] {
             self.maps.insert(name.into(), limit.into());
         }
-    }
-}
-
-/// SYNs that alerts cover, by labels.
-#[derive(Clone, Debug, Default)]
-pub struct AlertTotals {
-    by_labels: BTreeMap<AlertLabels, u64>,
-    beyond: u64,
-}
-
-/// What tells one series of alerts from another.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct AlertLabels {
-    /// The verdict.
-    pub verdict: Verdict,
-    /// Its reason.
-    pub reason: Option<Reason>,
-    /// The service, if one is configured.
-    pub service: Option<Arc<str>>,
-    /// Where the listener is bound that was given the SYNs; `None`: nobody got them.
-    pub listener: Option<Arc<str>>,
-}
-
-impl AlertTotals {
-    /// So many more SYNs.
-    pub fn count(&mut self, labels: AlertLabels, syns: u64) {
-        if let Some(count) = self.by_labels.get_mut(&labels) {
-            *count += syns;
-        } else if self.by_labels.len() < MOST_ALERT_SERIES {
-            self.by_labels.insert(labels, syns);
-        } else {
-            self.beyond += syns;
-        }
-    }
-
-    /// They are these now.
-    pub fn set(&mut self, totals: &Totals) {
-        *self = Self {
-            beyond: totals.others(),
-            ..Self::default()
-        };
-        for (row, syns) in totals.rows() {
-            let labels = AlertLabels {
-                verdict: row.verdict,
-                reason: row.reason,
-                service: row.service.as_deref().map(Into::into),
-                listener: row.listener.as_deref().map(Into::into),
-            };
-            self.count(labels, syns);
-        }
-    }
-
-    /// The totals.
-    #[must_use]
-    pub fn totals(&self) -> &BTreeMap<AlertLabels, u64> {
-        &self.by_labels
-    }
-
-    /// SYNs for which there was no series.
-    #[must_use]
-    pub fn beyond(&self) -> u64 {
-        self.beyond
     }
 }
 
@@ -197,17 +136,6 @@ impl From<Limit> for Map {
             capacity: limit.most as u64,
         }
     }
-}
-
-/// A sink.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sink {
-    /// Sends by result.
-    pub sends: BTreeMap<&'static str, u64>,
-    /// What waits for it.
-    pub queue_length: u64,
-    /// What may wait for it.
-    pub queue_limit: u64,
 }
 
 /// When the configuration was read.

@@ -1,6 +1,8 @@
 //! The outlet of the daemon: raises alerts, counts, and gives out what sinks are to have. It
 //! never fails: who cannot take what it gives counts that itself.
 
+mod exposed;
+
 use anyhow::Result;
 
 use super::Outlet;
@@ -59,6 +61,12 @@ impl Feed {
         self.series.allow(settings.metrics.max_series);
         self.stream = stream(settings);
         self.tell();
+    }
+
+    /// Other programs look from here on.
+    pub fn anew(&mut self, now: Now) {
+        self.advance(now);
+        self.series.anew(self.now.ktime_ns);
     }
 
     /// When [`Feed::tick`] is due, on `CLOCK_MONOTONIC` in nanoseconds.

@@ -45,7 +45,11 @@ pub(super) struct Door {
 }
 
 /// Takes connections until it is dropped.
-pub(super) async fn accept<S: Source>(listening: Listening, door: Door, routes: Arc<Routes<S>>) {
+pub(super) async fn accept<S: Source>(
+    listening: Arc<Listening>,
+    door: Door,
+    routes: Arc<Routes<S>>,
+) -> Infallible {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

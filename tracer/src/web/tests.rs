@@ -82,7 +82,7 @@ fn start(source: Told) -> Server {
     let listening = Listening::bind(&Listen::Tcp(loopback)).expect("a socket");
     let at = listening.address().expect("an address");
     let source = Arc::new(source);
-    let task = tokio::spawn(serve(vec![listening], source.clone()));
+    let task = tokio::spawn(serve(vec![Arc::new(listening)], source.clone()));
     Server { at, source, task }
 }
 

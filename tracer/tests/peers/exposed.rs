@@ -53,7 +53,7 @@ impl Exposed {
                 let loopback = Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
                 let listening = Listening::bind(&loopback).expect("a port");
                 bound.send(listening.address()).expect("the test waits");
-                web::serve(vec![listening], served).await;
+                web::serve(vec![Arc::new(listening)], served).await;
             });
         });
         let at = at.recv().expect("it listens").expect("an address");

@@ -13,10 +13,10 @@ use serde_json::Value;
 use sockpick::{
     alerts::{Notice, SHORTEST},
     delivery::{Delivery, Message, SinkStats},
-    event::{Stage, Time},
+    event::Time,
     metrics::{
         Families, View,
-        view::{Probe, SelfCheck, Sink},
+        view::{Probe, SelfCheck},
     },
     outlets::feed::{self, Feed},
     pipeline::Input,
@@ -183,19 +183,10 @@ impl Story {
 
     /// What the daemon would expose; of programs in the kernel there are none.
     pub(crate) fn metrics(&mut self) -> Families {
-        let stats = self.sinks();
-        let engine = self.player.engine();
-        let pipeline = engine.pipeline();
         let mut view = View {
-            self_check: SelfCheck { ok: 1, failed: 0 },
-            algorithm: Some(pipeline.algorithm()),
-            version: env!("CARGO_PKG_VERSION"),
+            self_check: Some(SelfCheck { ok: 1, failed: 0 }),
             ..View::default()
         };
-        let standing = pipeline.standing();
-        view.expected_up = standing.services;
-        view.overlapping.set(standing.overlapping);
-        view.pipeline(pipeline.losses(), pipeline.bounds());
         let attached = Probe {
             backend: "fentry",
             attached: true,
@@ -204,26 +195,8 @@ impl Story {
         };
         view.probes
             .insert("__inet_lookup_listener".into(), attached);
-        let alerts = engine.outlet().alerts();
-        view.alerts_active = alerts.active() as u64;
-        view.alerts_suppressed = alerts.suppressed();
-        view.alerts.set(alerts.totals());
-        view.lost.insert(
-            Stage::Sink,
-            stats.iter().map(|sink| sink.dropped.sum()).sum(),
-        );
-        view.sinks = stats.into_iter().map(sink).collect();
-        Families::of(engine.outlet().series(), &view)
+        self.player.engine().families(&mut view, &self.delivery)
     }
-}
-
-fn sink(stats: SinkStats) -> (Arc<str>, Sink) {
-    let sink = Sink {
-        sends: [("ok", stats.sends.ok), ("failed", stats.sends.failed)].into(),
-        queue_length: stats.queued as u64,
-        queue_limit: stats.limit as u64,
-    };
-    (stats.name.into(), sink)
 }
 
 /// When that happened which is in the frame, if it has a time.

@@ -175,7 +175,7 @@ const SINKS: Shown = Shown {
 
 const BOUNDS: Shown = Shown {
     title: "Bounds",
-    description: "How full bounded maps are, and what found no series.",
+    description: "How full bounded maps of the pipeline are, and what found no series.",
     unit: "short",
     queries: &[
         (

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     alerts::{Occasion, State},
-    delivery::fixtures::{Server, message, notice, ok, say, target, teller},
+    delivery::fixtures::{Server, message, notice, ok, overflow, say, target, teller},
 };
 
 async fn sent(server: &Server, batch: &[Message]) -> Attempt {
@@ -72,6 +72,18 @@ fn what_changes_while_it_lasts_is_no_label() {
     later.alert.identity.listener = None;
     let labels = labels(&teller, &later.alert);
     assert!(!labels.contains_key("service") && !labels.contains_key("listener"));
+}
+
+#[test]
+fn the_alert_for_all_past_the_bound_has_a_name_of_its_own_and_no_verdict() {
+    let (teller, overflow) = (teller(), overflow());
+    let labels = labels(&teller, &overflow.alert);
+    let expected = [
+        ("alertname", "SockpickTooManyAlerts"),
+        ("host", "web-1"),
+        ("severity", "warning"),
+    ];
+    assert_eq!(labels, BTreeMap::from(expected));
 }
 
 #[tokio::test]

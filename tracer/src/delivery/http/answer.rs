@@ -1,7 +1,7 @@
 //! What a server said.
 #![forbid(unsafe_code)]
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use http_body_util::BodyExt as _;
 use hyper::{
@@ -29,6 +29,17 @@ pub(crate) struct Answer {
     pub(crate) retry_after: Option<Duration>,
     /// At most its first 64 KiB.
     pub(crate) body: Vec<u8>,
+    hidden: Hidden,
+}
+
+/// What is not quoted of a server, though it may say it.
+#[derive(Default)]
+struct Hidden(Vec<String>);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
 }
 
 /// What an answer means for what was sent.
@@ -64,6 +75,7 @@ impl Answer {
             status: head.status,
             retry_after: retry_after(&head.headers, Timestamp::now()),
             body,
+            hidden: Hidden::default(),
         })
     }
 
@@ -78,8 +90,7 @@ impl Answer {
 
     /// Status and the body's beginning, on one line.
     pub(crate) fn text(&self) -> String {
-        let body = String::from_utf8_lossy(&self.body);
-        let body: String = printable(body.trim()).chars().take(LONGEST_QUOTE).collect();
+        let body = self.quoted(&String::from_utf8_lossy(&self.body));
         let hint = match self.status.as_u16() {
             300..=399 => ", and redirects are not followed: configure the url it is to go to",
             401 | 403 => ", see bearer_file",
@@ -89,12 +100,21 @@ impl Answer {
         format!("answered {}{hint}{separator}{body}", self.status)
     }
 
-    /// Forgets a secret that the server repeats.
-    pub(super) fn redact(&mut self, secret: &str) {
-        let body = String::from_utf8_lossy(&self.body);
-        if body.contains(secret) {
-            self.body = body.replace(secret, "…").into_bytes();
+    /// What the server said, as it may be repeated: on one line, cut, and without secrets.
+    pub(crate) fn quoted(&self, text: &str) -> String {
+        let mut text = text.trim().to_owned();
+        for secret in &self.hidden.0 {
+            text = text.replace(secret, "…");
         }
+        printable(&text).chars().take(LONGEST_QUOTE).collect()
+    }
+
+    /// Keeps a secret from being quoted, should the server repeat it.
+    pub(super) fn redact(&mut self, secret: &str) {
+        let Hidden(hidden) = &mut self.hidden;
+        hidden.push(secret.to_owned());
+        // One may be a part of another.
+        hidden.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     }
 }
 
@@ -135,6 +155,7 @@ mod tests {
             status: StatusCode::from_u16(status).expect("a status"),
             retry_after: None,
             body: body.as_bytes().to_vec(),
+            hidden: Hidden::default(),
         }
     }
 
@@ -167,6 +188,10 @@ mod tests {
         let mut answer = answer(401, "no such token: s3cret");
         answer.redact("s3cret");
         assert!(!answer.text().contains("s3cret"));
+        answer.redact("s3cret-and-more");
+        answer.body = b"no such tokens: s3cret, s3cret-and-more".to_vec();
+        assert!(answer.text().ends_with("no such tokens: …, …"));
+        assert!(!format!("{:?}", answer.hidden).contains("s3cret"));
     }
 
     #[test]

@@ -117,6 +117,37 @@ async fn nobody_at_the_port_is_a_failure_that_names_it() {
 }
 
 #[tokio::test]
+async fn a_path_that_the_server_repeats_is_not_quoted() {
+    let told = |body: &str| Reply::Say(404, "", body.as_bytes().to_vec());
+    let bodies = [
+        "no POST /s3cret/x?room=k3y here",
+        "no POST /s3cret/x here",
+        "no room=k3y here",
+    ];
+    let server = Server::start(bodies.map(told)).await;
+    let target = target(format!("{}/s3cret/x?room=k3y", server.url()));
+    for _ in bodies {
+        let mut client = Client::new(&target, None).expect("a url");
+        let answer = client.post("text/plain", Headers::new(), Bytes::new());
+        let text = answer.await.expect("an answer").text();
+        assert!(!text.contains("s3cret") && !text.contains("k3y"), "{text}");
+        assert!(
+            text.starts_with("answered 404") && text.ends_with("… here"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn of_a_path_below_the_configured_one_no_part_is_quoted() {
+    let reply = Reply::Say(404, "", b"no tenant /s3cret has /s3cret/x".to_vec());
+    let server = Server::start([reply]).await;
+    let attempt = post(&target(format!("{}/s3cret", server.url()))).await;
+    let complaint = attempt.complaint.unwrap_or_default();
+    assert!(complaint.ends_with("no tenant … has …"), "{complaint}");
+}
+
+#[tokio::test]
 async fn an_endless_body_is_not_read_to_its_end() {
     let endless = Reply::Say(200, "", vec![b'x'; 10 << 20]);
     let server = Server::start([endless]).await;
@@ -147,7 +178,12 @@ async fn a_token_is_read_at_each_use_and_never_shown() {
         let sent = requests[number].header("authorization");
         assert_eq!(sent, Some(&*format!("Bearer {}", token.trim())));
     }
-    for (text, why) in [("", "empty"), ("s3cret\nanother", "more than one")] {
+    let long = "s3cret".repeat(3000);
+    for (text, why) in [
+        ("", "empty"),
+        ("s3cret\nanother", "more than one"),
+        (&long, "longer than 16384 bytes"),
+    ] {
         fs::write(&file, text).expect("a token");
         let attempt = post(&target).await;
         assert!(failure(&attempt).contains(why) && !failure(&attempt).contains("s3cret"));

@@ -50,6 +50,11 @@ impl Url {
         })
     }
 
+    /// The path as it is configured, without the query.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Path and query as they are configured.
     pub(crate) fn whole_path(&self) -> String {
         match &self.query {

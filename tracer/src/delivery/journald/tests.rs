@@ -5,7 +5,7 @@ use nix::sys::socket::{ControlMessageOwned, recvmsg};
 use super::*;
 use crate::{
     alerts::Occasion,
-    delivery::fixtures::{message, notice, scratch},
+    delivery::fixtures::{message, notice, overflow, scratch},
 };
 
 fn journal(name: &str) -> (Receiver, Journald) {
@@ -61,6 +61,16 @@ async fn an_entry_is_as_the_page_shows_it() {
     let text = lines.join("\n");
     insta::assert_snapshot!(text);
     crate::delivery::tests::on_the_page("journald", &text);
+}
+
+#[test]
+fn the_alert_for_all_past_the_bound_wakes_nobody_and_has_no_verdict() {
+    let entry = parsed(&entry(&overflow()));
+    assert_eq!((&*entry["MESSAGE_ID"], &*entry["PRIORITY"]), (FIRING, "4"));
+    assert_eq!(entry["SOCKPICK_COUNT"], "17");
+    for field in ["SOCKPICK_VERDICT", "SOCKPICK_NETNS", "SOCKPICK_LISTENER"] {
+        assert!(!entry.contains_key(field), "{entry:?}");
+    }
 }
 
 #[tokio::test]

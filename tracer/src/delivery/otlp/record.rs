@@ -5,14 +5,14 @@
 use std::net::IpAddr;
 
 use super::{
-    super::told::{Teller, is_critical, over, resolution, words},
+    super::told::{Teller, kind, over, resolution, words},
     messages::{
         AnyValue, ExportLogsServiceRequest, KeyValue, LogRecord, Resource, ResourceLogs, Scope,
         ScopeLogs, Value,
     },
 };
 use crate::{
-    alerts::{Alert, Notice},
+    alerts::{Alert, Identity, Notice},
     event::{Owner, Time},
 };
 
@@ -52,7 +52,7 @@ fn record(notice: &Notice) -> LogRecord {
     let over = over(alert);
     let (severity_number, severity_text) = match over {
         Some(_) => INFO,
-        None if is_critical(alert.identity.verdict) => ERROR,
+        None if kind(alert).is_critical => ERROR,
         None => WARN,
     };
     LogRecord {
@@ -73,8 +73,10 @@ fn unix(time: Time) -> u64 {
 }
 
 fn attributes(alert: &Alert) -> Vec<KeyValue> {
-    let mut all = vec![text("event.name", EVENT)];
-    all.extend(situation(alert));
+    let state = over(alert).map_or("firing", |_| "resolved");
+    let mut all = vec![text("event.name", EVENT), text("sockpick.state", state)];
+    all.extend(kind(alert).identity.into_iter().flat_map(situation));
+    all.extend(course(alert));
     all.extend(connection(alert));
     if let Some(owner) = crate::event::counting(&alert.sample.owners).next() {
         all.extend(process(owner));
@@ -82,22 +84,26 @@ fn attributes(alert: &Alert) -> Vec<KeyValue> {
     all
 }
 
-fn situation(alert: &Alert) -> impl Iterator<Item = KeyValue> {
-    let identity = &alert.identity;
-    let over = over(alert);
-    let state = if over.is_some() { "resolved" } else { "firing" };
-    let resolution = over.map(|(_, why)| resolution(why).to_owned());
+/// What went wrong where.
+fn situation(identity: &Identity) -> impl Iterator<Item = KeyValue> {
+    let reason = identity.reason.map(|reason| reason.word().to_owned());
     let texts = [
-        ("sockpick.state", Some(state.to_owned())),
         ("sockpick.verdict", Some(identity.verdict.word().to_owned())),
-        (
-            "sockpick.reason",
-            identity.reason.map(|reason| reason.word().to_owned()),
-        ),
+        ("sockpick.reason", reason),
         ("sockpick.netns", Some(identity.netns.clone())),
         ("sockpick.service", identity.service.clone()),
         ("sockpick.expected", identity.expected.clone()),
         ("sockpick.listener", identity.listener.clone()),
+    ];
+    let texts = texts.into_iter();
+    texts.filter_map(|(key, value)| Some(text(key, value?)))
+}
+
+/// Since when, how often, and what became of it.
+fn course(alert: &Alert) -> impl Iterator<Item = KeyValue> {
+    let over = over(alert);
+    let resolution = over.map(|(_, why)| resolution(why).to_owned());
+    let texts = [
         ("sockpick.since", Some(alert.since.to_string())),
         ("sockpick.resolution", resolution),
         ("sockpick.description", Some(words(alert).text)),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     alerts::Occasion,
-    delivery::fixtures::{Reply, Server, message, ok, say, target, teller},
+    delivery::fixtures::{Reply, Server, message, ok, overflow, say, target, teller},
 };
 use messages::{ExportLogsServiceRequest, KeyValue, Value};
 
@@ -49,6 +49,18 @@ async fn records_are_as_the_page_shows_them() {
     let text = text.join("\n");
     insta::assert_snapshot!(text);
     crate::delivery::tests::on_the_page("otlp", &text);
+}
+
+#[test]
+fn the_alert_for_all_past_the_bound_is_a_warning_without_a_verdict() {
+    let request = record::request(&teller(), &[&overflow()]);
+    let record = &request.resource_logs[0].scope_logs[0].log_records[0];
+    assert_eq!(record.severity_text, "WARN");
+    let texts = texts(&record.attributes);
+    assert!(texts.contains(&"sockpick.count=17".to_owned()), "{texts:?}");
+    let of_one = ["sockpick.verdict", "sockpick.netns", "sockpick.listener"];
+    let told = |text: &String| of_one.iter().any(|key| text.starts_with(key));
+    assert!(!texts.iter().any(told), "{texts:?}");
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ fn each_kind_is_given_what_it_is_for() {
         (SinkKind::Journald, false, false, false),
         (SinkKind::Stdout, true, true, false),
     ] {
-        let route = Route::new(settings("x", to.clone()));
+        let route = Route::new(settings("x", to.clone()), Lost::default());
         let takes = |message| route.takes.takes(&message);
         assert!(takes(message(0, Occasion::Began)) && takes(message(0, Occasion::Ended)));
         assert_eq!(takes(line("{}")), lines, "{to:?}");

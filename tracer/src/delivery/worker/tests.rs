@@ -8,6 +8,7 @@ use crate::{
     delivery::{
         attempt::Failure,
         fixtures::{line, message},
+        outbox::Lost,
     },
 };
 
@@ -47,7 +48,7 @@ impl Send for Flaky {
 }
 
 fn begin(sink: &Flaky, limit: usize) -> Arc<Outbox> {
-    let outbox = Arc::new(Outbox::new("test".to_owned(), "webhook", limit));
+    let outbox = Arc::new(Outbox::new("test".to_owned(), limit, Lost::default()));
     tokio::spawn(run(Arc::clone(&outbox), sink.clone(), Backoff::new(3)));
     outbox
 }
@@ -211,7 +212,7 @@ impl Send for Panicking {
 
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_panics_has_ended_and_says_so() {
-    let outbox = Arc::new(Outbox::new("test".to_owned(), "webhook", 4));
+    let outbox = Arc::new(Outbox::new("test".to_owned(), 4, Lost::default()));
     tokio::spawn(run(Arc::clone(&outbox), Panicking, Backoff::new(0)));
     outbox.push(line("x"));
     outbox.ended().await;

@@ -4,12 +4,14 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::*;
 use crate::{
+    alerts::{Identity, totals},
+    delivery::{Sends, SinkStats},
     event::{Reason, Reuseport, Stage, Time, Verdict},
     judge::rules::Algorithm,
     metrics::{
         Series, View, names,
         series::tests::syn,
-        view::{AlertLabels, Map, Probe, Reload, SelfCheck, Sink},
+        view::{Map, Probe, Reload, SelfCheck},
     },
 };
 
@@ -32,7 +34,7 @@ pub(crate) fn view() -> View {
     let mut view = View {
         alerts_active: 1,
         alerts_suppressed: 2,
-        self_check: SelfCheck { ok: 3, failed: 1 },
+        self_check: Some(SelfCheck { ok: 3, failed: 1 }),
         reload: Some(Reload {
             successful: true,
             taken: Time(1_700_000_000_500_000_000),
@@ -42,7 +44,7 @@ pub(crate) fn view() -> View {
         ..View::default()
     };
     view.lost.insert(Stage::Queue, 7);
-    view.alerts.count(labels("*:80"), 5);
+    view.alerts.count(&identity("*:80"));
     view.expected_up.insert("A \"quoted\"\\\n".into(), false);
     view.overlapping.set([(("web".into(), 80), 2)]);
     view.probes.insert("lookup4".into(), probe());
@@ -51,21 +53,26 @@ pub(crate) fn view() -> View {
         capacity: 8192,
     };
     view.maps.insert("listeners".into(), map);
-    let mut sink = Sink {
-        queue_limit: 64,
-        ..Sink::default()
-    };
-    sink.sends.insert("ok", 4);
-    view.sinks.insert("alertmanager".into(), sink);
+    view.sinks.push(SinkStats {
+        name: "alertmanager".to_owned(),
+        limit: 64,
+        sends: Sends {
+            ok: 4,
+            ..Sends::default()
+        },
+        ..SinkStats::default()
+    });
     view
 }
 
-fn labels(listener: &str) -> AlertLabels {
-    AlertLabels {
+fn identity(listener: &str) -> Identity {
+    Identity {
+        netns: "web".to_owned(),
         verdict: Verdict::Misdirected,
         reason: Some(Reason::DevOrder),
         service: None,
-        listener: Some(listener.into()),
+        expected: None,
+        listener: Some(listener.to_owned()),
     }
 }
 
@@ -157,21 +164,29 @@ fn what_is_not_known_is_absent_and_what_is_nought_is_there() {
         "sockpick_build_info",
         "sockpick_events_lost_total",
         "sockpick_label_overflow_total",
-        "sockpick_self_check_total",
     ];
     assert_eq!(
         names.iter().collect::<Vec<_>>(),
         expected.iter().collect::<Vec<_>>()
     );
+    let checking = View {
+        self_check: Some(SelfCheck::default()),
+        ..View::default()
+    };
+    let text = Families::of(&Series::new(10), &checking).render(Format::Prometheus);
+    let text = text.expect("a text");
+    assert!(text.contains("sockpick_self_check_total{result=\"failed\"} 0\n"));
 }
 
 #[test]
 fn alerts_without_room_are_counted() {
     let mut view = View::default();
-    for port in 0..u64::try_from(crate::metrics::view::MOST_ALERT_SERIES).expect("few") + 3 {
-        view.alerts.count(labels(&format!("*:{port}")), 2);
+    for port in 0..totals::MAX_ROWS + 3 {
+        let identity = identity(&format!("*:{port}"));
+        view.alerts.count(&identity);
+        view.alerts.count(&identity);
     }
-    view.alerts.count(labels("*:0"), 1);
+    view.alerts.count(&identity("*:0"));
     let text = Families::of(&Series::new(10), &view).render(Format::Prometheus);
     let text = text.expect("a text");
     assert!(text.contains("sockpick_label_overflow_total 6\n"));

@@ -18,8 +18,9 @@ pub(crate) struct Place {
     pub(crate) syns: Vec<((Match, Via), u64)>,
     /// SYNs that met a full accept queue.
     pub(crate) overflows: u64,
-    /// Queue of the last SYN's socket: what is told while no socket is known.
-    pub(crate) queue: Queue,
+    /// Queue of the last SYN's socket: what is told while no socket is known. `None`: whose it
+    /// was is not looked at any more.
+    pub(crate) queue: Option<Queue>,
     /// The reuseport group there, if there is one.
     pub(crate) group: Option<Group>,
     /// Sockets bound there that have not closed.
@@ -46,7 +47,7 @@ impl Place {
             listener,
             syns: Vec::new(),
             overflows: 0,
-            queue,
+            queue: Some(queue),
             group: None,
             sockets: 0,
             last_ns: 0,

@@ -13,6 +13,18 @@ use crate::{
 const SECOND: u64 = 1_000_000_000;
 const MINUTE: u64 = 60 * SECOND;
 
+impl Series {
+    /// How many there are.
+    fn len(&self) -> usize {
+        self.room.used()
+    }
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// A SYN of the listener with that stamp; 0: of none.
 pub(crate) fn syn(port: u16, stamp: u64, group: Option<Reuseport>) -> Output {
     let queue = Queue {
@@ -157,6 +169,31 @@ fn a_place_leaves_after_its_last_socket_and_not_before() {
 }
 
 #[test]
+fn sockets_of_programs_before_are_forgotten_and_their_places_leave() {
+    let mut series = Series::new(100);
+    series.take(&with_queue(syn(80, 1, None), 5), SECOND);
+    series.take(&syn(81, 2, None), SECOND);
+    series.anew(10 * MINUTE);
+    assert!(series.places().all(|(_, queue)| queue.is_none()));
+    // Other programs count from the beginning again: the stamp is another socket's.
+    series.take(&syn(82, 1, None), 10 * MINUTE);
+    series.take(&syn(81, 3, None), 11 * MINUTE);
+    let queues = series.places().filter(|(_, queue)| queue.is_some());
+    assert_eq!(queues.count(), 2);
+    let all = |of: &[(&str, u64)]| -> Vec<_> {
+        of.iter().map(|(at, n)| (format!("web {at}"), *n)).collect()
+    };
+    series.sweep(15 * MINUTE - 1);
+    assert_eq!(syns(&series), all(&[("*:80", 1), ("*:81", 2), ("*:82", 1)]));
+    series.sweep(15 * MINUTE);
+    assert_eq!(syns(&series), all(&[("*:81", 2), ("*:82", 1)]));
+    series.take(&gone(1), 16 * MINUTE);
+    series.take(&gone(2), 16 * MINUTE);
+    series.sweep(60 * MINUTE);
+    assert_eq!(syns(&series), all(&[("*:81", 2)]), "its own socket is open");
+}
+
+#[test]
 fn a_place_that_comes_back_in_time_goes_on() {
     let mut series = Series::new(100);
     series.take(&syn(80, 1, None), SECOND);
@@ -183,10 +220,11 @@ fn a_member_that_is_full_is_not_hidden_by_one_that_is_not() {
     series.take(&with_queue(syn(80, 1, Some(member(2, Some(0)))), 5), SECOND);
     series.take(&with_queue(syn(80, 2, Some(member(2, Some(1)))), 0), SECOND);
     let (place, queue) = series.places().next().expect("a place");
+    let queue = queue.expect("a queue");
     assert_eq!((queue.length, queue.limit, place.overflows), (5, 4, 1));
     series.take(&gone(1), 2 * SECOND);
     let (_, queue) = series.places().next().expect("a place");
-    assert_eq!(queue.length, 0, "the full one is gone");
+    assert_eq!(queue.expect("a queue").length, 0, "the full one is gone");
 }
 
 #[test]

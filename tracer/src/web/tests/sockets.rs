@@ -5,6 +5,7 @@ use std::{
     os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
 };
 
 use tokio::net::UnixStream;
@@ -45,7 +46,7 @@ async fn a_unix_socket_serves_its_group_and_is_removed() {
     let listening = bind(&path).expect("a socket");
     let mode = fs::metadata(&path).expect("a socket").permissions().mode();
     assert_eq!(mode & 0o7777, 0o660);
-    let server = tokio::spawn(serve(vec![listening], Arc::new(Told::default())));
+    let server = tokio::spawn(serve(vec![Arc::new(listening)], Arc::new(Told::default())));
     let mut stream = UnixStream::connect(&path).await.expect("a connection");
     let request = b"GET /metrics HTTP/1.0\r\n\r\n";
     stream.write_all(request).await.expect("sent");
@@ -55,6 +56,47 @@ async fn a_unix_socket_serves_its_group_and_is_removed() {
     server.abort();
     let _ = server.await;
     assert!(!path.exists(), "left behind");
+}
+
+#[test]
+fn a_unix_socket_is_gone_when_its_server_has_ended() {
+    let folder = Folder::new("ended");
+    let path = folder.socket();
+    let runtime = || {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        { runtime }.enable_all().build().expect("a runtime")
+    };
+    let (ours, theirs) = (runtime(), runtime());
+    let handle = theirs.handle().clone();
+    // Of another thread, as the daemon's: what is left to be done there is not waited for here.
+    thread::spawn(move || theirs.block_on(std::future::pending::<()>()));
+    for _ in 0..100 {
+        let server = {
+            let _inside = handle.enter();
+            let listening = Arc::new(bind(&path).expect("a socket"));
+            handle.spawn(serve(vec![listening], Arc::new(Told::default())))
+        };
+        std::os::unix::net::UnixStream::connect(&path).expect("a connection");
+        server.abort();
+        let _ = ours.block_on(server);
+        assert!(!path.exists(), "left behind");
+    }
+}
+
+#[tokio::test]
+async fn a_socket_that_is_kept_is_served_by_the_next_server() {
+    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let kept = Arc::new(Listening::bind(&Listen::Tcp(loopback)).expect("a socket"));
+    let at = kept.address().expect("an address");
+    let request = b"GET /metrics HTTP/1.0\r\n\r\n";
+    for _ in 0..3 {
+        let server = serve(vec![Arc::clone(&kept)], Arc::new(Told::default()));
+        let server = tokio::spawn(server);
+        let mut stream = TcpStream::connect(at).await.expect("a connection");
+        stream.write_all(request).await.expect("sent");
+        assert!(rest(&mut stream).await.ends_with("Prometheus 1"));
+        server.abort();
+    }
 }
 
 #[tokio::test]
@@ -168,6 +210,7 @@ async fn serves_what_is_passed() {
     let passed = Listening::passed().map_err(|error| format!("{error:#}"));
     let passed = passed.expect("sockets");
     if !passed.is_empty() {
+        let passed = passed.into_iter().map(Arc::new).collect();
         serve(passed, Arc::new(Told::default())).await;
     }
 }
