@@ -5,10 +5,12 @@
 mod ask;
 mod holders;
 mod peek;
+mod right;
 
 pub use ask::{Ask, asked};
 pub use holders::{Files, Holder};
 pub use peek::{PEEK_BYTES, Peek};
+pub use right::{MAX_RIGHT, PORTS, Port, Right, rights};
 
 /// Names of the maps, as user space asks for them.
 pub mod maps {
@@ -20,6 +22,10 @@ pub mod maps {
     pub const LISTENERS: &str = "LISTENERS";
     /// Per-CPU [`super::Stats`], one entry.
     pub const STATS: &str = "STATS";
+    /// [`super::Right`]: listeners whose SYNs are known to be right.
+    pub const RIGHT: &str = "RIGHT";
+    /// [`super::Port`] by port, host order.
+    pub const PORTS: &str = "PORTS";
     /// [`super::Control`], one entry.
     pub const CONTROL: &str = "CONTROL";
     /// Destination ports (network order) that pass the filter.
@@ -284,8 +290,16 @@ pub struct Control {
     /// SYNs of this namespace pass the filters: a daemon's own connections, by which it knows
     /// that it sees. 0: of none.
     pub also_netns: u32,
-    /// Keeps the size a multiple of eight.
-    pub reserved: u32,
+    /// One of [`level`].
+    pub level: u32,
+}
+
+/// Of which SYNs there is a record.
+pub mod level {
+    /// Of all that pass the filters.
+    pub const ALL: u32 = 0;
+    /// Of those that may be an alert: others are counted ([`super::Stats::counted`]).
+    pub const SUSPECTS: u32 = 1;
 }
 
 /// First field of every record in the ring buffer.
@@ -518,7 +532,7 @@ pub struct HandoverRecord {
 }
 
 /// Per-CPU counters. Every SYN that `syns` counts is in exactly one of
-/// `emitted`, `lost_ring` and `lost_return`, or still under way.
+/// `emitted`, `counted`, `lost_ring` and `lost_return`, or still under way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
@@ -554,8 +568,8 @@ pub struct Stats {
     pub lost_handovers: u64,
     /// SYNs dropped after their lookup that found `DROPPED` full: their records do not say so.
     pub dropped_full: u64,
-    /// Gives each CPU cache lines of its own where the rows lie side by side.
-    pub reserved: u64,
+    /// SYNs without a record, as they cannot be an alert ([`level::SUSPECTS`]).
+    pub counted: u64,
 }
 
 #[cfg(feature = "user")]
@@ -583,7 +597,9 @@ const _: () = {
     assert!(core::mem::offset_of!(HandoverRecord, client).is_multiple_of(8));
     assert!(core::mem::offset_of!(HandoverRecord, destination).is_multiple_of(8));
     assert!(core::mem::offset_of!(HandoverRecord, listener) == 80);
+    // Gives each CPU cache lines of its own where the rows lie side by side.
     assert!(size_of::<Stats>() == 128);
+    assert!(size_of::<Right>() == 64);
     assert!(size_of::<Config>().is_multiple_of(8));
     assert!(core::mem::offset_of!(SynRecord, listener) == 112);
     assert!(core::mem::offset_of!(ListenerRecord, listener) == 32);

@@ -10,6 +10,8 @@ use sockpick_ebpf::abi::{
     Listener, ListenerRecord, MAX_MEMBERS_SEARCHED, Stats, SynRecord, group_prog, kind, steer,
 };
 
+#[cfg(not(feature = "legacy"))]
+use crate::suspects;
 use crate::{
     compat::each,
     fields::{KernelPtr, config, field, words},
@@ -63,6 +65,15 @@ pub(crate) fn finish<C: EbpfContext>(
         listener = Entry::of(sk, listeners::SOFTIRQ, stats);
     }
     let hint = listener.get().map_or(0, count);
+    #[cfg(not(feature = "legacy"))]
+    {
+        let by = steering(slot, steered_by);
+        if suspects::excludes(slot, by, sk, listener.get()) {
+            slot.forget_facts();
+            stats.counted += 1;
+            return;
+        }
+    }
     let mut group = NO_GROUP;
     if !of.is_null() {
         group = group_of(slot, of, hint);
@@ -105,7 +116,7 @@ fn count(listener: &mut Listener) -> u16 {
 /// atomics are not offered on this target.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
-unsafe fn atomic_increment(counter: *mut u64) {
+pub(crate) unsafe fn atomic_increment(counter: *mut u64) {
     // SAFETY: the caller gives an aligned u64 in a map value; the verifier checks it.
     unsafe {
         core::arch::asm!("lock *(u64 *)({counter} + 0) += {one}",
@@ -114,7 +125,7 @@ unsafe fn atomic_increment(counter: *mut u64) {
 }
 
 #[cfg(not(target_arch = "bpf"))]
-unsafe fn atomic_increment(counter: *mut u64) {
+pub(crate) unsafe fn atomic_increment(counter: *mut u64) {
     // SAFETY: the caller gives an aligned, live u64.
     unsafe { *counter += 1 };
 }

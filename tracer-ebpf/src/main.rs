@@ -33,6 +33,8 @@ mod listeners;
 #[cfg(not(feature = "legacy"))]
 mod modern;
 mod record;
+#[cfg(not(feature = "legacy"))]
+mod suspects;
 
 #[cfg(feature = "legacy")]
 use aya_ebpf::{EbpfContext as _, macros::tracepoint, programs::TracePointContext};

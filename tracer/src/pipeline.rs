@@ -10,6 +10,7 @@ mod flows;
 mod holders;
 mod snapshot;
 mod standing;
+mod suspects;
 
 use std::{collections::BTreeMap, sync::Arc, vec::Drain};
 
@@ -38,6 +39,7 @@ use flows::{Flow, Flows};
 pub use holders::Holders;
 pub use snapshot::{Bounds, Snapshot};
 pub use standing::Standing;
+pub use suspects::Suspects;
 
 /// What the pipeline takes, in this order: batches of a beginning, what happened and an account.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -128,6 +130,8 @@ pub struct Pipeline {
     /// For hand-overs: what the SYN of a connection got.
     flows: Flows,
     health: Health,
+    /// Where the programs tell only of these.
+    suspects: Option<Suspects>,
 }
 
 impl Pipeline {
@@ -159,6 +163,7 @@ impl Pipeline {
             lost: BTreeMap::new(),
             flows: Flows::default(),
             health,
+            suspects: None,
         }
     }
 
@@ -210,6 +215,9 @@ impl Pipeline {
         if !self.is_own(record) {
             self.enricher.opened(&record.listener, record.ktime_ns);
             self.assessor.opened(record);
+            if let Some(suspects) = &mut self.suspects {
+                suspects.opened(&record.listener);
+            }
             let socket = socket(&record.listener);
             self.health.opened(&socket, Some(record.ktime_ns));
         }
@@ -219,6 +227,9 @@ impl Pipeline {
         if !self.is_own(record) {
             self.assessor.closed(record, &mut self.enricher);
             self.enricher.closed(&record.listener);
+            if let Some(suspects) = &mut self.suspects {
+                suspects.closed(&record.listener);
+            }
             let socket = socket(&record.listener);
             self.health
                 .closed(&socket, record.ktime_ns, record.queue_len);
@@ -238,6 +249,11 @@ impl Pipeline {
             self.resynced = lost;
             self.assessor.resync(&present.take_stock());
         }
+        if self.assessor.was_redrawn()
+            && let Some(suspects) = &mut self.suspects
+        {
+            suspects.redrawn();
+        }
         self.report(Stage::Queue, stats.lost_ring + self.malformed + syns);
         self.report(Stage::Kernel, stats.lost_return);
     }
@@ -248,7 +264,7 @@ impl Pipeline {
         self.stats = *stats;
         self.account.counted(&end.listeners);
         // Nothing is under way any more: what was counted and has no event is lost.
-        let missed = stats.syns.saturating_sub(stats.emitted + stats.lost_ring);
+        let missed = stats.syns.saturating_sub(stats.emitted + stats.counted + stats.lost_ring);
         self.report(Stage::Kernel, missed);
         let mut session = self.snapshot();
         for group in &mut session.health {
@@ -278,6 +294,11 @@ impl Pipeline {
         if self.resting {
             self.unjudged += 1;
             return;
+        }
+        if let Some(suspects) = &mut self.suspects
+            && record.has_listener != 0
+        {
+            suspects.syn(&record.listener);
         }
         let mut event = self.enricher.event(record);
         self.assessor
@@ -344,6 +365,9 @@ impl Pipeline {
             owner: self.enricher.told(last).into(),
         };
         self.enricher.forget(last);
+        if let Some(suspects) = &mut self.suspects {
+            suspects.gone(last);
+        }
         self.account.gone(&gone);
         self.outputs.push(Output::Gone(gone));
     }

@@ -2,6 +2,7 @@
 //! of every SYN that the kernel counted.
 
 pub mod start;
+mod suspects;
 
 use std::time::Instant;
 
@@ -19,14 +20,18 @@ use crate::{
     },
     outlets::Outlet,
     pipeline::{Counted, End, Input, Pipeline, enrich::Enricher},
-    probes::{channel::Missing, programs::Programs},
+    probes::{channel::Missing, programs::Programs, rights::Rights},
     recording::{Header, Position, recorder::Recorder},
     source::Source,
 };
+use suspects::Told;
 
 /// A closed listener is removed from the kernel's map this long after its close, when
 /// no lookup can end with it any more.
 const LINGER_NS: u64 = 1_000_000_000;
+
+/// How often a batch is taken again at once, while listeners come and go.
+const MOST_TURNS: u32 = 3;
 
 /// A recording that goes along with the session.
 pub struct Recording {
@@ -47,6 +52,10 @@ pub struct Session<O> {
     /// The recording could not be written on.
     is_cut: bool,
     log: Option<EbpfLogger<&'static dyn log::Log>>,
+    /// Where there are records only of SYNs that may be an alert.
+    told: Option<Told<Rights>>,
+    /// The programs know less than could be known.
+    untold: bool,
     /// Counters when recording began.
     baseline: Stats,
     /// Counters after the last batch: what they count was written before this one.
@@ -74,18 +83,25 @@ fn log_of(
 }
 
 impl<O: Outlet> Session<O> {
-    /// Begins to record. `debug`: has the programs say what they do.
+    /// Begins to record. `rights`: where there is to be a record only of SYNs that may be an alert.
+    /// `debug`: has the programs say what they do.
     ///
     /// # Errors
     /// If the kernel refuses it, or the outlet takes no more.
     pub fn begin(
         mut programs: Programs,
         source: Source,
-        engine: Engine<O>,
+        mut engine: Engine<O>,
+        rights: Option<Rights>,
         recording: Option<Recording>,
         debug: bool,
     ) -> Result<Self> {
+        if rights.is_some() {
+            engine.pipeline().expect_suspects();
+        }
         let mut session = Self {
+            told: rights.map(Told::new),
+            untold: false,
             log: log_of(&mut programs, debug)?,
             programs,
             source,
@@ -190,7 +206,15 @@ impl<O: Outlet> Session<O> {
     /// If the kernel refuses to be asked, or the outlet takes no more.
     pub fn batch(&mut self) -> Result<()> {
         self.next_part();
-        self.take(Some(monotonic_ns()))
+        self.take(Some(monotonic_ns()))?;
+        // What somebody changed a moment ago can be told as soon as all up to then is read.
+        for _ in 0..MOST_TURNS {
+            if !self.untold {
+                break;
+            }
+            self.take(Some(monotonic_ns()))?;
+        }
+        Ok(())
     }
 
     fn give(&mut self, input: &Input) -> Result<()> {
@@ -253,6 +277,9 @@ impl<O: Outlet> Session<O> {
 
     /// Takes all records to the engine that are older than what is held back.
     fn take(&mut self, now_ns: Option<u64>) -> Result<()> {
+        if let Some(told) = &mut self.told {
+            told.note(self.engine.pipeline());
+        }
         self.give(&Input::Begin(wall_offset_ns()))?;
         self.source.begin(now_ns);
         while let Some(record) = self.source.take() {
@@ -267,6 +294,9 @@ impl<O: Outlet> Session<O> {
         self.missing.syns = self.missing.syns.max(missing.syns);
         self.missing.listeners = self.missing.listeners.max(missing.listeners);
         self.give(&Input::Counted(self.counted()))?;
+        if let Some(told) = &mut self.told {
+            self.untold = told.tell(self.engine.pipeline());
+        }
         if let Some(log) = &mut self.log {
             log.flush();
         }

@@ -1,8 +1,10 @@
 //! Listeners come (`inet_csk_listen_start`) and go (`inet_unhash`).
 
 use aya_ebpf::{EbpfContext, helpers::bpf_get_current_pid_tgid};
-use sockpick_ebpf::abi::kind;
+use sockpick_ebpf::abi::{Listener, Stats, kind};
 
+#[cfg(not(feature = "legacy"))]
+use crate::suspects;
 use crate::{
     compat::debug,
     counters::stats,
@@ -52,7 +54,7 @@ fn note<C: EbpfContext>(ctx: &C, sk: KernelPtr, result: u64) {
         entry.listen_comm = comm;
     }
     debug!(ctx, "listener on port {} opened", entry.port);
-    emit::listener_record(ctx, kind::LISTEN, sk, entry, stats);
+    record(ctx, kind::LISTEN, sk, entry, stats);
 }
 
 /// Entry of `inet_unhash`, which every TCP socket passes on its way out. The state
@@ -71,6 +73,22 @@ pub(crate) fn unhash<C: EbpfContext>(ctx: &C) {
         // Kept, not removed: a lookup on another CPU may still end with it. User
         // space removes it some time after this record.
         entry.closed = 1;
-        emit::listener_record(ctx, kind::CLOSE, sk, entry, stats);
+        record(ctx, kind::CLOSE, sk, entry, stats);
     }
+}
+
+/// Tells of a listener that came or goes. In between it is known that somebody has yet to hear.
+#[inline(always)]
+fn record<C: EbpfContext>(
+    ctx: &C,
+    what: u32,
+    sk: KernelPtr,
+    listener: &Listener,
+    stats: &mut Stats,
+) {
+    #[cfg(not(feature = "legacy"))]
+    suspects::changed(listener.port);
+    emit::listener_record(ctx, what, sk, listener, stats);
+    #[cfg(not(feature = "legacy"))]
+    suspects::changed(listener.port);
 }

@@ -15,6 +15,7 @@ use crate::{
         examine::Kernel,
         filters::Filters,
         plan::{Choice, Decision, HOOKS, Hook, Mechanism, Plan, plan},
+        rights::Level,
         selfcheck,
     },
     processes::{self, Processes},
@@ -175,6 +176,7 @@ fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Re
         btf: args.btf.clone(),
         buffer_bytes: 1 << 16,
         filters: Filters::default(),
+        level: Level::Suspects,
         debug_programs: false,
     };
     let mut other;
@@ -190,6 +192,17 @@ fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Re
     let mut programs = attach::programs(kernel, &options)?;
     let mut channel = programs.take_events()?;
     selfcheck::run(&mut programs, &mut channel)?;
+    let counting = match programs.record_suspects()? {
+        Some(_) => Finding::ok(
+            "counting",
+            "with --only-alerts, SYNs that cannot be an alert are counted in the kernel",
+        ),
+        None => Finding::absent(
+            "counting",
+            "with --only-alerts, every SYN costs as much as without: the programs for old kernels \
+             cannot count in the kernel",
+        ),
+    };
     let drops = match &programs.drops_unseen {
         None => Finding::ok(
             "drops",
@@ -234,7 +247,7 @@ fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Re
         "self-check",
         "passed: the programs read this kernel's structures rightly",
     );
-    Ok(vec![checked, drops, exits, holders])
+    Ok(vec![checked, counting, drops, exits, holders])
 }
 
 fn is_missing(plan: &Plan, hook: Hook) -> bool {

@@ -34,6 +34,7 @@ use crate::{
     namespaces,
     outlets::foreground::Foreground,
     pipeline::{Pipeline, assess::Assessor, enrich::Enricher},
+    probes::rights::Level,
     recording::{
         Header,
         recorder::{Recorder, Rotation},
@@ -53,7 +54,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     let given = args.watch.given(&args.expect);
     let settings = config::settings(&given, args.expect.config.as_deref())?;
     let watched = settings.watch.to_string();
-    let ready = start::ready(settings, &args.probes, Unnamed::Refused)?;
+    let ready = start::ready(settings, &args.probes, level(args), Unnamed::Refused)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -72,6 +73,7 @@ async fn trace(args: &TraceArgs, watched: String, ready: Ready) -> Result<()> {
         host,
         inventory,
         backend,
+        rights,
     } = started;
     let write = args.write.as_deref();
     let recording = write.map(|path| {
@@ -91,7 +93,7 @@ async fn trace(args: &TraceArgs, watched: String, ready: Ready) -> Result<()> {
         Foreground::new(sink, namespaces::own().unwrap_or(0), selection),
     );
     let debug_programs = args.probes.debug_programs;
-    let mut session = Session::begin(programs, source, engine, recording, debug_programs)?;
+    let mut session = Session::begin(programs, source, engine, rights, recording, debug_programs)?;
     announce(session.programs(), &inventory, backend, "; Ctrl-C ends");
     let gone = reader_gone();
     tokio::pin!(gone);
@@ -123,6 +125,17 @@ async fn trace(args: &TraceArgs, watched: String, ready: Ready) -> Result<()> {
     // Nobody may be left to read it.
     let _ = write!(io::stderr(), "{summary}");
     cut(session.is_cut())
+}
+
+/// Of which SYNs there have to be records. A recording is to tell of all, and by their reasons
+/// also SYNs are asked for that are no alert.
+fn level(args: &TraceArgs) -> Level {
+    let filter = &args.user_filter;
+    if filter.only_alerts && filter.alert_on.is_empty() && args.write.is_none() {
+        Level::Suspects
+    } else {
+        Level::All
+    }
 }
 
 fn end(session: &mut Session<Foreground>) -> Result<Summary> {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config, namespaces,
     pipeline::assess::Assessor,
-    probes::filters::Filters,
+    probes::{filters::Filters, rights::Level},
     session::start::{self, Started, Unnamed, announce},
     settings::{
         Given, Settings,
@@ -57,7 +57,7 @@ impl Service {
         let changes = changes(&self.settings, &settings);
         let fixed = settings.clone().with_netns(namespaces::fixed)?;
         let anew = if changes.attach_anew {
-            let ready = start::ready(fixed.clone(), &self.args.probes, Unnamed::Awaited)?;
+            let ready = start::ready(fixed.clone(), &self.args.probes, Level::All, Unnamed::Awaited)?;
             Some(ready.start(self.args.probes.flush_interval)?)
         } else {
             None

@@ -31,7 +31,7 @@ use crate::{
     outlets::feed::{Feed, now},
     pipeline::{Pipeline, assess::Assessor, enrich::Enricher},
     privileges,
-    probes::programs::Programs,
+    probes::{programs::Programs, rights::Level},
     session::{
         Session,
         start::{self, Started, Unnamed, announce},
@@ -122,7 +122,7 @@ impl Service {
     fn start(args: DaemonArgs, settings: Settings, asks: mpsc::Sender<Question>) -> Result<Self> {
         let exposition = Exposition::start(settings.metrics.listen.as_ref(), asks)?;
         let fixed = settings.clone().with_netns(namespaces::fixed)?;
-        let ready = start::ready(fixed.clone(), &args.probes, Unnamed::Awaited)?;
+        let ready = start::ready(fixed.clone(), &args.probes, Level::All, Unnamed::Awaited)?;
         let (started, assessor, filters) = ready.start(args.probes.flush_interval)?;
         let names = Names::new(fixed.watch.netns, filters.namespaces);
         let left = privileges::shrink()?;
@@ -137,7 +137,7 @@ impl Service {
         let (programs, source, pipeline, inventory) = parts(started, assessor);
         let engine = Engine::new(pipeline, feed);
         let debug = args.probes.debug_programs;
-        let session = Session::begin(programs, source, engine, None, debug)?;
+        let session = Session::begin(programs, source, engine, None, None, debug)?;
         announce(session.programs(), &inventory, backend, "");
         info!("privileges that are left: {}", left.join(", "));
         Ok(Self {
@@ -345,6 +345,8 @@ pub(super) fn parts(
         host,
         inventory,
         backend,
+        // The daemon counts what is right, too.
+        rights: _,
     } = started;
     let enricher = Enricher::new(backend, Box::new(host));
     let pipeline = Pipeline::new(enricher, assessor, &inventory);

@@ -6,6 +6,7 @@ pub mod explain;
 pub mod health;
 pub mod netns;
 pub mod picture;
+pub mod right;
 pub mod rules;
 pub mod steering;
 pub mod verdict;

@@ -196,10 +196,15 @@ impl Picture {
         self.expire(closed_ns);
     }
 
+    /// Where somebody listens, or did.
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        self.places.values().flatten()
+    }
+
     /// Every live socket, and where it is bound.
     pub fn live(&self) -> impl Iterator<Item = (Bound, &Live)> {
-        let places = self.places.values().flatten();
-        places.flat_map(|place| place.live.iter().map(|live| (place.bound, live)))
+        self.places()
+            .flat_map(|place| place.live.iter().map(|live| (place.bound, live)))
     }
 
     /// Drops every live socket for which `keep` says no, as closed at `now_ns`, and says how

@@ -20,6 +20,8 @@ pub(super) struct Shown<'a> {
     /// SYNs shown, and left out by filters.
     pub(super) syns: u64,
     pub(super) filtered: u64,
+    /// What is no alert is left out.
+    pub(super) only_alerts: bool,
     /// Listeners have the SYNs shown, and not all that the kernel counted.
     pub(super) by_event: bool,
     pub(super) own_netns: u32,
@@ -109,6 +111,9 @@ impl Shown<'_> {
 
     /// Where filters leave listeners out, the health of the others only.
     fn health(&self) -> Vec<GroupHealth> {
+        if self.only_alerts {
+            return Vec::new();
+        }
         let mut health = self.session.health.clone();
         if self.filtered > 0 {
             let tallies = self.account.listeners.values();

@@ -76,7 +76,8 @@ impl Foreground {
             account: self.account().unwrap_or(&session.account),
             holders,
             syns: self.shown,
-            filtered: self.filtered,
+            filtered: self.filtered + session.stats.counted,
+            only_alerts: self.selection.only_alerts,
             by_event: self.selection.asks_about_events(),
             own_netns: self.own_netns,
         };
@@ -108,6 +109,8 @@ impl Outlet for Foreground {
                 self.write(&Item::Handover(handover))
             }
             Output::Lost(lost) => self.write(&Item::Lost(lost)),
+            // Of SYNs that are no alert little may be known.
+            Output::Health(_) if self.selection.only_alerts => Ok(()),
             Output::Health(health) => self.write(&Item::Health(health)),
             Output::Gone(gone) => {
                 if let Some(account) = &mut self.account {

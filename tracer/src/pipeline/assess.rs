@@ -2,6 +2,7 @@
 //! every event leaves with its verdict. The rules are in [`crate::judge`].
 #![forbid(unsafe_code)]
 
+use rustc_hash::{FxHashMap, FxHashSet};
 use sockpick_ebpf::abi::{HandoverRecord, ListenerRecord, SynRecord};
 
 use super::enrich::Enricher;
@@ -10,7 +11,8 @@ use crate::{
     judge::{
         self, Limit,
         expectations::Expectations,
-        picture::{Live, Picture},
+        picture::{Live, Picture, Place},
+        right::{Right, right},
         rules::{Algorithm, Bound, Packet},
         steering::Steered,
         verdict::{Chosen, Judge, Judgement, Syn},
@@ -67,6 +69,8 @@ pub struct Assessor {
     doubt: Doubt,
     /// Time of the last record that was taken in: what the picture is a picture of.
     seen_ns: u64,
+    /// The picture changed without a record of it.
+    redrawn: bool,
 }
 
 impl Assessor {
@@ -80,6 +84,7 @@ impl Assessor {
             algorithm,
             doubt: Doubt::default(),
             seen_ns: 0,
+            redrawn: false,
         }
     }
 
@@ -87,6 +92,7 @@ impl Assessor {
     pub fn expect(&mut self, expectations: Expectations) {
         self.picture.hold_for(hold_ns(&expectations));
         self.expectations = expectations;
+        self.redrawn = true;
     }
 
     /// What is expected.
@@ -115,6 +121,7 @@ impl Assessor {
 
     /// Makes the picture right again after listener records were lost.
     pub fn resync(&mut self, stock: &Stock) {
+        self.redrawn = true;
         self.bury(stock, self.seen_ns);
         for listening in stock.settled() {
             // A SYN of an earlier time, which is yet to be read, need not have found it.
@@ -132,6 +139,7 @@ impl Assessor {
         let keep = |bound: &Bound, inode| stock.may_be_there(bound, inode);
         let buried = self.picture.retain(closed_ns, keep);
         self.doubt.right_ns = (buried == 0).then_some(self.seen_ns);
+        self.redrawn |= buried > 0;
     }
 
     /// To be called after a batch: looks whether the listeners that alerts named are there, if
@@ -160,6 +168,33 @@ impl Assessor {
             record.ktime_ns,
             enricher.last_owners(listener),
         );
+    }
+
+    /// Whether listeners or what is expected changed without a record, since this was last asked.
+    pub(super) fn was_redrawn(&mut self) -> bool {
+        std::mem::take(&mut self.redrawn)
+    }
+
+    /// Which SYNs of listeners on these ports are right whoever sends them. Their name, and where
+    /// they are bound, is what is given of each.
+    pub(super) fn rights(
+        &self,
+        ports: &FxHashSet<u16>,
+        listeners: impl Iterator<Item = (u64, Bound)>,
+    ) -> Vec<(u64, u16, Option<Right>)> {
+        let mut near: FxHashMap<(u32, u16), Vec<&Place>> = FxHashMap::default();
+        let places = self.picture.places();
+        for place in places.filter(|place| ports.contains(&place.bound.port)) {
+            let key = (place.bound.netns, place.bound.port);
+            near.entry(key).or_default().push(place);
+        }
+        let right = |(id, bound): (u64, Bound)| {
+            let others = near.get(&(bound.netns, bound.port)).into_iter().flatten();
+            let right = right(&bound, others.copied(), &self.expectations);
+            (id, bound.port, right)
+        };
+        let listeners = listeners.filter(|(_, bound)| ports.contains(&bound.port));
+        listeners.map(right).collect()
     }
 
     /// Remembers where the SYN went, for later ones.

@@ -6,7 +6,7 @@ use std::{cell::OnceCell, path::PathBuf};
 use anyhow::Result;
 use aya::{Btf as AyaBtf, EbpfLoader};
 use aya_obj::btf::{BtfType, Func, FuncLinkage};
-use log::{Level, debug, log_enabled};
+use log::{debug, log_enabled};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use sockpick_ebpf::abi::{Config, maps};
 
@@ -19,6 +19,7 @@ use super::{
     plan::{Choice, Decision, HOOKS, Hook, Mechanism, Plan},
     programs::Programs,
     refusal::{brief, is_permission, is_verifiers, refused_maps, refused_program, show_log},
+    rights::{self, Level},
     tracefs,
 };
 use crate::failure::Failure;
@@ -38,6 +39,8 @@ pub struct Options {
     pub buffer_bytes: u32,
     /// In-kernel filters.
     pub filters: Filters,
+    /// Of which SYNs there is a record.
+    pub level: Level,
     /// Whether the programs log what they do.
     pub debug_programs: bool,
 }
@@ -140,7 +143,7 @@ fn attach_all(programs: &mut Programs, targets: &AyaBtf, verbose: bool) -> Resul
                     by_verifier: is_verifiers(&error),
                 }));
             }
-            if log_enabled!(Level::Debug) {
+            if log_enabled!(log::Level::Debug) {
                 programs.describe(name);
             }
         }
@@ -186,6 +189,7 @@ fn loader(legacy: bool, options: &Options) -> Result<EbpfLoader<'static>> {
             .map_max_entries(maps::EVENTS, options.buffer_bytes)
             .map_max_entries(maps::STATS, counters::rows()?)
             .map_max_entries("AYA_LOGS", log_bytes);
+        rights::size(&mut loader, options.level);
     }
     options.filters.size(&mut loader);
     Ok(loader)

@@ -6,7 +6,7 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, Map, MapData},
 };
-use sockpick_ebpf::abi::{Config, Control, Listener, maps};
+use sockpick_ebpf::abi::{Config, Control, Listener, level, maps};
 
 use super::object::Abi;
 
@@ -18,6 +18,8 @@ pub(super) const EVERYBODY: u32 = 0;
 /// They are taken before the programs are loaded, and have to be kept until those are.
 pub(super) struct Maps {
     control: Array<MapData, Abi<Control>>,
+    /// Of which SYNs there is to be a record, of those that pass the filters.
+    pub(super) level: u32,
     listeners: HashMap<MapData, u64, Abi<Listener>>,
     /// The buffer that the programs write to, until it is taken.
     pub(super) events: Option<Map>,
@@ -38,6 +40,7 @@ impl Maps {
             map.with_context(|| format!("no map {name} in the object"))
         };
         Ok(Self {
+            level: level::ALL,
             control: Array::try_from(take(maps::CONTROL)?)?,
             listeners: HashMap::try_from(take(maps::LISTENERS)?)?,
             events: Some(take(maps::EVENTS)?),
@@ -61,7 +64,12 @@ impl Maps {
             only_netns,
             walk_known: u32::from(walk_known),
             also_netns,
-            reserved: 0,
+            // A self-check wants all of its own.
+            level: if only_netns == EVERYBODY {
+                self.level
+            } else {
+                level::ALL
+            },
         });
         let set = self.control.set(0, control, 0);
         set.context("cannot set what is recorded")

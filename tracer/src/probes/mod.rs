@@ -17,6 +17,7 @@ mod object;
 pub mod plan;
 pub mod programs;
 pub mod refusal;
+pub mod rights;
 pub mod selfcheck;
 pub mod steering;
 mod tracefs;

@@ -10,7 +10,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use log::debug;
-use sockpick_ebpf::abi::{Listener, Stats};
+use sockpick_ebpf::abi::{Listener, Stats, level, maps};
 
 use super::{
     channel::{Channel, Missing},
@@ -23,6 +23,7 @@ use super::{
     missed::Counted,
     object::unload,
     plan::{Decision, Hook, Plan},
+    rights::Rights,
     tracefs,
     tracepoints::{self, DROPS, EXITS},
 };
@@ -154,6 +155,24 @@ impl Programs {
     /// Who holds what; `None` where the kernel does not tell. Can be taken once.
     pub fn take_holders(&mut self) -> Option<Holders> {
         self.holders.take()
+    }
+
+    /// From the next [`Programs::record`] on there is a record only of SYNs that may be an alert:
+    /// gives what says which are none. `None`, and a record of all, where these programs cannot.
+    ///
+    /// # Errors
+    /// If the kernel refuses to have it mapped.
+    pub fn record_suspects(&mut self) -> Result<Option<Rights>> {
+        if self.legacy {
+            return Ok(None);
+        }
+        let map = |name| {
+            let map = self.ebpf.map(name);
+            map.with_context(|| format!("no map {name} in the object"))
+        };
+        let rights = Rights::of(map(maps::RIGHT)?, map(maps::PORTS)?)?;
+        self.maps.level = level::SUSPECTS;
+        Ok(Some(rights))
     }
 
     /// From now on these namespaces pass the filter, instead of those `before`.

@@ -24,6 +24,7 @@ use crate::{
         plan::{Decision, Mechanism},
         programs::Programs,
         refusal::refused_maps,
+        rights::{Level, Rights},
         selfcheck,
     },
     settings::{Settings, Watch, values::every_port},
@@ -52,6 +53,8 @@ pub struct Started {
     pub inventory: Inventory,
     /// How lookups are observed.
     pub backend: Backend,
+    /// Says which SYNs need no record; `None`: there is one of each.
+    pub rights: Option<Rights>,
 }
 
 /// What a name means that no namespace has.
@@ -67,13 +70,18 @@ pub enum Unnamed {
 ///
 /// # Errors
 /// A [`Failure`] for the first thing that stands in the way.
-pub fn ready(settings: Settings, probes: &ProbeArgs, unnamed: Unnamed) -> Result<Ready> {
+pub fn ready(
+    settings: Settings,
+    probes: &ProbeArgs,
+    level: Level,
+    unnamed: Unnamed,
+) -> Result<Ready> {
     let Settings {
         watch,
         expectations,
         ..
     } = settings.with_netns(namespaces::fixed)?;
-    let options = options(probes, &watch, unnamed)?;
+    let options = options(probes, level, &watch, unnamed)?;
     allowed(probes.btf.is_some())?;
     // Before all else: a sockpick beside this one writes there from now on.
     let board = Board::hang_out().map_err(|error| refused_maps(&error))?;
@@ -123,7 +131,12 @@ fn watched(watch: &Watch, unnamed: Unnamed) -> Result<Option<Vec<u32>>> {
     Ok(Some(found))
 }
 
-fn options(probes: &ProbeArgs, watch: &Watch, unnamed: Unnamed) -> Result<Options> {
+fn options(
+    probes: &ProbeArgs,
+    level: Level,
+    watch: &Watch,
+    unnamed: Unnamed,
+) -> Result<Options> {
     Ok(Options {
         backend: probes.backend,
         btf: probes.btf.clone(),
@@ -137,6 +150,7 @@ fn options(probes: &ProbeArgs, watch: &Watch, unnamed: Unnamed) -> Result<Option
             ipv4: watch.family == Some(Family::Ipv4),
             ipv6: watch.family == Some(Family::Ipv6),
         },
+        level,
         debug_programs: probes.debug_programs,
     })
 }
@@ -170,7 +184,13 @@ impl Ready {
         if let Some(why) = host.blindness() {
             eprintln!("sockpick: owners may be missing (?): {why}");
         }
+        let rights = if options.level == Level::Suspects {
+            programs.record_suspects()?
+        } else {
+            None
+        };
         let started = Started {
+            rights,
             source: Source::new(channel, programs.take_drops()?, flush_interval)?,
             backend: backend(&programs),
             programs,

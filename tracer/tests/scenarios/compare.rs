@@ -29,6 +29,18 @@ pub(crate) fn compare(cx: &Context, recorded: &Recorded, wants: &Wants) -> Resul
         problems.push(format!("{} events lost ({})", lost.lost, lost.stage));
     }
     let mut missing = Vec::new();
+    let alerts;
+    let wants = if cx.suspects {
+        if let Some(counted) = recorded.counted
+            && counted != wants.all.len() as u64
+        {
+            problems.push(format!("{counted} SYNs counted, of {}", wants.all.len()));
+        }
+        alerts = wants.alerts(recorded);
+        &alerts
+    } else {
+        wants
+    };
     let pairs = pair(recorded, wants, &mut problems, &mut missing);
     for (want, event) in &pairs {
         let said = differences(cx, want, event);

@@ -12,7 +12,7 @@ pub(crate) const AUTO: &str = "auto";
 pub(crate) const LEGACY: &str = "legacy";
 
 /// One run of one scenario.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Context {
     /// `fentry`, `kprobe`, [`LEGACY`] or [`AUTO`]
     pub(crate) backend: String,
@@ -22,6 +22,8 @@ pub(crate) struct Context {
     pub(crate) sockpick: PathBuf,
     /// Without sockpick: only the servers' side is checked.
     pub(crate) ground_truth: bool,
+    /// With `--only-alerts` everywhere: what is no alert is counted in the kernel.
+    pub(crate) suspects: bool,
 }
 
 /// Not run here, for a reason that is no fault.
@@ -70,6 +72,22 @@ impl Context {
     /// include the program's.
     pub(crate) fn knows_programs(&self) -> bool {
         self.backend != LEGACY && Path::new(BTF).exists()
+    }
+
+    /// The same run, with alerts told only.
+    pub(crate) fn of_suspects(&self) -> Self {
+        Self {
+            suspects: true,
+            ..self.clone()
+        }
+    }
+
+    /// Skips what asks for more than alerts, where only those are told.
+    pub(crate) fn need_all(&self) -> anyhow::Result<()> {
+        if self.suspects {
+            return Err(Skip("asks for more than alerts".into()).into());
+        }
+        Ok(())
     }
 
     /// Skips a scenario that is about sockpick alone when sockpick is not run.

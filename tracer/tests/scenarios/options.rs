@@ -13,6 +13,7 @@ Usage: sockpick-scenarios [FILTER...] [--backend fentry|kprobe|legacy|auto|all]
                           [--core BACKEND]... [--list]
          run the scenarios whose name contains a FILTER (all by default), in a guest as root;
          --core runs only the core of them by that backend;
+         --suspects has sockpick tell only of alerts, and count the rest in the kernel;
          --ground-truth runs them without sockpick, checking only what the servers say;
          --hide-btf makes the kernel look like one without type information
        sockpick-scenarios --serve ADDR:PORT [--name NAME] [--count N] [--reuseport]
@@ -56,6 +57,8 @@ pub(crate) struct All {
     pub(crate) core: Vec<String>,
     /// Run without sockpick.
     pub(crate) ground_truth: bool,
+    /// Only alerts are told.
+    pub(crate) suspects: bool,
     /// Let nobody find the kernel's type information.
     pub(crate) hide_btf: bool,
 }
@@ -69,6 +72,8 @@ pub(crate) struct One {
     pub(crate) backend: String,
     /// Run without sockpick.
     pub(crate) ground_truth: bool,
+    /// Only alerts are told.
+    pub(crate) suspects: bool,
 }
 
 /// A server process.
@@ -223,11 +228,13 @@ fn scenarios(mut words: Words) -> Result<Mode> {
     }
     let ground_truth = words.flag("--ground-truth");
     let hide_btf = words.flag("--hide-btf");
+    let suspects = words.flag("--suspects");
     if let Some(scenario) = words.value("--run-one")? {
         let one = One {
             scenario,
             backend: backend.unwrap_or_default(),
             ground_truth,
+            suspects,
         };
         return words.end().map(|()| Mode::One(one));
     }
@@ -240,5 +247,6 @@ fn scenarios(mut words: Words) -> Result<Mode> {
         backend,
         core,
         ground_truth,
+        suspects,
     }))
 }

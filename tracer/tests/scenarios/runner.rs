@@ -98,7 +98,7 @@ pub(crate) fn all(asked: &All) -> Result<ExitCode> {
         let runs = |one: &&Scenario| one.runs(at, backend) && (one.core || !core_only);
         for scenario in scenarios.iter().filter(runs) {
             let start = Instant::now();
-            let (outcome, counted) = run_one(scenario, backend, auto, asked.ground_truth)?;
+            let (outcome, counted) = run_one(scenario, backend, auto, asked)?;
             alerts.add(counted);
             tally.note(backend, scenario.name, &outcome, start.elapsed());
         }
@@ -185,13 +185,16 @@ fn run_one(
     scenario: &Scenario,
     backend: &str,
     auto: &str,
-    ground_truth: bool,
+    asked: &All,
 ) -> Result<(Outcome, Alerts)> {
     let said = std::env::temp_dir().join(format!("scenario-{}", std::process::id()));
     let file = File::create(&said).context("cannot write a temporary file")?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["--run-one", scenario.name]);
-    if ground_truth {
+    if asked.suspects {
+        command.arg("--suspects");
+    }
+    if asked.ground_truth {
         command.arg("--ground-truth");
     } else {
         command.args(["--backend", backend]);
@@ -259,6 +262,7 @@ pub(crate) fn one(asked: &One) -> ExitCode {
         auto: std::env::var(AUTO_VARIABLE).unwrap_or_else(|_| "kprobe".into()),
         sockpick: sockpick(),
         ground_truth: asked.ground_truth,
+        suspects: asked.suspects,
     };
     // Before 5.11 maps and programs count as locked memory, everybody's together. Later
     // kernels do not care, so neither does a failure.

@@ -29,7 +29,9 @@ struct Running {
     stdout: Option<JoinHandle<Vec<String>>>,
     stderr: Option<JoinHandle<Vec<String>>>,
     ready: Receiver<()>,
-    recording: Recording,
+    recording: Option<Recording>,
+    /// Only alerts are told, of all SYNs.
+    is_whole: bool,
 }
 
 /// What sockpick said.
@@ -39,6 +41,9 @@ pub(crate) struct Recorded {
     pub(crate) events: Vec<Event>,
     /// What it says it lost.
     pub(crate) lost: Vec<Lost>,
+    /// SYNs that it says it counted, its own left out, where it tells only of alerts and all
+    /// SYNs are asked for.
+    pub(crate) counted: Option<u64>,
     /// What it says of groups at the end.
     pub(crate) health: Vec<Health>,
     /// Connections that it says another listener got than their SYN.
@@ -81,8 +86,16 @@ impl Context {
             return Ok(Trace { running: None });
         }
         let mut command = self.trace_command(filters);
-        let recording = Recording::new(&self.sockpick, filters);
-        command.args(recording.written());
+        let narrowed = filters.contains(&"--verdict") || filters.contains(&"--only-alerts");
+        let recording = if self.suspects {
+            // A recording would have it record all.
+            command.args((!narrowed).then_some("--only-alerts"));
+            None
+        } else {
+            let recording = Recording::new(&self.sockpick, filters);
+            command.args(recording.written());
+            Some(recording)
+        };
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = spawn(&mut command)?;
         let (tell, ready) = channel();
@@ -101,6 +114,7 @@ impl Context {
                 stderr: Some(stderr),
                 ready,
                 recording,
+                is_whole: self.suspects && filters.is_empty(),
             }),
         })
     }
@@ -196,9 +210,15 @@ impl Trace {
         };
         let lines = collect(&mut running.stdout)?;
         if status.as_ref().is_ok_and(ExitStatus::success) {
-            running.recording.tells(&lines, &recorded.stderr)?;
+            if let Some(recording) = &mut running.recording {
+                recording.tells(&lines, &recorded.stderr)?;
+            }
+            if running.is_whole {
+                let sums = recorded.stderr.iter().find_map(|line| counted(line));
+                recorded.counted = Some(sums.context("no sums on stderr")?);
+            }
         }
-        recorded.recording = Some(running.recording);
+        recorded.recording = running.recording;
         for line in lines {
             match event::parse(&line)? {
                 Line::Syn(event) => recorded.events.push(*event),
@@ -219,6 +239,13 @@ impl Drop for Trace {
             let _ = running.child.wait();
         }
     }
+}
+
+/// SYNs but for sockpick's own, of `N SYNs in S s = … + N own + …`.
+fn counted(line: &str) -> Option<u64> {
+    let (all, parts) = line.split_once(" SYN")?;
+    let own = parts.split(" + ").find_map(|part| part.strip_suffix(" own"));
+    Some(all.parse::<u64>().ok()? - own?.parse::<u64>().ok()?)
 }
 
 fn collect(reader: &mut Option<JoinHandle<Vec<String>>>) -> Result<Vec<String>> {

@@ -6,7 +6,8 @@ use anyhow::{Result, bail};
 
 use crate::attempt::{Attempt, Outcome};
 use crate::client::pending;
-use crate::ledger::{Ledger, WantVerdict};
+use crate::ledger::{Ledger, WantVerdict, is_alert};
+use crate::trace::Recorded;
 use crate::truth::{GroupKey, Socket, Truth};
 
 /// What a scenario knows beyond its listeners.
@@ -137,6 +138,27 @@ pub(crate) struct Wants {
 }
 
 impl Wants {
+    /// What is wanted where only alerts are told; of what may be one or not, what was `recorded`.
+    pub(crate) fn alerts(&self, recorded: &Recorded) -> Self {
+        let is_told = |want: &&Want| {
+            let mut verdicts = want.verdict.any_of.iter();
+            let alerts = verdicts.clone().filter(|(verdict, _)| is_alert(verdict));
+            let key = want.attempt.key();
+            let during = want.attempt.began_ns..=want.attempt.ended_ns;
+            let mut events = recorded.events.iter();
+            verdicts.all(|(verdict, _)| is_alert(verdict))
+                || alerts.count() > 0
+                    && events.any(|event| event.key() == key && during.contains(&event.ktime_ns))
+        };
+        let handovers = self.handovers.iter();
+        let handovers = handovers.filter(|want| is_alert(want.verdict.0));
+        Self {
+            all: self.all.iter().filter(is_told).cloned().collect(),
+            handovers: handovers.cloned().collect(),
+            ..Self::default()
+        }
+    }
+
     /// Every attempt must have an event; who got it is what the answer says.
     pub(crate) fn add(
         &mut self,

@@ -53,7 +53,7 @@ const fn bpftrace(name: &'static str, about: &'static str) -> Variant {
     sockpick(name, about, "")
 }
 
-pub(super) const VARIANTS: [Variant; 9] = [
+pub(super) const VARIANTS: [Variant; 11] = [
     sockpick(JSON, "`sockpick trace -o json`", "sockpick trace -o json"),
     sockpick(TABLE, "`sockpick trace`", "sockpick trace"),
     Variant {
@@ -86,6 +86,23 @@ pub(super) const VARIANTS: [Variant; 9] = [
             "user-filter",
             "… that shows nothing: `--listener 9.9.9.9:9`",
             "sockpick trace -o json --listener 9.9.9.9:9",
+        )
+    },
+    Variant {
+        lines: 0,
+        ..sockpick(
+            "suspects",
+            "`sockpick trace -o json --only-alerts`, nothing wrong",
+            "sockpick trace -o json --only-alerts",
+        )
+    },
+    Variant {
+        lines: 0,
+        backend: Some("kprobe"),
+        ..sockpick(
+            "suspects-kprobe",
+            "… by kprobe: `--backend kprobe`",
+            "sockpick trace -o json --only-alerts --backend kprobe",
         )
     },
     Variant {

@@ -50,7 +50,7 @@ pub(super) fn run(args: &Args, files: &[GuestFile], with_hour: bool) -> Result<V
     fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
     let mut names = args.columns();
     if with_hour {
-        names.push(HOUR_COLUMN.to_owned());
+        names.extend([SUSPECTS_COLUMN, HOUR_COLUMN].map(str::to_owned));
     }
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
@@ -76,9 +76,15 @@ const HOUR: &str = "nginx_hour";
 const HOUR_KERNEL: &str = "6.12";
 const HOUR_COLUMN: &str = "6.12-hour";
 
+/// The core of the scenarios once more where only alerts are told, and what is right is counted in
+/// the kernel.
+const SUSPECTS_KERNEL: &str = "6.12";
+const SUSPECTS_COLUMN: &str = "6.12-suspects";
+const SUSPECTS: [&str; 5] = ["--suspects", "--core", "fentry", "--core", "kprobe"];
+
 /// Whether a column is about all that runs on a kernel.
 pub(super) fn is_whole(column: &Column) -> bool {
-    column.kernel != HOUR_COLUMN
+    ![HOUR_COLUMN, SUSPECTS_COLUMN].contains(&column.kernel.as_str())
 }
 
 /// The scenarios on an image, with every line of theirs as it comes.
@@ -175,6 +181,8 @@ fn run_guest(
     let hour = name == HOUR_COLUMN;
     if hour {
         command.extend(["--backend", "fentry", HOUR].map(ToOwned::to_owned));
+    } else if name == SUSPECTS_COLUMN {
+        command.extend(SUSPECTS.map(ToOwned::to_owned));
     } else {
         for backend in &args.backends {
             command.extend(["--backend".to_owned(), backend.clone()]);
@@ -185,7 +193,11 @@ fn run_guest(
         }
         command.extend(args.filter.clone());
     }
-    let kernel = if hour { HOUR_KERNEL } else { name };
+    let kernel = match name {
+        HOUR_COLUMN => HOUR_KERNEL,
+        SUSPECTS_COLUMN => SUSPECTS_KERNEL,
+        _ => name,
+    };
     let guest = Guest {
         files: files.to_owned(),
         timeout: Duration::from_secs(args.timeout),

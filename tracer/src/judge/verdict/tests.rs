@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::event::Family;
 
-const PORT: u16 = 80;
-const NOW_NS: u64 = 20_000_000_000;
+pub(crate) const PORT: u16 = 80;
+pub(crate) const NOW_NS: u64 = 20_000_000_000;
 
-fn address() -> impl Strategy<Value = Ipv6Addr> {
+pub(crate) fn address() -> impl Strategy<Value = Ipv6Addr> {
     let all = [
         "::",
         "::ffff:0.0.0.0",
@@ -21,7 +21,7 @@ fn address() -> impl Strategy<Value = Ipv6Addr> {
     prop::sample::select(all.map(|text| text.parse().expect("an address")).to_vec())
 }
 
-fn bound() -> impl Strategy<Value = Bound> {
+pub(crate) fn bound() -> impl Strategy<Value = Bound> {
     (address(), any::<[bool; 2]>(), 0..3_u32).prop_map(|(address, [ipv6, v6only], device)| {
         let is_ipv4 = address.to_ipv4_mapped().is_some() && !ipv6;
         Bound {
@@ -35,7 +35,7 @@ fn bound() -> impl Strategy<Value = Bound> {
     })
 }
 
-fn packet() -> impl Strategy<Value = Packet> {
+pub(crate) fn packet() -> impl Strategy<Value = Packet> {
     let sdif = prop_oneof![3 => Just(0), 1 => 1..3_u32];
     (address(), 1..3_u32, sdif, any::<bool>()).prop_map(|(address, dif, sdif, l3mdev_accept)| {
         Packet {

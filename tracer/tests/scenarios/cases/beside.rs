@@ -32,6 +32,7 @@ const BACKLOG: u32 = 8;
 /// SYNs that are sent again by a timer, which interrupts another tool's program: the kernel
 /// skips kprobe programs then, and no SYN may be missing, or told otherwise, for it.
 pub(crate) fn interrupted_program(cx: &Context) -> Result<()> {
+    cx.need_all()?;
     need_version("a program as long as it takes", 5, 2)?;
     let _netns = Netns::fresh()?;
     let listen = Listen::new("slow", "127.0.0.1:80")?.backlog(BACKLOG);
@@ -133,6 +134,7 @@ const COMMANDS: [&[&str]; 5] = [
 
 /// What sockpick does itself is nobody's traffic: not shown, not judged, not in the sums.
 pub(crate) fn own_commands(cx: &Context) -> Result<()> {
+    cx.need_all()?;
     cx.need_sockpick()?;
     let _netns = Netns::fresh()?;
     let exact = Server::start(Listen::new("exact", "127.0.0.1:80")?.group(1))?;

@@ -17,6 +17,7 @@ use crate::server::Server;
 /// A socket filter on one of two listeners lets nothing in; then it is taken off, and the
 /// retransmission is taken.
 pub(crate) fn not_taken(cx: &Context) -> Result<()> {
+    cx.need_all()?;
     let _netns = Netns::fresh()?;
     let deaf = Server::inside(Listen::new("deaf", "127.0.0.1:80")?)?;
     let open = Server::start(Listen::new("open", "127.0.0.1:81")?)?;

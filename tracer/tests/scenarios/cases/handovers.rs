@@ -97,6 +97,7 @@ pub(crate) fn cookie_handover(cx: &Context) -> Result<()> {
 
 /// Connections wait for `accept()` when their listener closes: the other of the group gets them.
 pub(crate) fn migrated(cx: &Context) -> Result<()> {
+    cx.need_all()?;
     const MIGRATE: &str = "net.ipv4.tcp_migrate_req";
     let _netns = Netns::fresh()?;
     // 5.10 has had the sysctl since a late stable release, and nothing that reads it.
@@ -177,6 +178,7 @@ fn accept_queue(listener: u64) -> Result<u64> {
 
 /// The accept queue is full: the SYN is dropped, and its retransmission is looked up anew.
 pub(crate) fn accept_overflow(cx: &Context) -> Result<()> {
+    cx.need_all()?;
     let _netns = Netns::fresh()?;
     let listen = Listen::new("slow", "127.0.0.1:80")?.backlog(1);
     let mut server = Server::start(listen.hold())?;

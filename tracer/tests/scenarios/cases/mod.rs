@@ -179,6 +179,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         within(180, "daemon_names", daemon::daemon_names).once(),
         case("moved", moved::moved).not_mixed(),
         case("only_alerts", verdicts::only_alerts),
+        case("counted_in_kernel", verdicts::counted_in_kernel).core(),
         case("late_reader", restarts::late_reader),
         case("died_in_the_queue", restarts::died_in_the_queue),
         case("nginx_reloads_quiet", nginx_quiet::reloads).not_mixed(),

@@ -35,6 +35,7 @@ type Phase = (Vec<Attempt>, Vec<(u32, String)>);
 
 /// Listeners change hands; nobody is named who does not hold them.
 pub(crate) fn owners_churn(cx: &Context) -> Result<()> {
+    cx.need_all()?;
     let _netns = Netns::fresh()?;
     let file = Configuration::write(
         "[[service]]\nname = \"first\"\nlisten = [\"127.0.0.1:80\"]\ncomm = \"old0\"\n",

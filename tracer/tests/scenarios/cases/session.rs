@@ -87,6 +87,7 @@ fn over_a_recording(name: &str, netns: u64, alpha: u32) -> Vec<Case> {
 
 /// What the kernel filters, as each backend's programs do it.
 pub(crate) fn kernel_filters(cx: &Context) -> Result<()> {
+    cx.need_all()?;
     let scene = Scene::set(cx)?;
     let mut problems = Vec::new();
     scene.live(&in_kernel(&scene.name, scene.named.inode), &mut problems)?;
@@ -95,6 +96,7 @@ pub(crate) fn kernel_filters(cx: &Context) -> Result<()> {
 
 /// What user space filters; and, over what one session recorded, every filter.
 pub(crate) fn other_filters(cx: &Context) -> Result<()> {
+    cx.need_all()?;
     let scene = Scene::set(cx)?;
     let mut problems = Vec::new();
     let mut whole = cx.start_trace(&[])?;
@@ -215,6 +217,7 @@ fn wrong(
 
 /// A session ends by itself after so many events, or so much time.
 pub(crate) fn count_and_duration(cx: &Context) -> Result<()> {
+    cx.need_all()?;
     cx.need_sockpick()?;
     let _netns = Netns::fresh()?;
     let server = Server::start(Listen::new("counted", "127.0.0.1:80")?)?;

@@ -199,6 +199,7 @@ pub(crate) fn twenty_thousand(cx: &Context) -> Result<()> {
 /// The smallest buffer, and a reader that stops for a while: most events are lost, and
 /// every loss is counted.
 pub(crate) fn smallest_buffer(cx: &Context) -> Result<()> {
+    cx.need_all()?;
     const CONNECTIONS: u32 = 5_000;
     let netns = Netns::fresh()?;
     set_comm("crowd")?;
@@ -241,6 +242,7 @@ pub(crate) fn smallest_buffer(cx: &Context) -> Result<()> {
 
 /// The same client ports meet the same members before, with and after sockpick.
 pub(crate) fn passive(cx: &Context) -> Result<()> {
+    cx.need_all()?;
     let netns = Netns::fresh()?;
     set_comm("crowd")?;
     let crowds = [Crowd::open(loopback(false))?, Crowd::open(loopback(true))?];

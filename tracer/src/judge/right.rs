@@ -1,0 +1,63 @@
+//! Which SYNs of a listener are right, whoever sends them and whenever: so that the programs
+//! need not tell of each. Pure. Says less rather than too much: what it does not know to be right
+//! is judged one by one.
+
+use std::net::Ipv6Addr;
+
+use super::{
+    expectations::Expectations,
+    picture::Place,
+    rules::{Bound, mapped},
+};
+
+/// SYNs that are no alert, of those that the walk of the tables gives a listener, without a VRF.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// Those for the address that it is bound to.
+    Exact,
+    /// Those for any address but these.
+    AnyBut(Vec<Ipv6Addr>),
+}
+
+/// What is right of a listener bound so, by all who listen or listened on its port in its
+/// namespace, and by what is expected; `None`: each SYN has to be looked at.
+#[must_use]
+pub fn right<'a>(
+    bound: &Bound,
+    on_port: impl IntoIterator<Item = &'a Place>,
+    expectations: &Expectations,
+) -> Option<Right> {
+    if bound.device != 0 {
+        return None;
+    }
+    let mut but = Vec::new();
+    for other in on_port {
+        // By the device a SYN comes through it is another's.
+        if other.bound.device != 0 {
+            return None;
+        }
+        match other.bound.overlap(bound) {
+            Some((its, own)) if its.beats(own) => {
+                // Of its family alone: that would be half of all addresses.
+                if other.bound.is_wildcard() || !bound.is_wildcard() {
+                    return None;
+                }
+                but.push(other.bound.address);
+            }
+            _ => {}
+        }
+    }
+    for (address, owner) in expectations.on_port(bound.port) {
+        let address = address.filter(|address| !address.is_unspecified());
+        // Any address, or a question of who holds it.
+        but.push(mapped(address.filter(|_| owner.is_empty())?));
+    }
+    Some(if bound.is_wildcard() {
+        Right::AnyBut(but)
+    } else {
+        Right::Exact
+    })
+}
+
+#[cfg(test)]
+mod tests;

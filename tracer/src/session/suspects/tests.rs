@@ -1,0 +1,303 @@
+//! Whatever opens and closes while batches are read: at the level of suspects the same alerts are
+//! told as where there is a record of each SYN.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    net::{Ipv4Addr, Ipv6Addr},
+    rc::Rc,
+};
+
+use proptest::prelude::*;
+use sockpick_ebpf::abi::{Listener, ListenerRecord, Stats, SynRecord, kind};
+
+use super::*;
+use crate::{
+    decode::Record,
+    event::Backend,
+    host::unknown::Nobody,
+    judge::{
+        expectations::Expectations,
+        rules::{ANY_MAPPED, Algorithm},
+    },
+    listeners::Inventory,
+    pipeline::{Counted, Input, Output, assess::Assessor, enrich::Enricher},
+    stock::{Stock, TakeStock},
+};
+
+const PORT: u16 = 80;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+struct Nothing;
+
+impl TakeStock for Nothing {
+    fn take_stock(&mut self) -> Stock {
+        Stock::default()
+    }
+}
+
+fn v4(last: u8) -> Ipv6Addr {
+    Ipv4Addr::new(6, 6, 6, last).to_ipv6_mapped()
+}
+
+/// Where somebody may listen: the first two are addresses, the others any.
+fn site(number: usize) -> (Ipv6Addr, u16) {
+    match number {
+        0 | 1 => (v4(number as u8), AF_INET),
+        2 => (ANY_MAPPED, AF_INET),
+        _ => (Ipv6Addr::UNSPECIFIED, AF_INET6),
+    }
+}
+
+const SITES: usize = 4;
+
+/// What is told to the programs, shared with the kernel of the test.
+#[derive(Clone, Default)]
+struct Memory {
+    generation: Rc<Cell<u64>>,
+    rights: Rc<RefCell<HashMap<u64, (u64, Right)>>>,
+}
+
+impl Tell for Memory {
+    fn generation(&self, port: u16) -> u64 {
+        assert_eq!(port, PORT);
+        self.generation.get()
+    }
+
+    fn set(&self, stamp: u64, generation: u64, right: Option<&Right>) {
+        let mut rights = self.rights.borrow_mut();
+        match right {
+            Some(right) => drop(rights.insert(stamp, (generation, right.clone()))),
+            None => drop(rights.remove(&stamp)),
+        }
+    }
+
+    fn forget(&self, stamp: u64) {
+        self.rights.borrow_mut().remove(&stamp);
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Listens there, or closes; with `begins`, a batch begins just then.
+    Changes {
+        site: usize,
+        begins: bool,
+    },
+    /// For the address with this number, which may be nobody's.
+    Syn(u8),
+    BatchBegins,
+    BatchEnds,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let changes = (0..SITES, any::<bool>());
+    prop_oneof![
+        2 => changes.prop_map(|(site, begins)| Step::Changes { site, begins }),
+        6 => (0..3_u8).prop_map(Step::Syn),
+        2 => Just(Step::BatchBegins),
+        4 => Just(Step::BatchEnds),
+    ]
+}
+
+/// Kernel, programs and session: at the level of suspects, or without.
+struct World {
+    memory: Memory,
+    told: Option<Told<Memory>>,
+    pipeline: Pipeline,
+    now_ns: u64,
+    live: [Option<Listener>; SITES],
+    buffer: Vec<Record>,
+    stats: Stats,
+    /// Times of SYNs that alerted.
+    alerts: Vec<u64>,
+}
+
+impl World {
+    fn new(only_suspects: bool) -> Self {
+        let mut pipeline = Pipeline::new(
+            Enricher::new(Backend::Fentry, Box::new(Nobody)),
+            Assessor::new(Expectations::default(), Algorithm::AddressFirst),
+            &Inventory::default(),
+        );
+        let memory = Memory::default();
+        let told = only_suspects.then(|| Told::new(memory.clone()));
+        if only_suspects {
+            pipeline.expect_suspects();
+        }
+        Self {
+            memory,
+            told,
+            pipeline,
+            now_ns: 0,
+            live: [None; SITES],
+            buffer: Vec::new(),
+            stats: Stats::default(),
+            alerts: Vec::new(),
+        }
+    }
+
+    fn changes(&mut self, site: usize, begins: bool) {
+        let bump = |world: &Self| {
+            let generation = &world.memory.generation;
+            generation.set(generation.get() + 1);
+        };
+        let (address, family) = self::site(site);
+        let opens = self.live[site].is_none();
+        let listener = self.live[site].unwrap_or(Listener {
+            stamp: self.now_ns << 8,
+            inode: self.now_ns,
+            netns: 1,
+            addr: address.octets(),
+            port: PORT,
+            family,
+            ..Listener::default()
+        });
+        if opens {
+            self.live[site] = Some(listener);
+        }
+        bump(self);
+        if begins {
+            self.begin();
+        }
+        let record = ListenerRecord {
+            ktime_ns: self.now_ns,
+            listener,
+            ..ListenerRecord::default()
+        };
+        self.buffer.push(if opens {
+            Record::Listen(record)
+        } else {
+            Record::Close(record)
+        });
+        bump(self);
+        if !opens {
+            self.live[site] = None;
+        }
+    }
+
+    /// As `suspects.rs` of the programs has it.
+    fn is_right(&self, listener: &Listener, destination: Ipv6Addr) -> bool {
+        let rights = self.memory.rights.borrow();
+        let Some((generation, right)) = rights.get(&listener.stamp) else {
+            return false;
+        };
+        *generation == self.memory.generation.get()
+            && match right {
+                Right::Exact => Ipv6Addr::from(listener.addr) == destination,
+                Right::AnyBut(but) => !but.contains(&destination),
+            }
+    }
+
+    fn syn(&mut self, address: u8) {
+        let destination = v4(address);
+        let by_address = (0..2).filter(|&site| self::site(site).0 == destination);
+        let mut all = by_address.chain(2..SITES);
+        let chosen = all.find_map(|site| self.live[site]);
+        self.stats.syns += 1;
+        let is_right = |listener| self.is_right(listener, destination);
+        if self.told.is_some() && chosen.as_ref().is_none_or(is_right) {
+            self.stats.counted += 1;
+            return;
+        }
+        self.stats.emitted += 1;
+        self.buffer.push(Record::Syn(SynRecord {
+            kind: kind::SYN,
+            ktime_ns: self.now_ns,
+            netns: 1,
+            family: AF_INET,
+            destination: destination.octets(),
+            destination_port_be: PORT.to_be(),
+            has_listener: u32::from(chosen.is_some()),
+            listener: chosen.unwrap_or_default(),
+            ..SynRecord::default()
+        }));
+    }
+
+    fn begin(&mut self) {
+        if let Some(told) = &mut self.told {
+            told.note(&mut self.pipeline);
+        }
+    }
+
+    fn end(&mut self) {
+        let mut inputs: Vec<Input> = self.buffer.drain(..).map(Input::Record).collect();
+        inputs.push(Input::Counted(Counted {
+            stats: self.stats,
+            missing: (0, 0),
+        }));
+        for input in &inputs {
+            for output in self.pipeline.take(input, &mut Nothing) {
+                if let Output::Syn(event, _) = output
+                    && event.verdict.is_alert()
+                {
+                    self.alerts.push(event.ktime_ns);
+                }
+            }
+        }
+        if let Some(told) = &mut self.told {
+            told.tell(&mut self.pipeline);
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        self.now_ns += 1_000;
+        match step {
+            Step::Changes { site, begins } => self.changes(site, begins),
+            Step::Syn(address) => self.syn(address),
+            Step::BatchBegins => self.begin(),
+            Step::BatchEnds => self.end(),
+        }
+    }
+
+    fn run(mut self, steps: &[Step]) -> Self {
+        steps.iter().for_each(|&step| self.step(step));
+        self.begin();
+        self.end();
+        self
+    }
+}
+
+proptest! {
+    #[test]
+    fn alerts_are_the_same_and_every_syn_is_somewhere(
+        steps in prop::collection::vec(step(), 0..120),
+    ) {
+        let (all, suspects) = (World::new(false).run(&steps), World::new(true).run(&steps));
+        prop_assert_eq!(all.alerts, suspects.alerts);
+        let Stats { syns, emitted, counted, .. } = suspects.stats;
+        prop_assert_eq!(syns, emitted + counted);
+        prop_assert_eq!(syns, all.stats.emitted);
+    }
+}
+
+#[test]
+fn what_is_right_is_counted_two_batches_after_somebody_came() {
+    use Step::{BatchBegins, BatchEnds, Syn};
+    let opens = |site| Step::Changes {
+        site,
+        begins: false,
+    };
+    let batch = [BatchBegins, BatchEnds];
+    let mut world = World::new(true);
+    let mut after = |steps: &[Step]| {
+        let before = world.stats;
+        steps.iter().for_each(|&step| world.step(step));
+        let Stats {
+            emitted, counted, ..
+        } = world.stats.since(&before);
+        (emitted, counted)
+    };
+    // The listener for all addresses, and one for the first.
+    assert_eq!(after(&[opens(2), opens(0), Syn(0), Syn(1)]), (2, 0));
+    after(&batch);
+    after(&batch);
+    assert_eq!(after(&[Syn(0), Syn(1), Syn(2)]), (0, 3));
+    // It closes: what was its own is looked at, as long as it is expected back.
+    assert_eq!(after(&[opens(0), Syn(0), Syn(1)]), (2, 0));
+    after(&batch);
+    after(&batch);
+    assert_eq!(after(&[Syn(0), Syn(1), Syn(2)]), (1, 2));
+    assert_eq!(world.alerts.len(), 1, "the second is not read yet");
+}
