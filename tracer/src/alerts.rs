@@ -7,6 +7,7 @@ mod identity;
 mod life;
 pub mod message;
 mod recovery;
+mod sight;
 pub mod state;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use crate::event::{Endpoint, Owner, Reason, Time, Verdict};
 
 pub use active::Alerts;
 pub use life::SHORTEST;
+pub use sight::Sight;
 
 /// What time it is, by both clocks: one never goes back, the other is for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +32,21 @@ pub struct Now {
     pub wall: Time,
 }
 
-/// What makes two SYNs one alert: few things, and the same after a restart of sockpick.
-/// [`Identity::OVERFLOW`] is that of the alert which stands for those past the bound.
+/// What makes it the alert that it is: the same after a restart of sockpick.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Identity {
+#[serde(rename_all = "snake_case")]
+pub enum Identity {
+    /// SYNs that go wrong in one way.
+    Syns(Situation),
+    /// SYNs past the bound: it stands for all that have no alert of their own.
+    Overflow,
+    /// sockpick does not see what it should.
+    Blind,
+}
+
+/// What makes two SYNs one alert: few things.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Situation {
     /// Namespace: its name, or its inode number where it has none.
     pub netns: String,
     /// The verdict.
@@ -65,6 +78,16 @@ pub struct Sample {
     pub expected_closed: Option<Time>,
 }
 
+/// What shows that it is so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// A SYN: the last.
+    Syn(Sample),
+    /// A self-check, the last that failed: why it did.
+    Check(String),
+}
+
 /// What an alert is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
@@ -83,7 +106,8 @@ pub enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resolution {
-    /// A SYN was given to the listener that is right for it; of an overflow: there is room.
+    /// A SYN was given to the listener that is right for it; of an overflow: there is room; of
+    /// blindness: sockpick sees again.
     Recovered,
     /// No such SYN came for the quiet time; whether others came is not said.
     Quiet,
@@ -91,19 +115,19 @@ pub enum Resolution {
     Reconfigured,
 }
 
-/// A situation that is wrong, from the first SYN until it is over.
+/// Something that is wrong, from the first SYN that shows it until it is over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
     /// What it is.
     pub identity: Identity,
-    /// When the first SYN came. Never moves while it fires.
+    /// When the first SYN came, or self-check failed. Never moves while it fires.
     pub since: Time,
-    /// When the last one came.
+    /// When the last one did.
     pub last: Time,
-    /// SYNs, and connections handed over, that it covers.
+    /// SYNs, and connections handed over, that it covers; of blindness: self-checks that failed.
     pub count: u64,
-    /// One of them: the last.
-    pub sample: Sample,
+    /// The last of them.
+    pub evidence: Evidence,
     /// What it is now.
     pub state: State,
 }

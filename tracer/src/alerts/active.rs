@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, vec::Drain};
 
 use super::{
-    Alert, Identity, Notice, Now, Occasion, Resolution,
-    life::{Firing, Over, Rules},
+    Alert, Identity, Notice, Now, Occasion, Resolution, Situation,
+    life::{Firing, Over, Rules, Sign},
     recovery::{self, Right, Shown},
     totals::Totals,
 };
@@ -17,10 +17,11 @@ use crate::{event::Event, settings::AlertSettings};
 #[derive(Clone, Debug)]
 pub struct Alerts {
     pub(super) rules: Rules,
-    /// At most `max_active`, and the overflow's; more only if there were before it was lowered,
-    /// by a reload or a restart.
+    /// At most `max_active`, and those of [`Identity::BESIDE`]; more only if there were before it
+    /// was lowered, by a reload or a restart.
     pub(super) firing: BTreeMap<Identity, Firing>,
-    /// Told for a while that they are over; at most `max_active` and the overflow's.
+    /// Told for a while that they are over; at most `max_active` and those of
+    /// [`Identity::BESIDE`].
     pub(super) over: BTreeMap<Identity, Over>,
     notices: Vec<Notice>,
     totals: Totals,
@@ -53,7 +54,7 @@ impl Alerts {
             && let Some(listener) = recovery::taken(event)
         {
             let port = event.destination.port;
-            let mut ports = self.firing.values().map(Firing::port);
+            let mut ports = self.firing.values().filter_map(Firing::port);
             if ports.any(|other| other == port) {
                 self.right(&Right::new(event, listener), now);
             }
@@ -61,21 +62,28 @@ impl Alerts {
     }
 
     fn wrong(&mut self, event: &Event, now: Now) {
-        let identity = Identity::of(event);
-        self.totals.count(&identity);
-        if let Some(firing) = self.firing.get_mut(&identity) {
-            firing.again(event, now);
-        } else if self.has_room() {
-            self.begin(identity, event, now);
+        let situation = Situation::of(event);
+        self.totals.count(&situation);
+        let identity = Identity::Syns(situation);
+        if self.firing.contains_key(&identity) || self.has_room() {
+            self.shown(identity, Sign::of(event), now);
         } else {
             self.suppress(&identity, event, now);
         }
     }
 
-    fn begin(&mut self, identity: Identity, event: &Event, now: Now) {
+    /// It is so now: it begins, or goes on.
+    pub(super) fn shown(&mut self, identity: Identity, sign: Sign, now: Now) {
+        match self.firing.get_mut(&identity) {
+            Some(firing) => firing.again(sign, now),
+            None => self.begin(identity, sign, now),
+        }
+    }
+
+    fn begin(&mut self, identity: Identity, sign: Sign, now: Now) {
         self.generation += 1;
         self.over.remove(&identity);
-        let firing = Firing::new(identity.clone(), event, now);
+        let firing = Firing::new(identity.clone(), sign, now);
         let notice = self.rules.notice(Occasion::Began, &firing.alert, now);
         self.notices.push(notice);
         self.firing.insert(identity, firing);
@@ -88,15 +96,13 @@ impl Alerts {
         if self.over.remove(identity).is_some() {
             self.generation += 1;
         }
-        match self.firing.get_mut(&Identity::OVERFLOW) {
-            Some(overflow) => overflow.again(event, now),
-            None => self.begin(Identity::OVERFLOW, event, now),
-        }
+        self.shown(Identity::Overflow, Sign::of(event), now);
     }
 
     fn has_room(&self) -> bool {
-        let overflow = self.firing.contains_key(&Identity::OVERFLOW);
-        self.firing.len() - usize::from(overflow) < self.rules.max_active
+        let beside = Identity::BESIDE.iter();
+        let beside = beside.filter(|identity| self.firing.contains_key(identity));
+        self.firing.len() - beside.count() < self.rules.max_active
     }
 
     fn right(&mut self, right: &Right<'_>, now: Now) {
@@ -152,7 +158,7 @@ impl Alerts {
         }
     }
 
-    fn end_due(&mut self, now: Now) {
+    pub(super) fn end_due(&mut self, now: Now) {
         // The end of one may be the overflow's.
         while self.end_some(now) {
             self.make_room();
@@ -178,7 +184,7 @@ impl Alerts {
         let notice = self.rules.notice(Occasion::Ended, &over.alert, now);
         self.notices.push(notice);
         self.over.insert(identity, over);
-        if self.over.len() > self.rules.max_active.saturating_add(1) {
+        if self.over.len() > self.most_over() {
             let first = self.over.iter().min_by_key(|(_, over)| over.until_ns);
             if let Some(identity) = first.map(|(identity, _)| identity.clone()) {
                 self.over.remove(&identity);
@@ -186,10 +192,16 @@ impl Alerts {
         }
     }
 
+    /// How many are told to be over at most.
+    pub(super) fn most_over(&self) -> usize {
+        let beside = Identity::BESIDE.len();
+        self.rules.max_active.saturating_add(beside)
+    }
+
     /// Where there is room again, the overflow ends if it takes nothing for a while.
     fn make_room(&mut self) {
         if self.has_room()
-            && let Some(overflow) = self.firing.get_mut(&Identity::OVERFLOW)
+            && let Some(overflow) = self.firing.get_mut(&Identity::Overflow)
         {
             overflow.end_after_a_while(Resolution::Recovered);
         }
@@ -206,8 +218,13 @@ impl Alerts {
     /// What is no alert by the rules is to end; what is one again is not.
     pub(super) fn by_rules(&mut self, now: Now) {
         for (identity, firing) in &mut self.firing {
+            // What is about no SYN is no matter of `on`.
+            let Some(situation) = identity.situation() else {
+                continue;
+            };
+            let is_alert = self.rules.is_alert(situation.verdict, situation.reason);
             let ends = firing.ending.map(|ending| ending.why);
-            match (self.rules.means(identity), ends) {
+            match (is_alert, ends) {
                 (true, Some(Resolution::Reconfigured)) => firing.ending = None,
                 (false, None) => firing.end_at(now.ktime_ns, Resolution::Reconfigured),
                 _ => {}
@@ -221,12 +238,12 @@ impl Alerts {
         self.notices.drain(..)
     }
 
-    /// Those that last, the overflow's among them.
+    /// Those that last, that of the overflow among them.
     pub fn alerts(&self) -> impl Iterator<Item = &Alert> {
         self.firing.values().map(|firing| &firing.alert)
     }
 
-    /// How many last, the overflow's among them.
+    /// How many last, that of the overflow among them.
     #[must_use]
     pub fn active(&self) -> usize {
         self.firing.len()

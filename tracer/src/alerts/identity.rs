@@ -1,30 +1,37 @@
 //! What an event says of an alert: which one it is, and what of it is shown.
 
-use super::{Identity, Sample};
+use super::{Alert, Evidence, Identity, Sample, Situation};
 use crate::{
-    event::{Event, Expected, Other, Verdict},
+    event::{Event, Expected, Other},
     words,
 };
 
 impl Identity {
-    /// Of the one alert that stands for all those past `max_active`. No namespace has an empty
-    /// name, so no other alert is taken for it.
-    pub const OVERFLOW: Self = Self {
-        netns: String::new(),
-        verdict: Verdict::Misdirected,
-        reason: None,
-        service: None,
-        expected: None,
-        listener: None,
-    };
+    /// Those that say nothing of a SYN. Each may last beside as many as may last at once.
+    pub(super) const BESIDE: [Self; 2] = [Self::Overflow, Self::Blind];
 
-    /// Whether it is [`Identity::OVERFLOW`]: its fields say nothing, and its alert counts the
-    /// SYNs that have no alert of their own.
+    /// How the SYNs go wrong; `None`: it is no such alert, or stands for many.
     #[must_use]
-    pub fn is_overflow(&self) -> bool {
-        *self == Self::OVERFLOW
+    pub fn situation(&self) -> Option<&Situation> {
+        match self {
+            Self::Syns(situation) => Some(situation),
+            Self::Overflow | Self::Blind => None,
+        }
     }
+}
 
+impl Alert {
+    /// The last SYN, if it is about SYNs.
+    #[must_use]
+    pub fn sample(&self) -> Option<&Sample> {
+        match &self.evidence {
+            Evidence::Syn(sample) => Some(sample),
+            Evidence::Check(_) => None,
+        }
+    }
+}
+
+impl Situation {
     /// The alert that such a SYN belongs to.
     pub(super) fn of(event: &Event) -> Self {
         let expected = event.expected.as_deref();

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Alert, Identity, Notice, Now, Occasion, Resolution, Sample, State};
+use super::{Alert, Evidence, Identity, Notice, Now, Occasion, Resolution, Sample, State};
 use crate::{
-    event::{Event, Reason, Verdict},
+    event::{Event, Reason, Time, Verdict},
     settings::{AlertSettings, feed::Kind},
 };
 
@@ -52,10 +52,6 @@ impl Rules {
         self.on.iter().any(|kind| kind.is(verdict, reason))
     }
 
-    pub(super) fn means(&self, identity: &Identity) -> bool {
-        identity.is_overflow() || self.is_alert(identity.verdict, identity.reason)
-    }
-
     pub(super) fn notice(&self, occasion: Occasion, alert: &Alert, now: Now) -> Notice {
         Notice {
             occasion,
@@ -67,7 +63,7 @@ impl Rules {
 }
 
 /// Which way the last SYN came: not every SYN for a destination need go wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Way {
     pub(super) cpu: u32,
     pub(super) ifindex: u32,
@@ -78,6 +74,24 @@ impl Way {
         Self {
             cpu: event.cpu,
             ifindex: event.ifindex,
+        }
+    }
+}
+
+/// What an alert is taken from: a SYN, or something else that shows it.
+#[derive(Clone, Debug)]
+pub(super) struct Sign {
+    pub(super) time: Time,
+    pub(super) evidence: Evidence,
+    pub(super) way: Way,
+}
+
+impl Sign {
+    pub(super) fn of(event: &Event) -> Self {
+        Self {
+            time: event.time,
+            evidence: Evidence::Syn(Sample::of(event)),
+            way: Way::of(event),
         }
     }
 }
@@ -104,18 +118,18 @@ pub(super) struct Firing {
 }
 
 impl Firing {
-    pub(super) fn new(identity: Identity, event: &Event, now: Now) -> Self {
+    pub(super) fn new(identity: Identity, sign: Sign, now: Now) -> Self {
         let alert = Alert {
             identity,
-            since: event.time,
-            last: event.time,
+            since: sign.time,
+            last: sign.time,
             count: 1,
-            sample: Sample::of(event),
+            evidence: sign.evidence,
             state: State::Firing,
         };
         Self {
             alert,
-            way: Way::of(event),
+            way: sign.way,
             began_ns: now.ktime_ns,
             last_ns: now.ktime_ns,
             told: now,
@@ -124,16 +138,16 @@ impl Firing {
     }
 
     /// Port that its SYNs are sent to.
-    pub(super) fn port(&self) -> u16 {
-        self.alert.sample.destination.port
+    pub(super) fn port(&self) -> Option<u16> {
+        self.alert.sample().map(|sample| sample.destination.port)
     }
 
-    /// One more SYN: it is not over, whatever looked like it.
-    pub(super) fn again(&mut self, event: &Event, now: Now) {
-        self.alert.last = event.time;
+    /// One more: it is not over, whatever looked like it.
+    pub(super) fn again(&mut self, sign: Sign, now: Now) {
+        self.alert.last = sign.time;
         self.alert.count = self.alert.count.saturating_add(1);
-        self.alert.sample = Sample::of(event);
-        self.way = Way::of(event);
+        self.alert.evidence = sign.evidence;
+        self.way = sign.way;
         self.last_ns = now.ktime_ns;
         self.ending = None;
     }
@@ -151,8 +165,12 @@ impl Firing {
 
     /// When it will be over if nothing comes, and why.
     pub(super) fn end(&self, rules: &Rules) -> Ending {
-        let quiet_ns = self.last_ns.saturating_add(rules.quiet_ns);
         let shortest_ns = self.began_ns.saturating_add(SHORTEST_NS);
+        let quiet_ns = match self.alert.evidence {
+            Evidence::Syn(_) => self.last_ns.saturating_add(rules.quiet_ns),
+            // That nothing is heard of it is no sign that it is over.
+            Evidence::Check(_) => u64::MAX,
+        };
         let quiet = Ending {
             due_ns: quiet_ns.max(shortest_ns),
             why: Resolution::Quiet,

@@ -1,6 +1,7 @@
 //! What a person is told of an alert: a title, and a sentence each for what happened, to whom,
 //! who got it instead, why, and what to do.
 
+mod blind;
 mod overflow;
 mod remedy;
 #[cfg(test)]
@@ -10,7 +11,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::{Alert, Identity, Resolution, Sample, State};
+use super::{Alert, Evidence, Identity, Resolution, Sample, Situation, State};
 use crate::{
     event::{Reason, Time, Verdict},
     words::{self, count, printable},
@@ -46,10 +47,15 @@ impl Message {
     /// Of this alert.
     #[must_use]
     pub fn of(alert: &Alert) -> Self {
-        let mut message = if alert.identity.is_overflow() {
-            overflow::message(alert)
-        } else {
-            about(alert)
+        let mut message = match (&alert.evidence, alert.identity.situation()) {
+            (Evidence::Syn(sample), Some(situation)) => About {
+                alert,
+                situation,
+                sample,
+            }
+            .message(),
+            (Evidence::Syn(sample), None) => overflow::message(alert, sample),
+            (Evidence::Check(why), _) => blind::message(alert, why),
         };
         message.over = over(alert);
         message.cleaned()
@@ -85,145 +91,163 @@ impl Message {
     }
 }
 
-fn about(alert: &Alert) -> Message {
-    let Identity {
-        verdict, reason, ..
-    } = alert.identity;
-    Message {
-        title: title(alert),
-        what: what(alert),
-        whom: whom(alert),
-        instead: instead(alert),
-        why: why(alert),
-        remedy: remedy::remedy(verdict, reason).to_owned(),
-        over: None,
-        docs: format!("{PAGE}#{}", anchor(verdict, reason)),
-    }
-}
-
 fn is_over(alert: &Alert) -> bool {
     alert.state != State::Firing
 }
 
-fn title(alert: &Alert) -> String {
-    let Identity {
-        verdict,
-        reason,
-        listener,
-        ..
-    } = &alert.identity;
-    let label = match (verdict, reason) {
-        (Verdict::Ok, Some(reason)) => reason.word(),
-        _ => verdict.word(),
-    };
-    let mark = if is_over(alert) { "over: " } else { "" };
-    let label = label.to_uppercase();
-    let party = party(alert);
-    if *reason == Some(Reason::WrongOwner) {
-        let owners = words::owners(&alert.sample.owners);
-        return format!("{mark}{label}: {party} is held by {owners}");
-    }
-    match (listener, is_dropped(alert)) {
-        (Some(listener), true) => format!("{mark}{label}: {listener} drops SYNs for {party}"),
-        (Some(listener), false) => format!("{mark}{label}: {listener} gets SYNs for {party}"),
-        (None, _) => format!("{mark}{label}: nobody gets SYNs for {party}"),
-    }
+/// What is before the title of one that is over.
+fn mark(alert: &Alert) -> &'static str {
+    if is_over(alert) { "over: " } else { "" }
 }
 
-/// Whether the listener that was given the SYN never saw it.
-fn is_dropped(alert: &Alert) -> bool {
-    let reason = alert.identity.reason;
-    matches!(reason, Some(Reason::AcceptOverflow | Reason::NotTaken))
+/// What is said of a number that may grow.
+fn so_far(alert: &Alert) -> &'static str {
+    if is_over(alert) { "in all" } else { "so far" }
 }
 
-/// Who should have had the SYNs, by the best name there is.
-fn party(alert: &Alert) -> String {
-    let identity = &alert.identity;
-    let destination = || alert.sample.destination.to_string();
-    let place = identity.expected.clone().unwrap_or_else(destination);
-    match &identity.service {
-        Some(service) => format!("{service} ({place})"),
-        None => place,
-    }
+/// SYNs that go wrong in one way.
+struct About<'a> {
+    alert: &'a Alert,
+    situation: &'a Situation,
+    sample: &'a Sample,
 }
 
-fn what(alert: &Alert) -> String {
-    let party = party(alert);
-    match (alert.identity.verdict, alert.identity.reason) {
-        (Verdict::Misdirected, Some(Reason::WrongOwner)) => {
-            format!("A program that may not hold it has the listener of {party}.")
+impl About<'_> {
+    fn message(&self) -> Message {
+        let Situation {
+            verdict, reason, ..
+        } = *self.situation;
+        Message {
+            title: self.title(),
+            what: self.what(),
+            whom: self.whom(),
+            instead: self.instead(),
+            why: self.why(),
+            remedy: remedy::remedy(verdict, reason).to_owned(),
+            over: None,
+            docs: format!("{PAGE}#{}", anchor(verdict, reason)),
         }
-        (Verdict::Misdirected, _) => {
-            format!("{party} is passed over: SYNs that are meant for it go to another listener.")
-        }
-        (Verdict::Uncovered, _) => format!(
-            "SYNs for {party} find no listener of their own: another takes them, and clients \
-             get its answer."
-        ),
-        (Verdict::Steered, _) => {
-            format!("SYNs for {party} are given to a listener that a program or a rule chose.")
-        }
-        (Verdict::Refused, _) => {
-            format!("SYNs for {party} are given to nobody: clients get a reset.")
-        }
-        (Verdict::Ok, Some(Reason::AcceptOverflow)) => format!(
-            "SYNs for {party} are dropped, as the accept queue is full: clients wait and try again."
-        ),
-        (Verdict::Ok, Some(Reason::NotTaken)) => format!(
-            "SYNs for {party} are dropped before the listener has them: clients wait and try again."
-        ),
-        (Verdict::Ok, _) => format!("SYNs for {party} came to a listener that is right for them."),
     }
-}
 
-fn whom(alert: &Alert) -> String {
-    let Alert {
-        identity,
-        since,
-        last,
-        sample,
-        ..
-    } = alert;
-    let number = count(alert.count, "SYN");
-    let ending = if is_over(alert) { "in all" } else { "so far" };
-    format!(
-        "It concerns {} in namespace {}, since {}: {number} {ending}, the last at {} from {} to {}.",
-        party(alert),
-        identity.netns,
-        clock(*since),
-        clock(*last),
-        sample.client,
-        sample.destination,
-    )
-}
-
-fn instead(alert: &Alert) -> String {
-    let Some(listener) = &alert.identity.listener else {
-        return "Nobody was given them.".to_owned();
-    };
-    match &*words::owners(&alert.sample.owners) {
-        "" => format!("They were given to {listener}; it is not known who holds that."),
-        owners => format!("They were given to {listener}, which is held by {owners}."),
+    fn title(&self) -> String {
+        let Situation {
+            verdict,
+            reason,
+            listener,
+            ..
+        } = self.situation;
+        let label = match (verdict, reason) {
+            (Verdict::Ok, Some(reason)) => reason.word(),
+            _ => verdict.word(),
+        };
+        let mark = mark(self.alert);
+        let label = label.to_uppercase();
+        let party = self.party();
+        if *reason == Some(Reason::WrongOwner) {
+            let owners = words::owners(&self.sample.owners);
+            return format!("{mark}{label}: {party} is held by {owners}");
+        }
+        match (listener, self.is_dropped()) {
+            (Some(listener), true) => format!("{mark}{label}: {listener} drops SYNs for {party}"),
+            (Some(listener), false) => format!("{mark}{label}: {listener} gets SYNs for {party}"),
+            (None, _) => format!("{mark}{label}: nobody gets SYNs for {party}"),
+        }
     }
-}
 
-fn why(alert: &Alert) -> String {
-    let Identity {
-        reason,
-        expected,
-        listener,
-        ..
-    } = &alert.identity;
-    let Some(reason) = reason else {
-        return "No cause is told.".to_owned();
-    };
-    let cause = words::cause(*reason, listener.is_none());
-    let mut text = format!("The cause is {}: {cause}", reason.word());
-    if let Some(expected) = expected {
-        text.push_str(&of_expected(expected, &alert.sample));
+    /// Whether the listener that was given the SYN never saw it.
+    fn is_dropped(&self) -> bool {
+        let reason = self.situation.reason;
+        matches!(reason, Some(Reason::AcceptOverflow | Reason::NotTaken))
     }
-    text.push('.');
-    text
+
+    /// Who should have had the SYNs, by the best name there is.
+    fn party(&self) -> String {
+        let destination = || self.sample.destination.to_string();
+        let place = self.situation.expected.clone().unwrap_or_else(destination);
+        match &self.situation.service {
+            Some(service) => format!("{service} ({place})"),
+            None => place,
+        }
+    }
+
+    fn what(&self) -> String {
+        let party = self.party();
+        match (self.situation.verdict, self.situation.reason) {
+            (Verdict::Misdirected, Some(Reason::WrongOwner)) => {
+                format!("A program that may not hold it has the listener of {party}.")
+            }
+            (Verdict::Misdirected, _) => format!(
+                "{party} is passed over: SYNs that are meant for it go to another listener."
+            ),
+            (Verdict::Uncovered, _) => format!(
+                "SYNs for {party} find no listener of their own: another takes them, and clients \
+                 get its answer."
+            ),
+            (Verdict::Steered, _) => {
+                format!("SYNs for {party} are given to a listener that a program or a rule chose.")
+            }
+            (Verdict::Refused, _) => {
+                format!("SYNs for {party} are given to nobody: clients get a reset.")
+            }
+            (Verdict::Ok, Some(Reason::AcceptOverflow)) => format!(
+                "SYNs for {party} are dropped, as the accept queue is full: clients wait and try \
+                 again."
+            ),
+            (Verdict::Ok, Some(Reason::NotTaken)) => format!(
+                "SYNs for {party} are dropped before the listener has them: clients wait and try \
+                 again."
+            ),
+            (Verdict::Ok, _) => {
+                format!("SYNs for {party} came to a listener that is right for them.")
+            }
+        }
+    }
+
+    fn whom(&self) -> String {
+        let Alert { since, last, .. } = self.alert;
+        let sample = self.sample;
+        let number = count(self.alert.count, "SYN");
+        let so_far = so_far(self.alert);
+        format!(
+            "It concerns {} in namespace {}, since {}: {number} {so_far}, the last at {} from {} \
+             to {}.",
+            self.party(),
+            self.situation.netns,
+            clock(*since),
+            clock(*last),
+            sample.client,
+            sample.destination,
+        )
+    }
+
+    fn instead(&self) -> String {
+        let Some(listener) = &self.situation.listener else {
+            return "Nobody was given them.".to_owned();
+        };
+        match &*words::owners(&self.sample.owners) {
+            "" => format!("They were given to {listener}; it is not known who holds that."),
+            owners => format!("They were given to {listener}, which is held by {owners}."),
+        }
+    }
+
+    fn why(&self) -> String {
+        let Situation {
+            reason,
+            expected,
+            listener,
+            ..
+        } = self.situation;
+        let Some(reason) = reason else {
+            return "No cause is told.".to_owned();
+        };
+        let cause = words::cause(*reason, listener.is_none());
+        let mut text = format!("The cause is {}: {cause}", reason.word());
+        if let Some(expected) = expected {
+            text.push_str(&of_expected(expected, self.sample));
+        }
+        text.push('.');
+        text
+    }
 }
 
 /// What is known of the expected listener.
@@ -243,17 +267,27 @@ fn of_expected(expected: &str, sample: &Sample) -> String {
     text
 }
 
+/// Why it is over, and of how many what.
 fn over(alert: &Alert) -> Option<String> {
     let State::Resolved { at, why } = alert.state else {
         return None;
     };
-    let cause = match why {
-        Resolution::Recovered if alert.identity.is_overflow() => "there is room for all again",
-        Resolution::Recovered => "a SYN was given to the listener that is right for it",
-        Resolution::Quiet => "no more such SYNs came, which may be as no SYNs came at all",
-        Resolution::Reconfigured => "by new settings it is no alert",
+    let cause = match (&alert.identity, why) {
+        (_, Resolution::Quiet) => "no more such SYNs came, which may be as no SYNs came at all",
+        (Identity::Syns(_), Resolution::Recovered) => {
+            "a SYN was given to the listener that is right for it"
+        }
+        (Identity::Overflow, Resolution::Recovered) => "there is room for all again",
+        (Identity::Blind, Resolution::Recovered) => "a self-check passed",
+        (Identity::Blind, Resolution::Reconfigured) => {
+            "by new settings no self-check is made, so nobody would see it end"
+        }
+        (_, Resolution::Reconfigured) => "by new settings it is no alert",
     };
-    let number = count(alert.count, "SYN");
+    let number = match &alert.identity {
+        Identity::Syns(_) | Identity::Overflow => count(alert.count, "SYN"),
+        Identity::Blind => blind::failed(alert.count),
+    };
     Some(format!(
         "It is over since {}: {cause}; {number} in all.",
         clock(at)

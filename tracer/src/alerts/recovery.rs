@@ -5,7 +5,10 @@
 //! time. There a right SYN shows something only if it came the same way as the wrong ones, and
 //! nothing wrong has come for a while.
 
-use super::life::{Firing, Way};
+use super::{
+    Situation,
+    life::{Firing, Way},
+};
 use crate::{
     event::{Event, Listener, Match, Reason, Verdict},
     words,
@@ -54,11 +57,11 @@ impl<'a> Right<'a> {
 
     /// What it shows of the alert, if anything.
     pub(super) fn shows(&self, firing: &Firing) -> Option<Shown> {
-        let identity = &firing.alert.identity;
-        if identity.netns != self.netns {
+        let situation = firing.alert.identity.situation()?;
+        if situation.netns != self.netns {
             return None;
         }
-        match (identity.verdict, identity.reason?) {
+        match (situation.verdict, situation.reason?) {
             (Verdict::Steered, _) => perhaps(self.is_alike(firing) && !self.is_steered()),
             (
                 _,
@@ -67,29 +70,28 @@ impl<'a> Right<'a> {
                 | Reason::LegacyOrder
                 | Reason::DevOrder
                 | Reason::NotListening,
-            ) => self.has_place(firing).then_some(Shown::Over),
+            ) => self.has_place(firing, situation).then_some(Shown::Over),
             (Verdict::Refused, _) => perhaps(self.is_alike(firing)),
-            (verdict, reason) => perhaps(self.is_other(firing, verdict, reason)),
+            (_, reason) => perhaps(self.is_other(firing, situation, reason)),
         }
     }
 
     /// For causes that concern some of the SYNs.
-    fn is_other(&self, firing: &Firing, verdict: Verdict, reason: Reason) -> bool {
-        let identity = &firing.alert.identity;
+    fn is_other(&self, firing: &Firing, situation: &Situation, reason: Reason) -> bool {
         match reason {
             Reason::DevMismatch | Reason::VrfScope => {
                 self.is_alike(firing) && self.event.matched == Match::Exact
             }
             Reason::CpuAffinity => {
                 let same_cpu = Way::of(self.event).cpu == firing.way.cpu;
-                same_cpu && self.is_alike(firing) && self.has_place(firing)
+                same_cpu && self.is_alike(firing) && self.has_place(firing, situation)
             }
-            Reason::Unknown => self.is_alike(firing) && self.has_place(firing),
+            Reason::Unknown => self.is_alike(firing) && self.has_place(firing, situation),
             Reason::WrongOwner | Reason::AcceptOverflow | Reason::NotTaken => {
-                self.is_for(firing) && identity.listener.as_deref() == Some(&*self.place)
+                self.is_for(firing) && situation.listener.as_deref() == Some(&*self.place)
             }
             Reason::OtherNetns | Reason::BpfSkLookup | Reason::SkAssign | Reason::Tproxy => {
-                verdict.is_alert() && self.is_for(firing)
+                situation.verdict.is_alert() && self.is_for(firing)
             }
             // Of what is no fault there is no other side: it is over when no more come.
             _ => false,
@@ -101,8 +103,8 @@ impl<'a> Right<'a> {
     }
 
     /// The expected listener has it; where none is known, whoever is right for the destination.
-    fn has_place(&self, firing: &Firing) -> bool {
-        match &firing.alert.identity.expected {
+    fn has_place(&self, firing: &Firing, situation: &Situation) -> bool {
+        match &situation.expected {
             Some(place) => {
                 *place == self.place || self.moved_from.as_ref().is_some_and(|from| from == place)
             }
@@ -111,7 +113,8 @@ impl<'a> Right<'a> {
     }
 
     fn is_for(&self, firing: &Firing) -> bool {
-        firing.alert.sample.destination == self.event.destination
+        let sample = firing.alert.sample();
+        sample.is_some_and(|sample| sample.destination == self.event.destination)
     }
 
     fn is_alike(&self, firing: &Firing) -> bool {

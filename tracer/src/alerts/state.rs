@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Alert, Alerts, Identity, Now, State as Is,
+    Alert, Alerts, Evidence, Identity, Now, State as Is,
     life::{Firing, OVER_FOR_NS, Over, Rules, Way},
 };
 use crate::{
@@ -17,10 +17,10 @@ use crate::{
 };
 
 /// Most bytes of a state: what is longer is no state. A kibibyte, which is enough for one without
-/// its processes, for each of the alerts that may last, as many that are over, and the overflow's.
-pub const MAX_BYTES: usize = 2 * (*AlertSettings::MAX_ACTIVE.end() + 1) * 1024;
+/// its processes, for each of the alerts that may last, as many that are over, and those beside.
+pub const MAX_BYTES: usize = 2 * (*AlertSettings::MAX_ACTIVE.end() + Identity::BESIDE.len()) * 1024;
 /// The version that is written, and the only one that is read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const NAME: &str = "sockpick-alerts";
 /// Most processes of a listener that are written: a message names no more.
 const MAX_OWNERS: usize = 8;
@@ -105,9 +105,10 @@ impl State {
     fn shorten(&mut self) {
         let mut held = false;
         for saved in &mut self.alerts {
-            let sample = &mut saved.alert.sample;
-            held |= !sample.owners.is_empty() || !sample.expected_owners.is_empty();
-            (sample.owners, sample.expected_owners) = Default::default();
+            if let Evidence::Syn(sample) = &mut saved.alert.evidence {
+                held |= !sample.owners.is_empty() || !sample.expected_owners.is_empty();
+                (sample.owners, sample.expected_owners) = Default::default();
+            }
         }
         if !held {
             self.alerts.truncate(self.alerts.len() / 2);
@@ -172,17 +173,18 @@ impl Alerts {
 
     /// Whether such an alert has room among those that are over.
     fn may_be_over(&self, identity: &Identity) -> bool {
-        !self.firing.contains_key(identity) && self.over.len() <= self.rules.max_active
+        !self.firing.contains_key(identity) && self.over.len() < self.most_over()
     }
 }
 
 impl Saved {
     fn new(alert: &Alert, told: Now, way: Option<Way>) -> Self {
         let mut alert = alert.clone();
-        let sample = &mut alert.sample;
-        for owners in [&mut sample.owners, &mut sample.expected_owners] {
-            if owners.len() > MAX_OWNERS {
-                *owners = first(owners);
+        if let Evidence::Syn(sample) = &mut alert.evidence {
+            for owners in [&mut sample.owners, &mut sample.expected_owners] {
+                if owners.len() > MAX_OWNERS {
+                    *owners = first(owners);
+                }
             }
         }
         Self {

@@ -4,12 +4,13 @@ mod kept;
 mod made;
 mod properties;
 mod recovery;
+mod sight;
 
 use std::time::Duration;
 
 use super::*;
 use crate::settings::{AlertSettings, feed::Kind};
-use made::{MINUTE, SECOND, at, gap, occasions, right, run, told, wrong};
+use made::{MINUTE, SECOND, at, gap, occasions, right, run, situation, told, wrong};
 
 fn fresh() -> Alerts {
     Alerts::new(&AlertSettings::default())
@@ -24,7 +25,7 @@ fn the_first_syn_tells_and_the_rest_are_counted() {
     let notice = alerts.notices().next().expect("it began");
     assert_eq!(notice.occasion, Occasion::Began);
     assert_eq!(notice.valid_ns, 4 * MINUTE);
-    let identity = &notice.alert.identity;
+    let identity = situation(&notice.alert);
     assert_eq!(identity.netns, "4");
     assert_eq!(identity.expected.as_deref(), Some("6.6.6.1:80"));
     assert_eq!(identity.listener.as_deref(), Some("*:80"));
@@ -39,7 +40,10 @@ fn the_first_syn_tells_and_the_rest_are_counted() {
         (alert.since, alert.last),
         (at(SECOND).wall, at(9 * SECOND).wall)
     );
-    assert_eq!((alert.count, alert.sample.time), (2, alert.last));
+    assert_eq!(
+        (alert.count, alert.sample().map(|sample| sample.time)),
+        (2, Some(alert.last))
+    );
 }
 
 #[test]
@@ -142,7 +146,7 @@ fn what_is_an_alert_is_for_the_settings_to_say() {
     assert_eq!(
         alerts
             .alerts()
-            .filter(|a| a.identity.listener.is_none())
+            .filter(|a| situation(a).listener.is_none())
             .count(),
         1
     );
@@ -150,7 +154,7 @@ fn what_is_an_alert_is_for_the_settings_to_say() {
     run(&mut alerts, 4 * MINUTE);
     alerts.reconfigure(&AlertSettings::default(), at(4 * MINUTE));
     let ended = alerts.notices().next().expect("it is no alert any more");
-    assert_eq!(ended.alert.identity.verdict, Verdict::Refused);
+    assert_eq!(situation(&ended.alert).verdict, Verdict::Refused);
     assert!(matches!(
         ended.alert.state,
         State::Resolved {
@@ -189,7 +193,8 @@ fn past_the_bound_one_alert_counts_for_the_others() {
     }
     assert_eq!((alerts.active(), alerts.suppressed()), (3, 3));
     assert_eq!(alerts.totals().sum(), 5);
-    let overflow = alerts.alerts().find(|alert| alert.identity.is_overflow());
+    let is_overflow = |alert: &Alert| alert.identity == Identity::Overflow;
+    let overflow = alerts.alerts().find(|alert| is_overflow(alert));
     assert_eq!(overflow.map(|alert| alert.count), Some(3));
     // There is room from the second minute on, and nothing was suppressed since.
     alerts.take(&gap(2, at(MINUTE)), at(MINUTE));
@@ -199,7 +204,7 @@ fn past_the_bound_one_alert_counts_for_the_others() {
         .iter()
         .filter(|(_, n)| n.occasion == Occasion::Ended);
     let ended: Vec<_> = ended
-        .map(|(due_ns, n)| (due_ns / MINUTE, n.alert.identity.is_overflow()))
+        .map(|(due_ns, n)| (due_ns / MINUTE, is_overflow(&n.alert)))
         .collect();
     assert_eq!(ended, [(2, false), (2, true)]);
     assert_eq!(alerts.active(), 1);
@@ -239,13 +244,13 @@ fn syns_alone_are_nothing_to_write_down() {
 #[test]
 fn rows_of_totals_are_bounded() {
     let mut totals = totals::Totals::default();
-    let identity = |number: usize| Identity {
+    let situation = |number: usize| Situation {
         service: Some(number.to_string()),
-        ..Identity::OVERFLOW
+        ..Situation::of(&gap(1, at(0)))
     };
     for number in 0..totals::MAX_ROWS + 7 {
-        totals.count(&identity(number));
-        totals.count(&identity(0));
+        totals.count(&situation(number));
+        totals.count(&situation(0));
     }
     assert_eq!(totals.rows().count(), totals::MAX_ROWS);
     assert_eq!(totals.others(), 7);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Identity;
+use super::Situation;
 use crate::event::{Reason, Verdict};
 
 /// Most rows: as many as alerts may last at once by default. SYNs of what comes later are counted
@@ -31,12 +31,12 @@ pub struct Totals {
 
 impl Totals {
     /// One more.
-    pub(crate) fn count(&mut self, identity: &Identity) {
+    pub(crate) fn count(&mut self, situation: &Situation) {
         let row = Row {
-            verdict: identity.verdict,
-            reason: identity.reason,
-            service: identity.service.clone(),
-            listener: identity.listener.clone(),
+            verdict: situation.verdict,
+            reason: situation.reason,
+            service: situation.service.clone(),
+            listener: situation.listener.clone(),
         };
         if let Some(count) = self.rows.get_mut(&row) {
             *count = count.saturating_add(1);

@@ -10,6 +10,7 @@ use super::{
     systemd,
 };
 use crate::{
+    alerts::Sight,
     config, namespaces,
     pipeline::assess::Assessor,
     probes::{filters::Filters, rights::Level},
@@ -108,6 +109,7 @@ impl Service {
         if settings.daemon.self_check.is_none() {
             // Nobody would find out that it sees again.
             self.blind = None;
+            feed.sight(Sight::Unchecked, time());
         }
         if changes.self_check {
             self.end_check()?;

@@ -19,7 +19,7 @@ use super::{
     systemd::{self, Watchdog},
 };
 use crate::{
-    alerts::Now,
+    alerts::{Now, Sight},
     cli::DaemonArgs,
     delivery::Delivery,
     engine::Engine,
@@ -132,7 +132,9 @@ impl Service {
             let delivery = Rc::clone(&delivery);
             Box::new(move |message| delivery.send(message))
         };
-        let feed = Feed::new(&settings, keeper.restored(), time(), give);
+        let mut feed = Feed::new(&settings, keeper.restored(), time(), give);
+        // Its start had a check of its own: what another run could not see is over.
+        feed.sight(passed(&settings), time());
         let backend = started.backend;
         let (programs, source, pipeline, inventory) = parts(started, assessor);
         let engine = Engine::new(pipeline, feed);
@@ -200,6 +202,7 @@ impl Service {
         self.keeper.keep(feed.alerts());
         if feed.has_seen() && self.canary.seen() {
             self.checks.ok += 1;
+            feed.sight(Sight::Sees, time());
             self.sees(None);
             self.end_check()?;
         }
@@ -267,6 +270,8 @@ impl Service {
 
     fn missed(&mut self, why: String) {
         self.checks.failed += 1;
+        let feed = self.session.engine().outlet();
+        feed.sight(Sight::Blind(why.clone()), time());
         self.sees(Some(why));
     }
 
@@ -331,6 +336,14 @@ impl Service {
                 count(active, "alert")
             ),
         }
+    }
+}
+
+/// What it means for the alerts that sockpick sees, or as much as anybody looks after it.
+pub(super) fn passed(settings: &Settings) -> Sight {
+    match settings.daemon.self_check {
+        Some(_) => Sight::Sees,
+        None => Sight::Unchecked,
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     worker::Send,
 };
 use crate::{
-    alerts::{Alert, Identity, Notice},
+    alerts::{Alert, Notice},
     event::Time,
     settings::feed::HttpTarget,
     words::owners,
@@ -115,7 +115,7 @@ fn labels<'a>(teller: &'a Teller, alert: &'a Alert) -> BTreeMap<&'static str, &'
     let Kind {
         name,
         is_critical,
-        identity,
+        about,
     } = kind(alert);
     let severity = if is_critical { "critical" } else { "warning" };
     let labels = [
@@ -123,21 +123,8 @@ fn labels<'a>(teller: &'a Teller, alert: &'a Alert) -> BTreeMap<&'static str, &'
         ("severity", severity),
         ("host", &teller.host),
     ];
-    let labels = labels
-        .into_iter()
-        .chain(identity.into_iter().flat_map(situation));
+    let labels = labels.into_iter().chain(about.pairs());
     labels.filter(|(_, value)| !value.is_empty()).collect()
-}
-
-fn situation(identity: &Identity) -> [(&'static str, &str); 6] {
-    [
-        ("netns", &identity.netns),
-        ("service", identity.service.as_deref().unwrap_or_default()),
-        ("expected", identity.expected.as_deref().unwrap_or_default()),
-        ("listener", identity.listener.as_deref().unwrap_or_default()),
-        ("verdict", identity.verdict.word()),
-        ("reason", identity.reason.map_or("", |reason| reason.word())),
-    ]
 }
 
 fn annotations(alert: &Alert) -> BTreeMap<&'static str, String> {
@@ -146,11 +133,15 @@ fn annotations(alert: &Alert) -> BTreeMap<&'static str, String> {
         ("summary", words.title),
         ("description", words.text),
         ("count", alert.count.to_string()),
-        ("client", alert.sample.client.to_string()),
-        ("destination", alert.sample.destination.to_string()),
-        ("owners", owners(&alert.sample.owners)),
     ];
-    let annotations = annotations.into_iter();
+    let of_syn = alert.sample().map(|sample| {
+        [
+            ("client", sample.client.to_string()),
+            ("destination", sample.destination.to_string()),
+            ("owners", owners(&sample.owners)),
+        ]
+    });
+    let annotations = annotations.into_iter().chain(of_syn.into_iter().flatten());
     annotations.filter(|(_, value)| !value.is_empty()).collect()
 }
 

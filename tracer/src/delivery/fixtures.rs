@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{queue::Message, told::Teller};
 use crate::{
-    alerts::{Alert, Identity, Notice, Occasion, Resolution, Sample, State},
+    alerts::{Alert, Evidence, Identity, Notice, Occasion, Resolution, Sample, Situation, State},
     event::{Endpoint, Owner, Reason, Time, Verdict},
     settings::feed::HttpTarget,
 };
@@ -54,7 +54,7 @@ pub(super) fn notice(number: u32, occasion: Occasion) -> Notice {
             since: Time(BEGIN),
             last: Time(BEGIN + SECOND),
             count: 17,
-            sample: sample(),
+            evidence: Evidence::Syn(sample()),
             state,
         },
         at: Time(at),
@@ -65,12 +65,24 @@ pub(super) fn notice(number: u32, occasion: Occasion) -> Notice {
 /// That of the alert for all past the bound, which began.
 pub(super) fn overflow() -> Notice {
     let mut notice = notice(0, Occasion::Began);
-    notice.alert.identity = Identity::OVERFLOW;
+    notice.alert.identity = Identity::Overflow;
+    notice
+}
+
+/// Of the alert for that sockpick does not see, which began.
+pub(super) fn blind() -> Notice {
+    let mut notice = notice(0, Occasion::Began);
+    notice.alert.identity = Identity::Blind;
+    notice.alert.evidence = Evidence::Check("its SYN was not seen".to_owned());
     notice
 }
 
 pub(super) fn identity(number: u32) -> Identity {
-    Identity {
+    Identity::Syns(situation(number))
+}
+
+pub(super) fn situation(number: u32) -> Situation {
+    Situation {
         netns: if number == 0 {
             "host".to_owned()
         } else {
@@ -84,7 +96,7 @@ pub(super) fn identity(number: u32) -> Identity {
     }
 }
 
-fn sample() -> Sample {
+pub(super) fn sample() -> Sample {
     let owner = |pid, unit: &str| Owner {
         pid,
         comm: "nginx".to_owned(),

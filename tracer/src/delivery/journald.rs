@@ -25,7 +25,7 @@ use super::{
     worker::Send,
 };
 use crate::{
-    alerts::{Alert, Identity, Notice},
+    alerts::{Alert, Notice, Sample},
     words::owners,
 };
 
@@ -126,7 +126,7 @@ fn pass(socket: RawFd, file: &OwnedFd, address: &UnixAddr) -> Result<(), Errno> 
 
 fn loss(lost: u64) -> Vec<u8> {
     let text = format!("{lost} notices of alerts were thrown away: more than the queue holds");
-    fields(&[
+    fields([
         ("MESSAGE", text),
         ("MESSAGE_ID", LOST.to_owned()),
         ("PRIORITY", WARNING.to_owned()),
@@ -149,54 +149,53 @@ fn entry(notice: &Notice) -> Vec<u8> {
         ("SOCKPICK_ALERT", word(notice.occasion).to_owned()),
         ("SOCKPICK_DESCRIPTION", words.text),
     ];
-    all.extend(kind.identity.into_iter().flat_map(situation));
+    all.extend(alert.sample().into_iter().flat_map(of_syn));
     all.extend(course(alert));
-    fields(&all)
+    let pairs = kind.about.pairs();
+    let pairs = pairs.map(|(key, value)| (format!("SOCKPICK_{}", key.to_uppercase()), value));
+    let mut entry = fields(all);
+    entry.extend(pairs.flat_map(|(key, value)| field(&key, value)));
+    entry
 }
 
-/// What went wrong where.
-fn situation(identity: &Identity) -> [(&'static str, String); 6] {
-    let some = |text: &Option<String>| text.clone().unwrap_or_default();
-    let reason = identity.reason.map_or("", |reason| reason.word());
-    [
-        ("SOCKPICK_VERDICT", identity.verdict.word().to_owned()),
-        ("SOCKPICK_REASON", reason.to_owned()),
-        ("SOCKPICK_NETNS", identity.netns.clone()),
-        ("SOCKPICK_SERVICE", some(&identity.service)),
-        ("SOCKPICK_EXPECTED", some(&identity.expected)),
-        ("SOCKPICK_LISTENER", some(&identity.listener)),
-    ]
-}
-
-/// To whom, since when, how often, and what became of it.
-fn course(alert: &Alert) -> [(&'static str, String); 6] {
-    let sample = &alert.sample;
-    let resolution = over(alert).map_or("", |(_, why)| resolution(why));
+/// To whom.
+fn of_syn(sample: &Sample) -> [(&'static str, String); 3] {
     [
         ("SOCKPICK_CLIENT", sample.client.to_string()),
         ("SOCKPICK_DESTINATION", sample.destination.to_string()),
         ("SOCKPICK_OWNERS", owners(&sample.owners)),
+    ]
+}
+
+/// Since when, how often, and what became of it.
+fn course(alert: &Alert) -> [(&'static str, String); 3] {
+    let resolution = over(alert).map_or("", |(_, why)| resolution(why));
+    [
         ("SOCKPICK_COUNT", alert.count.to_string()),
         ("SOCKPICK_SINCE", alert.since.to_string()),
         ("SOCKPICK_RESOLUTION", resolution.to_owned()),
     ]
 }
 
-/// As the protocol has it: `KEY=value` a line; a value with a newline has its length before it.
-/// Empty ones are left out.
-fn fields(fields: &[(&str, String)]) -> Vec<u8> {
+/// An entry with these fields; empty ones are left out.
+fn fields(fields: impl IntoIterator<Item = (&'static str, String)>) -> Vec<u8> {
+    let fields = fields.into_iter().filter(|(_, value)| !value.is_empty());
     let mut out = b"SYSLOG_IDENTIFIER=sockpick\n".to_vec();
-    for (key, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
-        out.extend_from_slice(key.as_bytes());
-        if value.contains('\n') {
-            out.push(b'\n');
-            out.extend_from_slice(&(value.len() as u64).to_le_bytes());
-        } else {
-            out.push(b'=');
-        }
-        out.extend_from_slice(value.as_bytes());
+    out.extend(fields.flat_map(|(key, value)| field(key, &value)));
+    out
+}
+
+/// As the protocol has it: `KEY=value` a line; a value with a newline has its length before it.
+fn field(key: &str, value: &str) -> Vec<u8> {
+    let mut out = key.as_bytes().to_vec();
+    if value.contains('\n') {
         out.push(b'\n');
+        out.extend_from_slice(&(value.len() as u64).to_le_bytes());
+    } else {
+        out.push(b'=');
     }
+    out.extend_from_slice(value.as_bytes());
+    out.push(b'\n');
     out
 }
 

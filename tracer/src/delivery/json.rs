@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use super::{
     queue::Message,
-    told::{Teller, kind, over, words},
+    told::{self, Teller, kind, over, words},
 };
 use crate::{
-    alerts::{Identity, Notice, Occasion, Resolution},
+    alerts::{Notice, Occasion, Resolution, Sample},
     event::{Endpoint, Lost, Owner, Reason, SCHEMA, Stage, Time, Verdict},
 };
 
@@ -29,6 +29,13 @@ pub(crate) struct Told<'a> {
     count: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     resolved: Option<Resolved>,
+    #[serde(flatten)]
+    syn: Option<Syn<'a>>,
+}
+
+/// The last SYN.
+#[derive(Debug, Serialize)]
+struct Syn<'a> {
     client: Endpoint,
     destination: Endpoint,
     owners: &'a [Owner],
@@ -47,6 +54,11 @@ enum About<'a> {
         /// Always true.
         overflow: bool,
     },
+    /// sockpick itself.
+    Sight {
+        /// Always true.
+        blind: bool,
+    },
 }
 
 #[derive(Debug, Serialize)]
@@ -63,18 +75,31 @@ struct Situation<'a> {
 }
 
 impl<'a> About<'a> {
-    fn of(identity: Option<&'a Identity>) -> Self {
-        let Some(identity) = identity else {
-            return Self::Others { overflow: true };
-        };
-        Self::One(Situation {
-            netns: &identity.netns,
-            verdict: identity.verdict,
-            reason: identity.reason,
-            service: identity.service.as_deref(),
-            expected: identity.expected.as_deref(),
-            listener: identity.listener.as_deref(),
-        })
+    fn of(about: told::About<'a>) -> Self {
+        match about {
+            told::About::One(situation) => Self::One(Situation {
+                netns: &situation.netns,
+                verdict: situation.verdict,
+                reason: situation.reason,
+                service: situation.service.as_deref(),
+                expected: situation.expected.as_deref(),
+                listener: situation.listener.as_deref(),
+            }),
+            told::About::Others => Self::Others { overflow: true },
+            told::About::Sight => Self::Sight { blind: true },
+        }
+    }
+}
+
+impl<'a> Syn<'a> {
+    fn of(sample: &'a Sample) -> Self {
+        Self {
+            client: sample.client,
+            destination: sample.destination,
+            owners: &sample.owners,
+            expected_owners: &sample.expected_owners,
+            expected_closed: sample.expected_closed,
+        }
     }
 }
 
@@ -92,7 +117,6 @@ pub(crate) fn told<'a>(teller: &'a Teller, notice: &'a Notice) -> Told<'a> {
         at,
         valid_ns: _,
     } = notice;
-    let sample = &alert.sample;
     let words = words(alert);
     Told {
         schema: SCHEMA,
@@ -101,16 +125,12 @@ pub(crate) fn told<'a>(teller: &'a Teller, notice: &'a Notice) -> Told<'a> {
         host: &teller.host,
         title: words.title,
         text: words.text,
-        about: About::of(kind(alert).identity),
+        about: About::of(kind(alert).about),
         since: alert.since,
         last: alert.last,
         count: alert.count,
         resolved: over(alert).map(|(at, why)| Resolved { at, why }),
-        client: sample.client,
-        destination: sample.destination,
-        owners: &sample.owners,
-        expected_owners: &sample.expected_owners,
-        expected_closed: sample.expected_closed,
+        syn: alert.sample().map(Syn::of),
     }
 }
 
@@ -162,7 +182,7 @@ fn line(value: &impl Serialize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::fixtures::{overflow, teller};
+    use crate::delivery::fixtures::{blind, overflow, teller};
 
     #[test]
     fn of_what_has_no_alert_of_its_own_no_verdict_is_told() {
@@ -172,6 +192,17 @@ mod tests {
         assert_eq!(value["overflow"], true);
         assert_eq!(value["count"], 17);
         for field in ["netns", "verdict", "reason", "listener"] {
+            assert!(value.get(field).is_none(), "{field} of {value}");
+        }
+    }
+
+    #[test]
+    fn of_blindness_no_syn_is_told() {
+        let (teller, blind) = (teller(), blind());
+        let value = serde_json::to_value(told(&teller, &blind)).expect("JSON");
+        assert_eq!(value["blind"], true);
+        assert_eq!(value["count"], 17);
+        for field in ["netns", "verdict", "client", "destination", "owners"] {
             assert!(value.get(field).is_none(), "{field} of {value}");
         }
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::{
-    alerts::{Alert, Identity, Resolution, State, message::Message},
+    alerts::{Alert, Identity, Resolution, Situation, State, message::Message},
     event::Verdict,
 };
 
@@ -56,27 +56,70 @@ pub(crate) fn words(alert: &Alert) -> Words {
 pub(crate) struct Kind<'a> {
     /// What it is called.
     pub(crate) name: &'static str,
-    /// Clients are with the wrong program, which somebody has to be woken for.
+    /// Clients are with the wrong program, or nobody would see it if they were: somebody has to
+    /// be woken.
     pub(crate) is_critical: bool,
-    /// What went wrong where; `None`: it stands for all that have no alert of their own.
-    pub(crate) identity: Option<&'a Identity>,
+    /// What went wrong where.
+    pub(crate) about: About<'a>,
 }
 
-/// What kind of alert it is: the only place where sinks get an identity from, as that of the
-/// overflow says nothing.
+/// What it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum About<'a> {
+    /// SYNs that go wrong in one way.
+    One(&'a Situation),
+    /// All that have no alert of their own.
+    Others,
+    /// sockpick itself, which does not see.
+    Sight,
+}
+
+/// What kind of alert it is: the only place where sinks get an identity from.
 pub(crate) fn kind(alert: &Alert) -> Kind<'_> {
-    let identity = &alert.identity;
-    if identity.is_overflow() {
-        return Kind {
+    match &alert.identity {
+        Identity::Syns(situation) => Kind {
+            name: name(situation.verdict),
+            is_critical: situation.verdict.is_alert(),
+            about: About::One(situation),
+        },
+        Identity::Overflow => Kind {
             name: "SockpickTooManyAlerts",
             is_critical: false,
-            identity: None,
-        };
+            about: About::Others,
+        },
+        Identity::Blind => Kind {
+            name: "SockpickBlind",
+            is_critical: true,
+            about: About::Sight,
+        },
     }
-    Kind {
-        name: name(identity.verdict),
-        is_critical: identity.verdict.is_alert(),
-        identity: Some(identity),
+}
+
+impl<'a> About<'a> {
+    /// Names and values for who takes pairs of them, in this order; what is not there is left
+    /// out.
+    pub(crate) fn pairs(self) -> impl Iterator<Item = (&'static str, &'a str)> {
+        let pairs = match self {
+            Self::One(situation) => vec![
+                ("verdict", situation.verdict.word()),
+                (
+                    "reason",
+                    situation.reason.map_or("", |reason| reason.word()),
+                ),
+                ("netns", &situation.netns),
+                ("service", situation.service.as_deref().unwrap_or_default()),
+                (
+                    "expected",
+                    situation.expected.as_deref().unwrap_or_default(),
+                ),
+                (
+                    "listener",
+                    situation.listener.as_deref().unwrap_or_default(),
+                ),
+            ],
+            Self::Others | Self::Sight => Vec::new(),
+        };
+        pairs.into_iter().filter(|(_, value)| !value.is_empty())
     }
 }
 

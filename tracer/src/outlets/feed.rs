@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::Outlet;
 use crate::{
-    alerts::{Alerts, Now, state::State},
+    alerts::{Alerts, Now, Sight, state::State},
     delivery::Message,
     event::{Event, Item, Time},
     metrics::Series,
@@ -79,6 +79,13 @@ impl Feed {
     pub fn tick(&mut self, now: Now) {
         self.advance(now);
         self.alerts.timeout(self.now);
+        self.tell();
+    }
+
+    /// Takes what a self-check came to.
+    pub fn sight(&mut self, sight: Sight, now: Now) {
+        self.advance(now);
+        self.alerts.sight(sight, self.now);
         self.tell();
     }
 

@@ -210,7 +210,7 @@ impl Daemon {
 }
 
 /// The sum over the series of a metric that have these labels; `None` if there are none.
-fn sum(body: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+pub(crate) fn sum(body: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let mut found = None;
     for line in body.lines() {
         let Some((series, value)) = line.rsplit_once(' ') else {

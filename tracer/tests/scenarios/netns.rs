@@ -1,6 +1,6 @@
 //! Network namespaces: each scenario has its own.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -94,5 +94,28 @@ impl Drop for Netns {
             // The guest goes as well; there is nobody to tell.
             let _ = command(&["ip", "netns", "delete", name]);
         }
+    }
+}
+
+/// No network namespace can be made until this is dropped.
+pub(crate) struct NamespaceLimit {
+    before: String,
+}
+
+impl NamespaceLimit {
+    const PATH: &str = "/proc/sys/user/max_net_namespaces";
+
+    /// From now on none more.
+    pub(crate) fn none_more() -> Result<Self> {
+        let before = fs::read_to_string(Self::PATH)?;
+        fs::write(Self::PATH, "0")?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for NamespaceLimit {
+    fn drop(&mut self) {
+        // The guest goes as well; there is nobody to tell.
+        let _ = fs::write(Self::PATH, &self.before);
     }
 }

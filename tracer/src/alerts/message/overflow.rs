@@ -1,20 +1,19 @@
 //! What is told of the alert that stands for all those past the bound.
 
-use super::{Alert, Message, PAGE, clock, is_over};
+use super::{Alert, Message, PAGE, Sample, clock, mark, so_far};
 use crate::words::count;
 
 /// One cannot say of whom: that is what the bound is for.
-pub(super) fn message(alert: &Alert) -> Message {
-    let mark = if is_over(alert) { "over: " } else { "" };
-    let ending = if is_over(alert) { "in all" } else { "so far" };
+pub(super) fn message(alert: &Alert, sample: &Sample) -> Message {
+    let (mark, so_far) = (mark(alert), so_far(alert));
     let number = count(alert.count, "SYN");
-    let (sample, since, last) = (&alert.sample, clock(alert.since), clock(alert.last));
+    let (since, last) = (clock(alert.since), clock(alert.last));
     Message {
         title: format!("{mark}TOO MANY ALERTS: {number} went wrong without one of their own"),
         what: "As many alerts last as may at once: what goes wrong beside them is only counted."
             .to_owned(),
         whom: format!(
-            "It concerns all of this host, since {since}: {number} {ending}, the last at {last} \
+            "It concerns all of this host, since {since}: {number} {so_far}, the last at {last} \
              from {} to {}.",
             sample.client, sample.destination
         ),

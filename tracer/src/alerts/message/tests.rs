@@ -75,25 +75,25 @@ fn alert(verdict: Verdict, reason: Option<Reason>) -> Alert {
         port,
     };
     Alert {
-        identity: Identity {
+        identity: Identity::Syns(Situation {
             netns: "web".into(),
             verdict,
             reason,
             service: Some("A".into()),
             expected: Some("6.6.6.6:80".into()),
             listener: (verdict != Verdict::Refused).then(|| "*:80".into()),
-        },
+        }),
         since: at(1),
         last: at(61),
         count: 17,
-        sample: Sample {
+        evidence: Evidence::Syn(Sample {
             time: at(61),
             client: endpoint(9, 40300),
             destination: endpoint(6, 80),
             owners: owners(342, "nginx"),
             expected_owners: owners(191, "appA"),
             expected_closed: Some(at(0)),
-        },
+        }),
         state: State::Firing,
     }
 }
@@ -188,7 +188,9 @@ fn the_wrong_owner_is_named_at_once() {
 #[test]
 fn a_name_does_not_end_a_line() {
     let mut alert = alert(Verdict::Uncovered, None);
-    alert.identity.service = Some("A\nRESOLVED\u{1b}[2J".into());
+    if let Identity::Syns(situation) = &mut alert.identity {
+        situation.service = Some("A\nRESOLVED\u{1b}[2J".into());
+    }
     let message = Message::of(&alert);
     let is_plain = |text: &str| !text.contains(char::is_control);
     assert!(is_plain(&message.title) && is_plain(&message.what) && is_plain(&message.whom));
@@ -197,11 +199,53 @@ fn a_name_does_not_end_a_line() {
 #[test]
 fn the_overflow_says_how_much_is_not_told() {
     let mut alert = alert(Verdict::Uncovered, None);
-    alert.identity = Identity::OVERFLOW;
+    alert.identity = Identity::Overflow;
     let message = Message::of(&alert);
     assert_eq!(
         message.title,
         "TOO MANY ALERTS: 17 SYNs went wrong without one of their own"
     );
     assert_eq!(message.docs, PAGE);
+}
+
+const OPERATIONS: &str = include_str!("../../../../docs/operations.md");
+
+#[test]
+fn blindness_says_what_may_be_missing_and_what_to_do() {
+    let mut alert = alert(Verdict::Ok, None);
+    alert.identity = Identity::Blind;
+    alert.evidence = Evidence::Check("the SYN of its own connection was not seen".into());
+    alert.count = 3;
+    let message = Message::of(&alert);
+    assert_eq!(
+        message.title,
+        "BLIND: sockpick does not see what reaches this host"
+    );
+    assert_eq!(
+        message.text(),
+        "sockpick does not see its own connection, and may see no other: that nothing is told \
+         means nothing.\n\
+         It concerns all SYNs to this host since 2026-09-21 14:13:21 UTC, and those after the \
+         self-check before that: 3 self-checks failed so far, the last at 2026-09-21 14:14:21 \
+         UTC.\n\
+         Who was given SYNs meanwhile is not known, nor can it be found out later.\n\
+         The last self-check failed: the SYN of its own connection was not seen.\n\
+         Run sockpick doctor on this host, which says what stands in the way; if it finds \
+         nothing, restart the daemon, which attaches anew.\n\
+         More: docs/operations.md#is-it-well"
+    );
+    alert.state = State::Resolved {
+        at: alert.last,
+        why: Resolution::Recovered,
+    };
+    let text = Message::of(&alert).text();
+    let begins = "It is over since 2026-09-21 14:14:21 UTC: a self-check passed; 3 self-checks \
+                  failed in all.\nUntil then: sockpick does not see";
+    assert!(text.starts_with(begins), "{text}");
+    let headings = OPERATIONS
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "));
+    let mut anchors = headings.map(anchored);
+    let (_, anchor) = message.docs.split_once('#').expect("an anchor");
+    assert!(anchors.any(|heading| heading == anchor), "{anchor}");
 }

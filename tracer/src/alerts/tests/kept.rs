@@ -148,11 +148,11 @@ fn whatever_is_damaged_is_refused() {
 #[test]
 fn another_version_is_named() {
     let text = fresh().save().to_text();
-    let later = text.replacen(" 1 ", " 2 ", 1);
+    let later = text.replacen(" 2 ", " 3 ", 1);
     let error = Saved::from_text(&later).expect_err("not this version");
     assert_eq!(
         error.to_string(),
-        "it is of version 2, and this sockpick reads version 1"
+        "it is of version 3, and this sockpick reads version 2"
     );
 }
 
@@ -160,7 +160,7 @@ fn another_version_is_named() {
 fn what_has_the_checksum_and_no_sense_is_refused() {
     let body = r#"{"alerts":[{"alert":7}]}"#;
     let text = format!(
-        "sockpick-alerts 1 {:08x}\n{body}\n",
+        "sockpick-alerts 2 {:08x}\n{body}\n",
         crc32fast::hash(body.as_bytes())
     );
     let error = Saved::from_text(&text).expect_err("a number is no alert");

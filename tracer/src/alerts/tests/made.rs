@@ -121,10 +121,15 @@ pub(super) fn gap(last: u8, now: Now) -> Event {
     wrong(last, Verdict::Uncovered, Reason::RestartGap, now)
 }
 
+/// How the SYNs of the alert go wrong.
+pub(super) fn situation(alert: &Alert) -> &Situation {
+    alert.identity.situation().expect("it is about SYNs")
+}
+
 pub(super) fn told(alerts: &mut Alerts) -> Vec<(Occasion, Option<String>)> {
     let notices = alerts.notices();
     notices
-        .map(|notice| (notice.occasion, notice.alert.identity.expected))
+        .map(|notice| (notice.occasion, situation(&notice.alert).expected.clone()))
         .collect()
 }
 

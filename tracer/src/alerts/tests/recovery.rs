@@ -184,6 +184,6 @@ fn what_is_steered_ends_another_alert_and_none_of_its_kind() {
     alerts.take(&steered, now);
     let ended = alerts.notices().find(|n| n.occasion == Occasion::Ended);
     let ended = ended.expect("nothing wrong came for two minutes");
-    assert_eq!(ended.alert.identity.verdict, Verdict::Misdirected);
+    assert_eq!(situation(&ended.alert).verdict, Verdict::Misdirected);
     assert_eq!(after(&steered, &steered), None);
 }

@@ -1,7 +1,9 @@
 use super::*;
 use crate::{
-    alerts::{Occasion, State},
-    delivery::fixtures::{Server, message, notice, ok, overflow, say, target, teller},
+    alerts::{Evidence, Identity, Occasion, Situation, State},
+    delivery::fixtures::{
+        Server, blind, message, notice, ok, overflow, sample, say, situation, target, teller,
+    },
 };
 
 async fn sent(server: &Server, batch: &[Message]) -> Attempt {
@@ -65,11 +67,16 @@ fn what_changes_while_it_lasts_is_no_label() {
     let first = notice(0, Occasion::Began);
     let mut later = notice(0, Occasion::Lasts);
     later.alert.count = 9999;
-    later.alert.sample.client.port = 1;
-    later.alert.sample.owners = [].into();
+    let mut other = sample();
+    other.client.port = 1;
+    other.owners = [].into();
+    later.alert.evidence = Evidence::Syn(other);
     assert_eq!(labels(&teller, &first.alert), labels(&teller, &later.alert));
-    later.alert.identity.service = None;
-    later.alert.identity.listener = None;
+    later.alert.identity = Identity::Syns(Situation {
+        service: None,
+        listener: None,
+        ..situation(0)
+    });
     let labels = labels(&teller, &later.alert);
     assert!(!labels.contains_key("service") && !labels.contains_key("listener"));
 }
@@ -84,6 +91,21 @@ fn the_alert_for_all_past_the_bound_has_a_name_of_its_own_and_no_verdict() {
         ("severity", "warning"),
     ];
     assert_eq!(labels, BTreeMap::from(expected));
+}
+
+#[test]
+fn that_sockpick_does_not_see_has_a_name_of_its_own_and_no_client() {
+    let (teller, blind) = (teller(), blind());
+    let labels = labels(&teller, &blind.alert);
+    let expected = [
+        ("alertname", "SockpickBlind"),
+        ("host", "web-1"),
+        ("severity", "critical"),
+    ];
+    assert_eq!(labels, BTreeMap::from(expected));
+    let annotations = annotations(&blind.alert);
+    let keys: Vec<&str> = annotations.keys().copied().collect();
+    assert_eq!(keys, ["count", "description", "summary"]);
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@ use nix::sys::socket::{ControlMessageOwned, recvmsg};
 
 use super::*;
 use crate::{
-    alerts::Occasion,
-    delivery::fixtures::{message, notice, overflow, scratch},
+    alerts::{Identity, Occasion, Situation},
+    delivery::fixtures::{blind, message, notice, overflow, scratch, situation},
 };
 
 fn journal(name: &str) -> (Receiver, Journald) {
@@ -73,6 +73,21 @@ fn the_alert_for_all_past_the_bound_wakes_nobody_and_has_no_verdict() {
     }
 }
 
+#[test]
+fn that_sockpick_does_not_see_wakes_somebody_and_names_no_client() {
+    let entry = parsed(&entry(&blind()));
+    assert_eq!((&*entry["MESSAGE_ID"], &*entry["PRIORITY"]), (FIRING, "2"));
+    assert!(entry["MESSAGE"].starts_with("BLIND"), "{entry:?}");
+    assert_eq!(entry["SOCKPICK_COUNT"], "17");
+    for field in [
+        "SOCKPICK_VERDICT",
+        "SOCKPICK_CLIENT",
+        "SOCKPICK_DESTINATION",
+    ] {
+        assert!(!entry.contains_key(field), "{entry:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_was_lost_is_said_before_the_rest() {
     let (receiver, mut sink) = journal("lost");
@@ -86,7 +101,10 @@ async fn what_was_lost_is_said_before_the_rest() {
 async fn an_entry_too_large_for_a_datagram_comes_as_a_sealed_file() {
     let (receiver, mut sink) = journal("large");
     let mut large = notice(0, Occasion::Began);
-    large.alert.identity.service = Some("x".repeat(4 << 20));
+    large.alert.identity = Identity::Syns(Situation {
+        service: Some("x".repeat(4 << 20)),
+        ..situation(0)
+    });
     let batch = [Message::Notice(large.into())];
     assert_eq!(sink.send(&batch, 0).await, Attempt::accepted(1));
     let mut space = nix::cmsg_space!(RawFd);
@@ -124,7 +142,7 @@ async fn a_journal_that_is_not_there_is_a_failure_that_names_it() {
 
 #[test]
 fn a_value_of_several_lines_has_its_length_before_it() {
-    let bytes = fields(&[
+    let bytes = fields([
         ("MESSAGE", "one\ntwo".to_owned()),
         ("EMPTY", String::new()),
         ("LAST", "a=b".to_owned()),

@@ -12,7 +12,7 @@ use super::{
     },
 };
 use crate::{
-    alerts::{Alert, Identity, Notice},
+    alerts::{Alert, Notice, Sample},
     event::{Owner, Time},
 };
 
@@ -75,28 +75,15 @@ fn unix(time: Time) -> u64 {
 fn attributes(alert: &Alert) -> Vec<KeyValue> {
     let state = over(alert).map_or("firing", |_| "resolved");
     let mut all = vec![text("event.name", EVENT), text("sockpick.state", state)];
-    all.extend(kind(alert).identity.into_iter().flat_map(situation));
+    let pairs = kind(alert).about.pairs();
+    all.extend(pairs.map(|(key, value)| text(&format!("sockpick.{key}"), value)));
     all.extend(course(alert));
-    all.extend(connection(alert));
-    if let Some(owner) = crate::event::counting(&alert.sample.owners).next() {
-        all.extend(process(owner));
+    if let Some(sample) = alert.sample() {
+        all.extend(connection(sample));
+        let owner = crate::event::counting(&sample.owners).next();
+        all.extend(owner.into_iter().flat_map(process));
     }
     all
-}
-
-/// What went wrong where.
-fn situation(identity: &Identity) -> impl Iterator<Item = KeyValue> {
-    let reason = identity.reason.map(|reason| reason.word().to_owned());
-    let texts = [
-        ("sockpick.verdict", Some(identity.verdict.word().to_owned())),
-        ("sockpick.reason", reason),
-        ("sockpick.netns", Some(identity.netns.clone())),
-        ("sockpick.service", identity.service.clone()),
-        ("sockpick.expected", identity.expected.clone()),
-        ("sockpick.listener", identity.listener.clone()),
-    ];
-    let texts = texts.into_iter();
-    texts.filter_map(|(key, value)| Some(text(key, value?)))
 }
 
 /// Since when, how often, and what became of it.
@@ -118,8 +105,8 @@ fn course(alert: &Alert) -> impl Iterator<Item = KeyValue> {
         .chain([count])
 }
 
-fn connection(alert: &Alert) -> [KeyValue; 6] {
-    let (client, destination) = (alert.sample.client, alert.sample.destination);
+fn connection(sample: &Sample) -> [KeyValue; 6] {
+    let (client, destination) = (sample.client, sample.destination);
     let family = match destination.address {
         IpAddr::V4(_) => "ipv4",
         IpAddr::V6(_) => "ipv6",

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     alerts::Occasion,
-    delivery::fixtures::{Reply, Server, message, ok, overflow, say, target, teller},
+    delivery::fixtures::{Reply, Server, blind, message, ok, overflow, say, target, teller},
 };
 use messages::{ExportLogsServiceRequest, KeyValue, Value};
 
@@ -60,6 +60,18 @@ fn the_alert_for_all_past_the_bound_is_a_warning_without_a_verdict() {
     assert!(texts.contains(&"sockpick.count=17".to_owned()), "{texts:?}");
     let of_one = ["sockpick.verdict", "sockpick.netns", "sockpick.listener"];
     let told = |text: &String| of_one.iter().any(|key| text.starts_with(key));
+    assert!(!texts.iter().any(told), "{texts:?}");
+}
+
+#[test]
+fn that_sockpick_does_not_see_is_an_error_without_a_connection() {
+    let request = record::request(&teller(), &[&blind()]);
+    let record = &request.resource_logs[0].scope_logs[0].log_records[0];
+    assert_eq!(record.severity_text, "ERROR");
+    let texts = texts(&record.attributes);
+    assert!(texts.contains(&"sockpick.count=17".to_owned()), "{texts:?}");
+    let of_syn = ["sockpick.verdict", "network.", "process."];
+    let told = |text: &String| of_syn.iter().any(|key| text.starts_with(key));
     assert!(!texts.iter().any(told), "{texts:?}");
 }
 

@@ -14,7 +14,8 @@ fn short(message: &Message) -> String {
                 Occasion::Ended => 'E',
                 Occasion::OverStill => 'S',
             };
-            format!("{letter}{}", notice.alert.identity.netns)
+            let situation = notice.alert.identity.situation();
+            format!("{letter}{}", situation.expect("of SYNs").netns)
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::*;
 use crate::{
-    alerts::{Identity, totals},
+    alerts::{Situation, totals},
     delivery::{Sends, SinkStats},
     event::{Reason, Reuseport, Stage, Time, Verdict},
     judge::rules::Algorithm,
@@ -44,7 +44,7 @@ pub(crate) fn view() -> View {
         ..View::default()
     };
     view.lost.insert(Stage::Queue, 7);
-    view.alerts.count(&identity("*:80"));
+    view.alerts.count(&situation("*:80"));
     view.expected_up.insert("A \"quoted\"\\\n".into(), false);
     view.overlapping.set([(("web".into(), 80), 2)]);
     view.probes.insert("lookup4".into(), probe());
@@ -65,8 +65,8 @@ pub(crate) fn view() -> View {
     view
 }
 
-fn identity(listener: &str) -> Identity {
-    Identity {
+fn situation(listener: &str) -> Situation {
+    Situation {
         netns: "web".to_owned(),
         verdict: Verdict::Misdirected,
         reason: Some(Reason::DevOrder),
@@ -182,11 +182,11 @@ fn what_is_not_known_is_absent_and_what_is_nought_is_there() {
 fn alerts_without_room_are_counted() {
     let mut view = View::default();
     for port in 0..totals::MAX_ROWS + 3 {
-        let identity = identity(&format!("*:{port}"));
-        view.alerts.count(&identity);
-        view.alerts.count(&identity);
+        let one = situation(&format!("*:{port}"));
+        view.alerts.count(&one);
+        view.alerts.count(&one);
     }
-    view.alerts.count(&identity("*:0"));
+    view.alerts.count(&situation("*:0"));
     let text = Families::of(&Series::new(10), &view).render(Format::Prometheus);
     let text = text.expect("a text");
     assert!(text.contains("sockpick_label_overflow_total 6\n"));

@@ -13,9 +13,9 @@ use crate::attempt::all_answered;
 use crate::bpf::objects::Objects;
 use crate::client::connect;
 use crate::context::Context;
-use crate::daemon::{Daemon, configure};
+use crate::daemon::{Daemon, configure, sum};
 use crate::listen::Listen;
-use crate::netns::Netns;
+use crate::netns::{NamespaceLimit, Netns};
 use crate::server::Server;
 
 /// Only SYNs for the service's port, so that the self-check has to get past the filter.
@@ -151,5 +151,46 @@ pub(crate) fn daemon_names(cx: &Context) -> Result<()> {
     daemon.metric_at_least("sockpick_self_check_total", &[("result", "ok")], 2.0)?;
     daemon.metric("sockpick_syn_total", &[], 4.0)?;
     daemon.finish()?;
+    Ok(fs::remove_dir_all(folder)?)
+}
+
+/// The self-check cannot be made, which is an alert of its own: told once, kept over a restart,
+/// and counted as no SYN; readiness comes back with the first check that passes.
+pub(crate) fn daemon_blind(cx: &Context) -> Result<()> {
+    cx.need_sockpick()?;
+    let _netns = host()?;
+    let folder = std::env::temp_dir().join(format!("daemon-blind-{}", std::process::id()));
+    let daemon = cx.daemon(&folder, SETTINGS)?;
+    let none = NamespaceLimit::none_more()?;
+    let is_blind = |line: &Value| line["alert"] == "began" && line["blind"] == true;
+    let lines = daemon.lines(|lines| lines.iter().any(is_blind))?;
+    let said = lines[0]["text"].as_str().unwrap_or_default();
+    if !said.contains("cannot connect to itself") || !said.contains("sockpick doctor") {
+        bail!("neither cause nor remedy is told: {said}");
+    }
+    let (status, body) = Daemon::get("/readyz")?;
+    if status != 503 || !body.contains("cannot connect to itself") {
+        bail!("/readyz says {status} {body}");
+    }
+    daemon.metric("sockpick_alerts_active", &[], 1.0)?;
+    let counted = sum(&Daemon::get("/metrics")?.1, "sockpick_alerts_total", &[]);
+    if counted.is_some() {
+        bail!("it counts as SYNs: {counted:?}");
+    }
+    drop(none);
+    daemon.until_said("passes again")?;
+    let (status, body) = Daemon::get("/readyz")?;
+    if status != 200 {
+        bail!("/readyz says {status} {body}");
+    }
+    // It lives two minutes, also over a restart: it goes on, and does not begin again.
+    daemon.kill()?;
+    let daemon = cx.daemon(&folder, SETTINGS)?;
+    daemon.metric("sockpick_alerts_active", &[], 1.0)?;
+    daemon.finish()?;
+    let told = fs::read_to_string(folder.join("alerts.jsonl"))?;
+    if told.matches("\"began\"").count() != 1 {
+        bail!("it began more than once: {told}");
+    }
     Ok(fs::remove_dir_all(folder)?)
 }

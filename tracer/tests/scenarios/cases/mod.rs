@@ -177,6 +177,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         within(180, "daemon_story", daemon::daemon_story).not_mixed(),
         within(180, "daemon_reload", daemon::daemon_reload).once(),
         within(180, "daemon_names", daemon::daemon_names).once(),
+        within(180, "daemon_blind", daemon::daemon_blind).once(),
         case("moved", moved::moved).not_mixed(),
         case("only_alerts", verdicts::only_alerts),
         case("counted_in_kernel", verdicts::counted_in_kernel).core(),
