@@ -8,6 +8,8 @@
 mod alertmanager;
 mod attempt;
 mod backoff;
+#[cfg(test)]
+mod bad_input;
 mod file;
 mod http;
 pub mod journald;

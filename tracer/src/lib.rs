@@ -10,6 +10,8 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod daemon;
+#[cfg(test)]
+mod damaged;
 pub mod decode;
 pub mod delivery;
 pub mod engine;

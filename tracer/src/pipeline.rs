@@ -264,7 +264,9 @@ impl Pipeline {
         self.stats = *stats;
         self.account.counted(&end.listeners);
         // Nothing is under way any more: what was counted and has no event is lost.
-        let missed = stats.syns.saturating_sub(stats.emitted + stats.counted + stats.lost_ring);
+        let missed = stats
+            .syns
+            .saturating_sub(stats.emitted + stats.counted + stats.lost_ring);
         self.report(Stage::Kernel, missed);
         let mut session = self.snapshot();
         for group in &mut session.health {

@@ -1,6 +1,8 @@
 //! Who holds a listening socket: processes, their units and containers, from /proc.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod bad_input;
 mod budget;
 mod cgroup;
 mod children;

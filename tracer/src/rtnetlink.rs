@@ -65,6 +65,10 @@ fn received(socket: &Socket) -> Result<Vec<NetlinkPayload<RouteNetlinkMessage>>>
     let (bytes, _) = socket
         .recv_from_full()
         .context("rtnetlink does not answer")?;
+    messages(&bytes)
+}
+
+fn messages(bytes: &[u8]) -> Result<Vec<NetlinkPayload<RouteNetlinkMessage>>> {
     let mut payloads = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
@@ -89,3 +93,6 @@ fn bytes(request: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
     message.serialize(&mut bytes);
     bytes
 }
+
+#[cfg(test)]
+mod bad_input;

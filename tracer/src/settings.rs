@@ -23,6 +23,9 @@ pub use watch::Watch;
 /// Most services: what metrics say of each is held against every listener.
 pub const MOST_SERVICES: usize = 1024;
 
+/// Most bytes of a file: more is a file of something else, or one without an end.
+pub const MOST_BYTES: usize = 4 << 20;
+
 /// Everything that flags and file say, checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -107,6 +110,8 @@ fn bounded(services: &[Service]) -> Result<(), String> {
     ))
 }
 
+#[cfg(test)]
+mod bad_input;
 #[cfg(test)]
 mod documented;
 #[cfg(test)]

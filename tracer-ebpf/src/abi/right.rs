@@ -36,21 +36,21 @@ impl Right {
     /// Where the row of a listener with this stamp is; or else it is in the one beside it, whose
     /// number differs in the lowest bit.
     #[must_use]
-    #[inline(always)]
+    #[inline]
     pub const fn row(stamp: u64) -> u32 {
         (mixed(stamp) >> 50) as u32
     }
 
     /// The bit that stands for a destination in [`Right::but`], IPv4 in v4-mapped form.
     #[must_use]
-    #[inline(always)]
+    #[inline]
     pub const fn bit(destination: [u64; 2]) -> u32 {
         (mixed(mixed(destination[0]) ^ destination[1]) >> 56) as u32
     }
 }
 
 /// Fibonacci hashing: the upper bits depend on all.
-#[inline(always)]
+#[inline]
 const fn mixed(value: u64) -> u64 {
     value.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

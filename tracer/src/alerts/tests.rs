@@ -1,5 +1,6 @@
 //! What is told of alerts, and when.
 
+mod bad_input;
 mod kept;
 mod made;
 mod properties;

@@ -58,7 +58,12 @@ impl Service {
         let changes = changes(&self.settings, &settings);
         let fixed = settings.clone().with_netns(namespaces::fixed)?;
         let anew = if changes.attach_anew {
-            let ready = start::ready(fixed.clone(), &self.args.probes, Level::All, Unnamed::Awaited)?;
+            let ready = start::ready(
+                fixed.clone(),
+                &self.args.probes,
+                Level::All,
+                Unnamed::Awaited,
+            )?;
             Some(ready.start(self.args.probes.flush_interval)?)
         } else {
             None

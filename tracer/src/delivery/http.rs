@@ -210,7 +210,8 @@ fn late(limit: Duration) -> String {
     format!("no answer within {limit:?}; the sink's timeout says how long to wait")
 }
 
-async fn send(
+/// One request on a connection, and its answer.
+pub(super) async fn send(
     stream: impl HyperRead + HyperWrite + Unpin,
     request: Request<Full<Bytes>>,
 ) -> Result<Answer, String> {

@@ -49,7 +49,7 @@ impl Send for Otlp {
 }
 
 /// A 200 may say that some records were not taken, which is not to be tried again.
-fn success(answer: &Answer, messages: usize) -> Attempt {
+pub(super) fn success(answer: &Answer, messages: usize) -> Attempt {
     let response = ExportLogsServiceResponse::decode(answer.body.as_slice());
     let Some(PartialSuccess {
         rejected_log_records,
@@ -76,6 +76,17 @@ fn success(answer: &Answer, messages: usize) -> Attempt {
             "{rejected} of {messages} records were not taken: {why}"
         )),
         ..Attempt::default()
+    }
+}
+
+/// As a collector says it.
+#[cfg(test)]
+pub(super) fn partial_success(rejected: i64, why: &str) -> impl prost::Message {
+    ExportLogsServiceResponse {
+        partial_success: Some(PartialSuccess {
+            rejected_log_records: rejected,
+            error_message: why.to_owned(),
+        }),
     }
 }
 

@@ -109,10 +109,7 @@ impl Expectations {
 
 impl Expectations {
     /// Addresses of services on a port in whichever namespace, and who may hold them.
-    pub(crate) fn on_port(
-        &self,
-        port: u16,
-    ) -> impl Iterator<Item = (Option<IpAddr>, &OwnerRule)> {
+    pub(crate) fn on_port(&self, port: u16) -> impl Iterator<Item = (Option<IpAddr>, &OwnerRule)> {
         self.services.iter().flat_map(move |service| {
             let listen = service.listen.iter();
             let there = listen.filter(move |listen| listen.port == port);

@@ -11,6 +11,8 @@ use procfs::{
 };
 use rustc_hash::FxHashSet;
 
+#[cfg(test)]
+mod bad_input;
 pub mod chain;
 pub mod connections;
 mod sock_diag;

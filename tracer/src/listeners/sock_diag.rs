@@ -48,27 +48,35 @@ fn family(
         let (bytes, _) = socket
             .recv_from_full()
             .context("sock_diag does not answer")?;
-        let mut at = 0;
-        while at < bytes.len() {
-            let message = NetlinkMessage::<SockDiagMessage>::deserialize(&bytes[at..])
-                .context("sock_diag gave an answer that cannot be read")?;
-            match message.payload {
-                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                    take(&response);
-                }
-                NetlinkPayload::Done(_) => return Ok(()),
-                NetlinkPayload::Error(error) => {
-                    bail!("sock_diag refused to list TCP sockets: {}", error.to_io());
-                }
-                _ => {}
-            }
-            let length = message.header.length as usize;
-            if length == 0 {
-                bail!("sock_diag gave an empty message");
-            }
-            at += length.next_multiple_of(4);
+        if read(&bytes, take)? {
+            return Ok(());
         }
     }
+}
+
+/// Takes what a datagram tells; says whether it was the last one.
+pub(super) fn read(bytes: &[u8], take: &mut impl FnMut(&InetResponse)) -> Result<bool> {
+    let mut at = 0;
+    while at < bytes.len() {
+        let message = NetlinkMessage::<SockDiagMessage>::deserialize(&bytes[at..])
+            .context("sock_diag gave an answer that cannot be read")?;
+        match message.payload {
+            NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
+                take(&response);
+            }
+            NetlinkPayload::Done(_) => return Ok(true),
+            NetlinkPayload::Error(error) => {
+                bail!("sock_diag refused to list TCP sockets: {}", error.to_io());
+            }
+            _ => {}
+        }
+        let length = message.header.length as usize;
+        if length == 0 {
+            bail!("sock_diag gave an empty message");
+        }
+        at += length.next_multiple_of(4);
+    }
+    Ok(false)
 }
 
 fn request(states: &StateFlags, socket_id: SocketId) -> Vec<u8> {

@@ -252,6 +252,9 @@ fn entries(directory: &str) -> impl Iterator<Item = PathBuf> {
 }
 
 #[cfg(test)]
+mod bad_input;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

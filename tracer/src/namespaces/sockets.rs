@@ -77,7 +77,8 @@ impl Search {
     /// A socket of the process may be in a namespace that was not found.
     fn doubt(&mut self, pid: u32) {
         // It may have ended meanwhile.
-        if let Ok(comm) = fs::read_to_string(format!("/proc/{pid}/comm")) {
+        if let Ok(comm) = fs::read(format!("/proc/{pid}/comm")) {
+            let comm = String::from_utf8_lossy(&comm);
             *self
                 .doubtful
                 .entry((comm.trim_end().to_owned(), pid))

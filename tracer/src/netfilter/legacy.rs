@@ -111,6 +111,14 @@ fn get(socket: &Socket, level: libc::c_int, what: libc::c_int, bytes: &mut [u8])
     }
 }
 
+/// The same entries as those of every family.
+#[cfg(test)]
+pub(super) fn read_all(entries: &[u8]) -> [Vec<Rule>; 2] {
+    FAMILIES
+        .each_ref()
+        .map(|family| read(family, "nat", entries))
+}
+
 fn read(family: &Family, table: &str, entries: &[u8]) -> Vec<Rule> {
     let mut found = Vec::new();
     let mut rest = entries;
@@ -219,7 +227,7 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// An entry as the kernel gives it: for a destination, TCP, a port; with that target.
@@ -248,11 +256,16 @@ mod tests {
         bytes
     }
 
-    #[test]
-    fn rules_are_read_from_a_table() {
+    pub(in crate::netfilter) fn table() -> Vec<u8> {
         let mut entries = entry([10, 0, 0, 2], 80, "DNAT");
         entries.extend(entry([10, 0, 0, 2], 81, "MASQUERADE"));
         entries.extend(entry([10, 0, 0, 3], 443, "REDIRECT"));
+        entries
+    }
+
+    #[test]
+    fn rules_are_read_from_a_table() {
+        let entries = table();
         let rules = read(&FAMILIES[0], "nat", &entries);
         let port = |port| Test::Port {
             first: port,

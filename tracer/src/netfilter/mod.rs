@@ -2,6 +2,8 @@
 //! listener before any is looked up: `nftables`, which `iptables` writes too nowadays, and
 //! the tables of legacy `iptables`. Nothing is changed, and no module is loaded for it.
 
+#[cfg(test)]
+mod bad_input;
 mod legacy;
 mod nft;
 mod rule;

@@ -30,26 +30,33 @@ pub(super) fn rules() -> io::Result<Vec<Rule>> {
     let mut read = 0;
     loop {
         let (bytes, _) = socket.recv_from_full()?;
-        for message in messages(&bytes) {
-            let (kind, body) = message;
-            match kind {
-                DONE => return Ok(found),
-                ERROR => {
-                    let code = body.get(..4).and_then(|code| code.try_into().ok());
-                    let code = code.map_or(0, i32::from_ne_bytes);
-                    return Err(io::Error::from_raw_os_error(-code));
-                }
-                NEW_RULE => {
-                    read += 1;
-                    found.extend(rule(body));
-                }
-                _ => {}
-            }
+        if take(&bytes, &mut found, &mut read)? {
+            return Ok(found);
         }
         if read > MOST_RULES || bytes.is_empty() {
             return Ok(found);
         }
     }
+}
+
+/// Takes the rules of a datagram, and counts all that it has; says whether it was the last one.
+pub(super) fn take(bytes: &[u8], found: &mut Vec<Rule>, read: &mut usize) -> io::Result<bool> {
+    for (kind, body) in messages(bytes) {
+        match kind {
+            DONE => return Ok(true),
+            ERROR => {
+                let code = body.get(..4).and_then(|code| code.try_into().ok());
+                let code = code.map_or(0, i32::from_ne_bytes);
+                return Err(io::Error::from_raw_os_error(code.wrapping_neg()));
+            }
+            NEW_RULE => {
+                *read += 1;
+                found.extend(rule(body));
+            }
+            _ => {}
+        }
+    }
+    Ok(false)
 }
 
 fn request() -> Vec<u8> {
@@ -308,4 +315,4 @@ fn address(value: &[u8]) -> Option<IpAddr> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

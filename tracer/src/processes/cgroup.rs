@@ -11,8 +11,10 @@ pub(super) struct Place {
     pub(super) container_unit: Option<String>,
 }
 
-/// Reads `/proc/PID/cgroup`: the first hierarchy that tells each.
-pub(super) fn place(text: &str) -> Place {
+/// Reads `/proc/PID/cgroup`: the first hierarchy that tells each. A name may have any bytes, and
+/// one that is no text hides no other.
+pub(super) fn place(text: &[u8]) -> Place {
+    let text = String::from_utf8_lossy(text);
     let paths = text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
     let mut found = Place::default();
     for path in paths {
@@ -54,6 +56,10 @@ fn unit(parts: &[&str]) -> Option<String> {
 /// as every runtime of note does, with a prefix and a suffix or without; or by what LXC and
 /// systemd-nspawn put there.
 fn container(parts: &[&str], at: usize) -> Option<String> {
+    named(parts, at).filter(|name| !name.is_empty())
+}
+
+fn named(parts: &[&str], at: usize) -> Option<String> {
     let part = parts[at];
     let stem = part.strip_suffix(".scope").unwrap_or(part);
     let id = stem.rsplit(['-', ':']).next().unwrap_or(stem);
@@ -78,7 +84,7 @@ mod tests {
 
     /// Unit, container, unit in the container; `-` for none.
     fn told(path: &str) -> [String; 3] {
-        let place = place(&format!("4:cpu:/\n0::{path}\n"));
+        let place = place(format!("4:cpu:/\n0::{path}\n").as_bytes());
         [place.unit, place.container, place.container_unit]
             .map(|name| name.unwrap_or_else(|| "-".into()))
     }
@@ -136,5 +142,18 @@ mod tests {
             told("/machine.slice/machine-qemu.scope/libvirt/emulator"),
             ["machine-qemu.scope", "-", "-"]
         );
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_hides_no_other() {
+        let place = place(b"0::/system.slice/nginx.service/\xff\n");
+        assert_eq!(place.unit.as_deref(), Some("nginx.service"));
+    }
+
+    #[test]
+    fn an_empty_name_is_none() {
+        for path in ["/lxc.payload.", "/machine-.scope/payload"] {
+            assert_eq!(told(path)[1], "-", "{path}");
+        }
     }
 }

@@ -30,7 +30,7 @@ impl Stat {
     }
 
     /// The name is in parentheses, and may have any itself.
-    fn parse(text: &[u8]) -> Option<Self> {
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
         let open = text.iter().position(|&byte| byte == b'(')?;
         let close = text.iter().rposition(|&byte| byte == b')')?;
         let comm = String::from_utf8_lossy(text.get(open + 1..close)?).into_owned();
@@ -55,7 +55,7 @@ impl Stat {
         self.first_ended() && self.threads <= 1
     }
 
-    fn first_ended(&self) -> bool {
+    pub(super) fn first_ended(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x')
     }
 
@@ -133,7 +133,7 @@ fn descriptors(directory: &Path, each: &mut impl FnMut(u64)) -> Seen {
 }
 
 /// `socket:[4711]`
-fn socket(target: &[u8]) -> Option<u64> {
+pub(super) fn socket(target: &[u8]) -> Option<u64> {
     let inode = target.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
     std::str::from_utf8(inode).ok()?.parse().ok()
 }
@@ -158,7 +158,7 @@ pub(super) fn describe(pid: u32, stat: &Stat) -> Option<Owner> {
         path.strip_suffix(" (deleted)")
             .map_or(path.clone(), ToOwned::to_owned)
     });
-    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let groups = fs::read(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     let cgroup::Place {
         unit,
         container,

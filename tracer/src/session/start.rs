@@ -131,12 +131,7 @@ fn watched(watch: &Watch, unnamed: Unnamed) -> Result<Option<Vec<u32>>> {
     Ok(Some(found))
 }
 
-fn options(
-    probes: &ProbeArgs,
-    level: Level,
-    watch: &Watch,
-    unnamed: Unnamed,
-) -> Result<Options> {
+fn options(probes: &ProbeArgs, level: Level, watch: &Watch, unnamed: Unnamed) -> Result<Options> {
     Ok(Options {
         backend: probes.backend,
         btf: probes.btf.clone(),

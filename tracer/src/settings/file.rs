@@ -40,6 +40,9 @@ use crate::{
     },
 };
 
+/// Half of the characters that are told of what is wrong.
+const LONGEST_HALF: usize = 400;
+
 /// Unknown keys are refused: a misspelt expectation would otherwise never alert.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -113,6 +116,22 @@ impl Default for Learn {
 /// # Errors
 /// The place in it, and what is wrong.
 pub(super) fn parse(text: &str) -> Result<Settings, String> {
+    checked(text).map_err(|wrong| shortened(&wrong))
+}
+
+/// What is wrong may be told with a value that is as long as the file: the beginning and the end,
+/// which has the remedy, are enough.
+fn shortened(wrong: &str) -> String {
+    let number = wrong.chars().count();
+    if number <= 2 * LONGEST_HALF {
+        return wrong.to_owned();
+    }
+    let begin: String = wrong.chars().take(LONGEST_HALF).collect();
+    let end: String = wrong.chars().skip(number - LONGEST_HALF).collect();
+    format!("{begin} […] {end}")
+}
+
+fn checked(text: &str) -> Result<Settings, String> {
     keys::check(text)?;
     let file: Written = toml::from_str(text).map_err(|error| told(text, &error))?;
     Ok(Settings {

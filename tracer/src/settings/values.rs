@@ -1,7 +1,7 @@
 //! Values that are not places: ports, numbers, times, sizes, prefixes. Each says in one line
 //! what is wrong, which form the value has, and gives an example.
 
-use std::{collections::BTreeSet, fmt, net::IpAddr, str::FromStr, time::Duration};
+use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
 
 use ipnet::IpNet;
 
@@ -40,14 +40,23 @@ impl fmt::Display for Ports {
     }
 }
 
-/// Every single port, each once, in order.
+/// Every single port, each once, in order. Takes as long as there are ports and ranges, however
+/// often these overlap.
 #[must_use]
 pub fn every_port(some: &[Ports]) -> Vec<u16> {
-    let ports: BTreeSet<u16> = some
-        .iter()
-        .flat_map(|ports| ports.first..=ports.last)
-        .collect();
-    ports.into_iter().collect()
+    let mut ranges: Vec<(u16, u16)> = some.iter().map(|ports| (ports.first, ports.last)).collect();
+    ranges.sort_unstable();
+    let mut ports = Vec::new();
+    // The first port that is not there yet; none is there after the last.
+    let mut next = Some(0);
+    for (first, last) in ranges {
+        let Some(from) = next else { break };
+        if last >= from {
+            ports.extend(first.max(from)..=last);
+            next = last.checked_add(1);
+        }
+    }
+    ports
 }
 
 pub(crate) fn ports(text: &str) -> Result<Ports, String> {

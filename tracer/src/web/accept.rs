@@ -93,7 +93,8 @@ impl Door {
     }
 }
 
-async fn serve<S: Source>(
+/// Has a conversation with a client, to its end.
+pub(super) async fn serve<S: Source>(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     routes: &Routes<S>,
 ) {

@@ -1,5 +1,6 @@
 //! The endpoints as clients meet them: over real sockets, by the rules and against them.
 
+mod bad_input;
 mod hostile;
 mod peers;
 mod scrapes;

@@ -244,7 +244,9 @@ impl Drop for Trace {
 /// SYNs but for sockpick's own, of `N SYNs in S s = … + N own + …`.
 fn counted(line: &str) -> Option<u64> {
     let (all, parts) = line.split_once(" SYN")?;
-    let own = parts.split(" + ").find_map(|part| part.strip_suffix(" own"));
+    let own = parts
+        .split(" + ")
+        .find_map(|part| part.strip_suffix(" own"));
     Some(all.parse::<u64>().ok()? - own?.parse::<u64>().ok()?)
 }
 

@@ -79,6 +79,17 @@ impl Answer {
         })
     }
 
+    /// One made up.
+    #[cfg(test)]
+    pub(crate) fn of(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Self {
+            status: StatusCode::from_u16(status).expect("a status"),
+            retry_after: None,
+            body: body.into(),
+            hidden: Hidden::default(),
+        }
+    }
+
     /// 2xx, 429 and 5xx, all others.
     pub(crate) fn class(&self) -> Class {
         match self.status.as_u16() {
@@ -151,12 +162,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &str) -> Answer {
-        Answer {
-            status: StatusCode::from_u16(status).expect("a status"),
-            retry_after: None,
-            body: body.as_bytes().to_vec(),
-            hidden: Hidden::default(),
-        }
+        Answer::of(status, body)
     }
 
     #[test]

@@ -30,11 +30,68 @@ fn expression(name: &str, data: &[u8]) -> Vec<u8> {
 
 /// A rule of the chain `ip nat prerouting`.
 fn told(expressions: &[Vec<u8>]) -> Option<Rule> {
+    rule(&body(expressions))
+}
+
+fn body(expressions: &[Vec<u8>]) -> Vec<u8> {
     let mut message = vec![2, 0, 0, 0];
     message.extend(attribute(1, b"nat\0"));
     message.extend(attribute(2, b"prerouting\0"));
     message.extend(attribute(4, &expressions.concat()));
-    rule(&message)
+    message
+}
+
+fn immediate(register: u32, bytes: &[u8]) -> Vec<u8> {
+    let data = [numbers(&[(1, register)]), value(2, bytes)].concat();
+    expression("immediate", &data)
+}
+
+/// Rules of every kind that is read, as they come in one datagram.
+pub(in crate::netfilter) fn datagram() -> Vec<u8> {
+    let mut nat = to_port_80();
+    nat.push(immediate(1, &[10, 42, 0, 8]));
+    nat.push(immediate(2, &8000_u16.to_be_bytes()));
+    nat.push(expression("nat", &numbers(&[(1, 1), (3, 1), (5, 2)])));
+    let mut range = to_port_80();
+    let ports = [
+        numbers(&[(1, 1), (2, 0)]),
+        value(3, &[0, 80]),
+        value(4, &[0, 90]),
+    ]
+    .concat();
+    range[3] = expression("range", &ports);
+    range.push(expression("redir", &[]));
+    let tcp = [attribute(1, b"tcp\0"), attribute(3, &[0; 12])].concat();
+    let old = vec![
+        expression("match", &tcp),
+        expression("target", &attribute(1, b"TPROXY\0")),
+    ];
+    let message = |expressions: &Vec<Vec<u8>>| {
+        let body = body(expressions);
+        let length = u32::try_from(HEADER + body.len()).expect("not that long");
+        let mut message = length.to_ne_bytes().to_vec();
+        message.extend(NEW_RULE.to_ne_bytes());
+        message.extend([0; 10]);
+        message.extend(body);
+        message.resize(message.len().next_multiple_of(4), 0);
+        message
+    };
+    [nat, range, old].iter().flat_map(message).collect()
+}
+
+#[test]
+fn all_of_a_datagram_is_read() {
+    let (mut found, mut read) = (Vec::new(), 0);
+    let ended = take(&datagram(), &mut found, &mut read).expect("rules");
+    assert_eq!((ended, read, found.len()), (false, 3, 3), "{found:?}");
+}
+
+#[test]
+fn an_error_of_whatever_number_is_one() {
+    let mut message = [20_u32.to_ne_bytes(), u32::from(ERROR).to_ne_bytes()].concat();
+    message.extend([0; 8]);
+    message.extend(i32::MIN.to_ne_bytes());
+    assert!(take(&message, &mut Vec::new(), &mut 0).is_err());
 }
 
 /// `tcp dport 80`
@@ -56,10 +113,6 @@ const PORT_80: Test = Test::Port {
 
 #[test]
 fn a_rule_that_translates_is_read() {
-    let immediate = |register, bytes: &[u8]| {
-        let data = [numbers(&[(1, register)]), value(2, bytes)].concat();
-        expression("immediate", &data)
-    };
     let mut expressions = to_port_80();
     expressions.push(immediate(1, &[10, 42, 0, 8]));
     expressions.push(immediate(2, &8000_u16.to_be_bytes()));

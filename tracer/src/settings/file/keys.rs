@@ -41,6 +41,9 @@ pub(crate) const SINKS: [(&str, &[&str]); 6] = [
     ("stdout", &[]),
 ];
 
+/// Bytes of the longest key that may be a known one with a mistake: twice the longest of those.
+const LONGEST_LIKE: usize = 24;
+
 /// Where something is in the file, and what is wrong with it.
 type Found = (usize, String);
 
@@ -132,6 +135,10 @@ fn shown(key: &str) -> String {
 
 /// The key that begins so, or else the one most like this, if any is like it.
 fn meant(written: &str, known: &[&str]) -> Option<String> {
+    // It is like none, and comparing would take its time.
+    if written.len() > LONGEST_LIKE {
+        return None;
+    }
     let apart = |key: &&str| strsim::osa_distance(written, key);
     let begins = |key: &&&str| written.len() > 2 && key.starts_with(written);
     // A third of it may be wrong: `prots` is `ports`, `x` is nothing.
