@@ -24,8 +24,10 @@ static PORTS: Array<Port> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[inline(always)]
 pub(crate) fn changed(port: u16) {
     if let Some(port) = PORTS.get_ptr_mut(port.into()) {
-        // SAFETY: an aligned u64 in a live map value.
-        unsafe { atomic_increment(&raw mut (*port).generation) };
+        // SAFETY: a live map value.
+        let generation = unsafe { &raw mut (*port).generation };
+        // SAFETY: an aligned u64 in it.
+        unsafe { atomic_increment(generation) };
     }
 }
 

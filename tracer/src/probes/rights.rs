@@ -57,8 +57,8 @@ impl Rights {
     /// If the kernel refuses to have them mapped.
     pub(super) fn of(rows: &Map, ports: &Map) -> Result<Self> {
         Ok(Self {
-            rows: mapped(&rows, MAX_RIGHT as usize * size_of::<Right>())?,
-            ports: mapped(&ports, PORTS as usize * size_of::<Port>())?,
+            rows: mapped(rows, MAX_RIGHT as usize * size_of::<Right>())?,
+            ports: mapped(ports, PORTS as usize * size_of::<Port>())?,
         })
     }
 

@@ -35,7 +35,7 @@ pub(super) struct Told<T> {
     /// what led to these is in it, or was before.
     noted: FxHashMap<u16, u64>,
     /// Generations as of which the programs were told last.
-    told: FxHashMap<u16, u64>,
+    as_of: FxHashMap<u16, u64>,
 }
 
 impl<T: Tell> Told<T> {
@@ -43,7 +43,7 @@ impl<T: Tell> Told<T> {
         Self {
             programs,
             noted: FxHashMap::default(),
-            told: FxHashMap::default(),
+            as_of: FxHashMap::default(),
         }
     }
 
@@ -53,7 +53,7 @@ impl<T: Tell> Told<T> {
             return;
         };
         for port in suspects.seen() {
-            if self.told.get(&port) != Some(&self.programs.generation(port)) {
+            if self.as_of.get(&port) != Some(&self.programs.generation(port)) {
                 suspects.doubt(port);
             }
         }
@@ -70,7 +70,7 @@ impl<T: Tell> Told<T> {
         for (stamp, port, right) in pipeline.rights(&ports) {
             self.programs.set(stamp, self.noted[&port], right.as_ref());
         }
-        self.told.extend(self.noted.drain());
+        self.as_of.extend(self.noted.drain());
         let Some(suspects) = pipeline.suspects() else {
             return false;
         };

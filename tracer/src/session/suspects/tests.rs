@@ -252,7 +252,9 @@ impl World {
     }
 
     fn run(mut self, steps: &[Step]) -> Self {
-        steps.iter().for_each(|&step| self.step(step));
+        for &step in steps {
+            self.step(step);
+        }
         self.begin();
         self.end();
         self
@@ -283,7 +285,9 @@ fn what_is_right_is_counted_two_batches_after_somebody_came() {
     let mut world = World::new(true);
     let mut after = |steps: &[Step]| {
         let before = world.stats;
-        steps.iter().for_each(|&step| world.step(step));
+        for &step in steps {
+            world.step(step);
+        }
         let Stats {
             emitted, counted, ..
         } = world.stats.since(&before);

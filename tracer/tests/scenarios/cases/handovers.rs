@@ -97,8 +97,8 @@ pub(crate) fn cookie_handover(cx: &Context) -> Result<()> {
 
 /// Connections wait for `accept()` when their listener closes: the other of the group gets them.
 pub(crate) fn migrated(cx: &Context) -> Result<()> {
-    cx.need_all()?;
     const MIGRATE: &str = "net.ipv4.tcp_migrate_req";
+    cx.need_all()?;
     let _netns = Netns::fresh()?;
     // 5.10 has had the sysctl since a late stable release, and nothing that reads it.
     let symbols = std::fs::read_to_string("/proc/kallsyms")?;

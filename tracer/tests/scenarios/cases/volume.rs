@@ -199,8 +199,8 @@ pub(crate) fn twenty_thousand(cx: &Context) -> Result<()> {
 /// The smallest buffer, and a reader that stops for a while: most events are lost, and
 /// every loss is counted.
 pub(crate) fn smallest_buffer(cx: &Context) -> Result<()> {
-    cx.need_all()?;
     const CONNECTIONS: u32 = 5_000;
+    cx.need_all()?;
     let netns = Netns::fresh()?;
     set_comm("crowd")?;
     let crowd = Crowd::open(loopback(false))?;
