@@ -31,7 +31,8 @@ pub(crate) fn changed(port: u16) {
     }
 }
 
-/// Whether the SYN in the slot cannot be an alert. `listener`: who got it; none: nobody did.
+/// Whether the SYN in the slot cannot be an alert. `sk`: who got it, null: nobody; `listener`:
+/// its entry.
 /// `steered_by`: one of `abi::steer`.
 #[inline(always)]
 pub(crate) fn excludes(
@@ -62,8 +63,11 @@ pub(crate) fn excludes(
         return false;
     }
     // Nobody got it, which is no alert.
-    let Some(listener) = listener else {
+    if sk.is_null() {
         return true;
+    }
+    let Some(listener) = listener else {
+        return false;
     };
     let Some(right) = row(listener.stamp) else {
         return false;
