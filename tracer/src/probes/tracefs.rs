@@ -9,6 +9,7 @@ use std::{
     io::{self, Write as _},
     os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context as _, Result};
@@ -29,6 +30,11 @@ const MAX_ACTIVE: u32 = 4096;
 /// `PERF_EVENT_IOC_SET_BPF` and `PERF_EVENT_IOC_ENABLE`, `include/uapi/linux/perf_event.h`.
 const SET_BPF: libc::c_ulong = 0x4004_2408;
 const ENABLE: libc::c_ulong = 0x2400;
+
+/// Number of the next event. One of the name of another would be taken for a new one in its place,
+/// which the kernel refuses while that is in use, as it is while a daemon attaches anew
+/// (`register_trace_kprobe`, `kernel/trace/trace_kprobe.c`).
+static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// An attached probe.
 pub(super) struct Event {
@@ -60,7 +66,8 @@ pub(super) fn remove_leftovers() {
     }
 }
 
-/// Name of an event of this group, from a line as `r4096:sockpick/accept_r_123 inet_csk_accept`.
+/// Name of an event of this group, from a line as `r4096:sockpick/accept_r_7_123 inet_csk_accept`:
+/// the program's, a number and the process's.
 fn own_name(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once(':')?;
     let name = rest.split_whitespace().next()?;
@@ -75,7 +82,8 @@ pub(super) fn attach(
     symbol: &str,
 ) -> Result<Event> {
     let folder = folder().context("tracefs is not mounted")?;
-    let name = format!("{program_name}_{}", std::process::id());
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{program_name}_{number}_{}", std::process::id());
     let kind = if is_return {
         format!("r{MAX_ACTIVE}")
     } else {
@@ -178,8 +186,8 @@ mod tests {
 
     #[test]
     fn names_are_read_from_the_list() {
-        let line = "r4096:sockpick/accept_r_123 inet_csk_accept";
-        assert_eq!(own_name(line), Some("accept_r_123"));
+        let line = "r4096:sockpick/accept_r_7_123 inet_csk_accept";
+        assert_eq!(own_name(line), Some("accept_r_7_123"));
         assert_eq!(own_name("p:kprobes/other_1 do_exit"), None);
         assert_eq!(own_name("nonsense"), None);
     }
