@@ -259,7 +259,16 @@ fn handovers(recorded: &Recorded, wants: &[WantHandover], problems: &mut Vec<Str
         let key = want.attempt.key();
         let (mine, others) = said.into_iter().partition(|one| one.key() == key);
         said = others;
-        let mine: Vec<&Handover> = mine;
+        let mut mine: Vec<&Handover> = mine;
+        if mine.len() > 1 {
+            // The same client port may be used again later: then the time tells.
+            let during = want.attempt.began_ns..=want.attempt.ended_ns;
+            let later;
+            (mine, later) = mine
+                .into_iter()
+                .partition(|one| during.contains(&one.ktime_ns));
+            said.extend::<Vec<&Handover>>(later);
+        }
         let head = format!("hand-over {} -> {}", key.1, key.2);
         let [one] = mine.as_slice() else {
             problems.push(format!("{head}: said {} times", mine.len()));

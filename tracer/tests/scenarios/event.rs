@@ -35,6 +35,7 @@ pub(crate) struct Handover {
     /// `cookie_ack` or `migrated`
     #[serde(rename = "handover")]
     pub(crate) why: String,
+    pub(crate) ktime_ns: u64,
     pub(crate) netns: Netns,
     pub(crate) client: Endpoint,
     pub(crate) destination: Endpoint,
