@@ -66,13 +66,10 @@ pub(crate) fn finish<C: EbpfContext>(
     }
     let hint = listener.get().map_or(0, count);
     #[cfg(not(feature = "legacy"))]
-    {
-        let by = steering(slot, steered_by);
-        if suspects::excludes(slot, by, sk, listener.get()) {
-            slot.forget_facts();
-            stats.counted += 1;
-            return;
-        }
+    if suspects::excludes(slot, steered_by, sk, listener.get()) {
+        slot.forget_facts();
+        stats.counted += 1;
+        return;
     }
     let mut group = NO_GROUP;
     if !of.is_null() {
@@ -132,7 +129,7 @@ pub(crate) unsafe fn atomic_increment(counter: *mut u64) {
 
 /// Who chose, when the caller knows only that a lookup ended.
 #[inline(always)]
-fn steering(slot: &Inflight, steered_by: u8) -> u8 {
+pub(crate) fn steering(slot: &Inflight, steered_by: u8) -> u8 {
     if steered_by != steer::LOOKUP {
         return steered_by;
     }

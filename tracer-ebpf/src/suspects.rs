@@ -8,7 +8,7 @@ use aya_ebpf::{bindings::BPF_F_MMAPABLE, macros::map, maps::Array};
 use sockpick_ebpf::abi::{Listener, Port, Right, level, rights, steer};
 
 use crate::{
-    emit::atomic_increment,
+    emit::{self, atomic_increment},
     fields::{KernelPtr, field, words},
     filter,
     inflight::Inflight,
@@ -33,7 +33,7 @@ pub(crate) fn changed(port: u16) {
 
 /// Whether the SYN in the slot cannot be an alert. `sk`: who got it, null: nobody; `listener`:
 /// its entry.
-/// `steered_by`: one of `abi::steer`.
+/// `steered_by`: as the caller of [`emit::finish`] knows it.
 #[inline(always)]
 pub(crate) fn excludes(
     slot: &mut Inflight,
@@ -53,6 +53,7 @@ pub(crate) fn excludes(
     };
     // SAFETY: a live map value, whose words are written one at a time.
     let port = unsafe { &mut *port };
+    let steered_by = emit::steering(slot, steered_by);
     if steered_by != steer::LOOKUP {
         if steered_by != steer::UNSEEN {
             port.steered = 1;

@@ -54,8 +54,6 @@ pub struct Session<O> {
     log: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Where there are records only of SYNs that may be an alert.
     told: Option<Told<Rights>>,
-    /// The programs know less than could be known.
-    untold: bool,
     /// Counters when recording began.
     baseline: Stats,
     /// Counters after the last batch: what they count was written before this one.
@@ -101,7 +99,6 @@ impl<O: Outlet> Session<O> {
         }
         let mut session = Self {
             told: rights.map(Told::new),
-            untold: false,
             log: log_of(&mut programs, debug)?,
             programs,
             source,
@@ -209,7 +206,8 @@ impl<O: Outlet> Session<O> {
         self.take(Some(monotonic_ns()))?;
         // What somebody changed a moment ago can be told as soon as all up to then is read.
         for _ in 0..MOST_TURNS {
-            if !self.untold {
+            let suspects = self.engine.pipeline().suspects();
+            if !suspects.is_some_and(|suspects| suspects.has_changed()) {
                 break;
             }
             self.take(Some(monotonic_ns()))?;
@@ -295,7 +293,7 @@ impl<O: Outlet> Session<O> {
         self.missing.listeners = self.missing.listeners.max(missing.listeners);
         self.give(&Input::Counted(self.counted()))?;
         if let Some(told) = &mut self.told {
-            self.untold = told.tell(self.engine.pipeline());
+            told.tell(self.engine.pipeline());
         }
         if let Some(log) = &mut self.log {
             log.flush();

@@ -4,9 +4,11 @@
 
 use std::net::Ipv6Addr;
 
+use rustc_hash::{FxHashMap, FxHashSet};
+
 use super::{
     expectations::Expectations,
-    picture::Place,
+    picture::{Picture, Place},
     rules::{Bound, mapped},
 };
 
@@ -17,6 +19,27 @@ pub enum Right {
     Exact,
     /// Those for any address but these.
     AnyBut(Vec<Ipv6Addr>),
+}
+
+/// Of those of the listeners that are on these ports, what is right: with their names, and ports.
+pub(crate) fn rights(
+    picture: &Picture,
+    expectations: &Expectations,
+    ports: &FxHashSet<u16>,
+    listeners: impl Iterator<Item = (u64, Bound)>,
+) -> Vec<(u64, u16, Option<Right>)> {
+    let mut near: FxHashMap<(u32, u16), Vec<&Place>> = FxHashMap::default();
+    let places = picture.places();
+    for place in places.filter(|place| ports.contains(&place.bound.port)) {
+        let key = (place.bound.netns, place.bound.port);
+        near.entry(key).or_default().push(place);
+    }
+    let right = |(id, bound): (u64, Bound)| {
+        let others = near.get(&(bound.netns, bound.port)).into_iter().flatten();
+        (id, bound.port, right(&bound, others.copied(), expectations))
+    };
+    let listeners = listeners.filter(|(_, bound)| ports.contains(&bound.port));
+    listeners.map(right).collect()
 }
 
 /// What is right of a listener bound so, by all who listen or listened on its port in its

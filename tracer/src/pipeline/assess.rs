@@ -2,7 +2,7 @@
 //! every event leaves with its verdict. The rules are in [`crate::judge`].
 #![forbid(unsafe_code)]
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use sockpick_ebpf::abi::{HandoverRecord, ListenerRecord, SynRecord};
 
 use super::enrich::Enricher;
@@ -11,8 +11,8 @@ use crate::{
     judge::{
         self, Limit,
         expectations::Expectations,
-        picture::{Live, Picture, Place},
-        right::{Right, right},
+        picture::{Live, Picture},
+        right::{Right, rights},
         rules::{Algorithm, Bound, Packet},
         steering::Steered,
         verdict::{Chosen, Judge, Judgement, Syn},
@@ -175,26 +175,13 @@ impl Assessor {
         std::mem::take(&mut self.redrawn)
     }
 
-    /// Which SYNs of listeners on these ports are right whoever sends them. Their name, and where
-    /// they are bound, is what is given of each.
+    /// [`rights`]
     pub(super) fn rights(
         &self,
         ports: &FxHashSet<u16>,
         listeners: impl Iterator<Item = (u64, Bound)>,
     ) -> Vec<(u64, u16, Option<Right>)> {
-        let mut near: FxHashMap<(u32, u16), Vec<&Place>> = FxHashMap::default();
-        let places = self.picture.places();
-        for place in places.filter(|place| ports.contains(&place.bound.port)) {
-            let key = (place.bound.netns, place.bound.port);
-            near.entry(key).or_default().push(place);
-        }
-        let right = |(id, bound): (u64, Bound)| {
-            let others = near.get(&(bound.netns, bound.port)).into_iter().flatten();
-            let right = right(&bound, others.copied(), &self.expectations);
-            (id, bound.port, right)
-        };
-        let listeners = listeners.filter(|(_, bound)| ports.contains(&bound.port));
-        listeners.map(right).collect()
+        rights(&self.picture, &self.expectations, ports, listeners)
     }
 
     /// Remembers where the SYN went, for later ones.

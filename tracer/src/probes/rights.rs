@@ -20,8 +20,7 @@ use crate::judge::right;
 pub enum Level {
     /// Of all.
     All,
-    /// Of those that may be an alert. Falls back to all on kernels that map no arrays (before
-    /// 5.5), and with the programs for old kernels.
+    /// Of those that may be an alert. By the programs for old kernels: of all.
     Suspects,
 }
 
@@ -96,11 +95,6 @@ impl Rights {
         }
         row[STAMP].store(stamp, Ordering::Relaxed);
         row[GENERATION].store(generation.wrapping_add(1), Ordering::Release);
-    }
-
-    /// No SYN can reach the listener any more.
-    pub fn forget(&self, stamp: u64) {
-        self.set(stamp, 0, None);
     }
 
     fn both(&self, stamp: u64) -> (&[AtomicU64], &[AtomicU64]) {

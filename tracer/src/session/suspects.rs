@@ -2,7 +2,11 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::{judge::right::Right, pipeline::Pipeline, probes::rights::Rights};
+use crate::{
+    judge::right::Right,
+    pipeline::{Pipeline, Suspects},
+    probes::rights::Rights,
+};
 
 /// Where the programs read what is right.
 pub(super) trait Tell {
@@ -10,8 +14,6 @@ pub(super) trait Tell {
     fn generation(&self, port: u16) -> u64;
     /// [`Rights::set`]
     fn set(&self, stamp: u64, generation: u64, right: Option<&Right>);
-    /// [`Rights::forget`]
-    fn forget(&self, stamp: u64);
 }
 
 impl Tell for Rights {
@@ -21,10 +23,6 @@ impl Tell for Rights {
 
     fn set(&self, stamp: u64, generation: u64, right: Option<&Right>) {
         self.set(stamp, generation, right);
-    }
-
-    fn forget(&self, stamp: u64) {
-        self.forget(stamp);
     }
 }
 
@@ -63,21 +61,17 @@ impl<T: Tell> Told<T> {
             .collect();
     }
 
-    /// To be called when all of the batch was taken in. Gives whether there is more to tell, which
-    /// needs another batch.
-    pub(super) fn tell(&mut self, pipeline: &mut Pipeline) -> bool {
+    /// To be called when all of the batch was taken in.
+    pub(super) fn tell(&mut self, pipeline: &mut Pipeline) {
         let ports = self.noted.keys().copied().collect();
         for (stamp, port, right) in pipeline.rights(&ports) {
             self.programs.set(stamp, self.noted[&port], right.as_ref());
         }
         self.as_of.extend(self.noted.drain());
-        let Some(suspects) = pipeline.suspects() else {
-            return false;
-        };
-        for stamp in suspects.left() {
-            self.programs.forget(stamp);
+        let left = pipeline.suspects().map(Suspects::left);
+        for stamp in left.unwrap_or_default() {
+            self.programs.set(stamp, 0, None);
         }
-        suspects.has_changed()
     }
 }
 

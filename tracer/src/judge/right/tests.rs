@@ -1,20 +1,17 @@
 //! What is said to be right is no alert, whoever judges it.
 
-use std::sync::Arc;
-
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    event::{Family, Netns, Via},
+    event::{Family, Netns},
     judge::{
         expectations::{Address, OwnerRule, Service},
-        picture::{Live, Picture},
         rules::{Algorithm, Packet},
         steering::Steered,
         verdict::{
-            Chosen, Judge, Syn,
-            tests::{NOW_NS, PORT, address, bound, packet},
+            Judge,
+            tests::{PORT, address, fitting, listener, packet, picture, syn},
         },
     },
 };
@@ -59,7 +56,7 @@ proptest! {
     #![proptest_config(ProptestConfig { max_global_rejects: 1 << 20, ..ProptestConfig::default() })]
     #[test]
     fn nothing_that_alerts_is_said_to_be_right(
-        listeners in prop::collection::vec((bound(), 0..NOW_NS, prop::option::of(0..NOW_NS)), 1..5),
+        listeners in prop::collection::vec(listener(), 1..5),
         services in prop::collection::vec(service(), 0..2),
         packet in packet(),
         chosen: prop::sample::Index,
@@ -70,18 +67,10 @@ proptest! {
             services,
             hold: has_hold.then_some(Expectations::HOLD),
         };
-        let mut picture = Picture::new(NOW_NS / 2);
-        for (inode, (bound, opened_ns, closed_ns)) in (1..).zip(&listeners) {
-            let socket = Live { inode, id: inode, opened_ns: *opened_ns, incoming_cpu: None };
-            picture.opened(*bound, socket.clone());
-            if let Some(closed_ns) = closed_ns {
-                picture.closed(bound, &socket, *closed_ns, Arc::from([]));
-            }
-        }
+        let picture = picture(&listeners);
         // Nobody can send to it.
         prop_assume!(!packet.destination.is_unspecified());
-        let bounds = listeners.iter().map(|(bound, ..)| *bound);
-        let fitting: Vec<Bound> = bounds.filter(|bound| bound.fit(&packet).is_ok()).collect();
+        let fitting = fitting(&listeners, &packet);
         prop_assume!(!fitting.is_empty());
         let bound = *chosen.get(&fitting);
         let said = right(&bound, picture.places(), &expectations);
@@ -93,14 +82,7 @@ proptest! {
             expectations: &expectations,
             algorithm,
         };
-        let judgement = judge.judge(&Syn {
-            packet,
-            netns: &netns,
-            ktime_ns: NOW_NS,
-            cpu: 0,
-            via: Via::Lookup,
-            chosen: Some(Chosen { bound, id: 1, uid: 0, owners: &[] }),
-        });
+        let judgement = judge.judge(&syn(packet, &netns, bound));
         prop_assert!(!judgement.verdict.is_alert(), "{said:?}, yet {judgement:?}");
     }
 }

@@ -72,10 +72,6 @@ impl Tell for Memory {
             None => drop(rights.remove(&stamp)),
         }
     }
-
-    fn forget(&self, stamp: u64) {
-        self.rights.borrow_mut().remove(&stamp);
-    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -16,6 +16,7 @@ mod moved;
 mod netfilter;
 mod nginx;
 mod nginx_quiet;
+mod only_alerts;
 mod owners;
 mod packets;
 mod restarts;
@@ -179,8 +180,8 @@ pub(crate) fn all() -> Vec<Scenario> {
         within(180, "daemon_names", daemon::daemon_names).once(),
         within(180, "daemon_blind", daemon::daemon_blind).once(),
         case("moved", moved::moved).not_mixed(),
-        case("only_alerts", verdicts::only_alerts),
-        case("counted_in_kernel", verdicts::counted_in_kernel).core(),
+        case("only_alerts", only_alerts::only_alerts),
+        case("counted_in_kernel", only_alerts::counted_in_kernel).core(),
         case("late_reader", restarts::late_reader),
         case("died_in_the_queue", restarts::died_in_the_queue),
         case("nginx_reloads_quiet", nginx_quiet::reloads).not_mixed(),
