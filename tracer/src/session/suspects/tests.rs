@@ -76,24 +76,34 @@ impl Tell for Memory {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Listens there, or closes; with `begins`, a batch begins just then.
+    /// Listens there, or closes. The session goes on so often before there is a record; a SYN may
+    /// come just after.
     Changes {
         site: usize,
-        begins: bool,
+        within: usize,
+        syn: Option<u8>,
     },
     /// For the address with this number, which may be nobody's.
     Syn(u8),
-    BatchBegins,
-    BatchEnds,
+    /// The session goes on.
+    Session,
+}
+
+/// What the session does next.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    Note,
+    Read,
+    Tell,
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let changes = (0..SITES, any::<bool>());
+    let syn = || 0..3_u8;
+    let changes = (0..SITES, 0..3_usize, prop::option::of(syn()));
     prop_oneof![
-        2 => changes.prop_map(|(site, begins)| Step::Changes { site, begins }),
-        6 => (0..3_u8).prop_map(Step::Syn),
-        2 => Just(Step::BatchBegins),
-        4 => Just(Step::BatchEnds),
+        2 => changes.prop_map(|(site, within, syn)| Step::Changes { site, within, syn }),
+        6 => syn().prop_map(Step::Syn),
+        8 => Just(Step::Session),
     ]
 }
 
@@ -102,6 +112,9 @@ struct World {
     memory: Memory,
     told: Option<Told<Memory>>,
     pipeline: Pipeline,
+    /// By address, or by age alone: where what opens takes nothing from those before it.
+    algorithm: Algorithm,
+    next: Next,
     now_ns: u64,
     live: [Option<Listener>; SITES],
     buffer: Vec<Record>,
@@ -111,10 +124,10 @@ struct World {
 }
 
 impl World {
-    fn new(only_suspects: bool) -> Self {
+    fn new(algorithm: Algorithm, only_suspects: bool) -> Self {
         let mut pipeline = Pipeline::new(
             Enricher::new(Backend::Fentry, Box::new(Nobody)),
-            Assessor::new(Expectations::default(), Algorithm::AddressFirst),
+            Assessor::new(Expectations::default(), algorithm),
             &Inventory::default(),
         );
         let memory = Memory::default();
@@ -126,6 +139,8 @@ impl World {
             memory,
             told,
             pipeline,
+            algorithm,
+            next: Next::Note,
             now_ns: 0,
             live: [None; SITES],
             buffer: Vec::new(),
@@ -134,7 +149,7 @@ impl World {
         }
     }
 
-    fn changes(&mut self, site: usize, begins: bool) {
+    fn changes(&mut self, site: usize, within: usize, syn: Option<u8>) {
         let bump = |world: &Self| {
             let generation = &world.memory.generation;
             generation.set(generation.get() + 1);
@@ -154,9 +169,7 @@ impl World {
             self.live[site] = Some(listener);
         }
         bump(self);
-        if begins {
-            self.begin();
-        }
+        (0..within).for_each(|_| self.session());
         let record = ListenerRecord {
             ktime_ns: self.now_ns,
             listener,
@@ -167,6 +180,10 @@ impl World {
         } else {
             Record::Close(record)
         });
+        if let Some(address) = syn {
+            self.now_ns += 100;
+            self.syn(address);
+        }
         bump(self);
         if !opens {
             self.live[site] = None;
@@ -189,8 +206,13 @@ impl World {
     fn syn(&mut self, address: u8) {
         let destination = v4(address);
         let by_address = (0..2).filter(|&site| self::site(site).0 == destination);
-        let mut all = by_address.chain(2..SITES);
-        let chosen = all.find_map(|site| self.live[site]);
+        let mut all = by_address
+            .chain(2..SITES)
+            .filter_map(|site| self.live[site]);
+        let chosen = match self.algorithm {
+            Algorithm::AddressFirst => all.next(),
+            Algorithm::PortOnly | Algorithm::Hybrid => all.min_by_key(|listener| listener.stamp),
+        };
         self.stats.syns += 1;
         let is_right = |listener| self.is_right(listener, destination);
         if self.told.is_some() && chosen.as_ref().is_none_or(is_right) {
@@ -211,13 +233,29 @@ impl World {
         }));
     }
 
-    fn begin(&mut self) {
-        if let Some(told) = &mut self.told {
-            told.note(&mut self.pipeline);
+    /// A third of a batch.
+    fn session(&mut self) {
+        self.next = match self.next {
+            Next::Note => {
+                if let Some(told) = &mut self.told {
+                    told.note(&mut self.pipeline);
+                }
+                Next::Read
+            }
+            Next::Read => {
+                self.read();
+                Next::Tell
+            }
+            Next::Tell => {
+                if let Some(told) = &mut self.told {
+                    told.tell(&mut self.pipeline);
+                }
+                Next::Note
+            }
         }
     }
 
-    fn end(&mut self) {
+    fn read(&mut self) {
         let mut inputs: Vec<Input> = self.buffer.drain(..).map(Input::Record).collect();
         inputs.push(Input::Counted(Counted {
             stats: self.stats,
@@ -232,18 +270,14 @@ impl World {
                 }
             }
         }
-        if let Some(told) = &mut self.told {
-            told.tell(&mut self.pipeline);
-        }
     }
 
     fn step(&mut self, step: Step) {
         self.now_ns += 1_000;
         match step {
-            Step::Changes { site, begins } => self.changes(site, begins),
+            Step::Changes { site, within, syn } => self.changes(site, within, syn),
             Step::Syn(address) => self.syn(address),
-            Step::BatchBegins => self.begin(),
-            Step::BatchEnds => self.end(),
+            Step::Session => self.session(),
         }
     }
 
@@ -251,8 +285,8 @@ impl World {
         for &step in steps {
             self.step(step);
         }
-        self.begin();
-        self.end();
+        // What is under way, and whatever is written then.
+        (0..4).for_each(|_| self.session());
         self
     }
 }
@@ -261,8 +295,10 @@ proptest! {
     #[test]
     fn alerts_are_the_same_and_every_syn_is_somewhere(
         steps in prop::collection::vec(step(), 0..120),
+        algorithm in prop::sample::select(vec![Algorithm::AddressFirst, Algorithm::PortOnly]),
     ) {
-        let (all, suspects) = (World::new(false).run(&steps), World::new(true).run(&steps));
+        let run = |only_suspects| World::new(algorithm, only_suspects).run(&steps);
+        let (all, suspects) = (run(false), run(true));
         prop_assert_eq!(all.alerts, suspects.alerts);
         let Stats { syns, emitted, counted, .. } = suspects.stats;
         prop_assert_eq!(syns, emitted + counted);
@@ -272,13 +308,14 @@ proptest! {
 
 #[test]
 fn what_is_right_is_counted_two_batches_after_somebody_came() {
-    use Step::{BatchBegins, BatchEnds, Syn};
+    use Step::{Session, Syn};
     let opens = |site| Step::Changes {
         site,
-        begins: false,
+        within: 0,
+        syn: None,
     };
-    let batch = [BatchBegins, BatchEnds];
-    let mut world = World::new(true);
+    let batch = [Session; 3];
+    let mut world = World::new(Algorithm::AddressFirst, true);
     let mut after = |steps: &[Step]| {
         let before = world.stats;
         for &step in steps {
