@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod active;
+pub mod found;
 mod identity;
 mod life;
 pub mod message;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Endpoint, Owner, Reason, Time, Verdict};
 
 pub use active::Alerts;
+pub use found::{Found, Report};
 pub use life::SHORTEST;
 pub use sight::Sight;
 
@@ -42,6 +44,10 @@ pub enum Identity {
     Overflow,
     /// sockpick does not see what it should.
     Blind,
+    /// sockpick does not trace, as it cannot.
+    Untraced,
+    /// Something that a look at the listeners found.
+    Finding(Found),
 }
 
 /// What makes two SYNs one alert: few things.
@@ -84,8 +90,10 @@ pub struct Sample {
 pub enum Evidence {
     /// A SYN: the last.
     Syn(Sample),
-    /// A self-check, the last that failed: why it did.
+    /// A self-check, the last that failed, or the start: why it did.
     Check(String),
+    /// What a look found, the last that did.
+    Finding(Report),
 }
 
 /// What an alert is at the moment.
@@ -107,7 +115,7 @@ pub enum State {
 #[serde(rename_all = "snake_case")]
 pub enum Resolution {
     /// A SYN was given to the listener that is right for it; of an overflow: there is room; of
-    /// blindness: sockpick sees again.
+    /// blindness: sockpick sees again; of a finding: it is not found any more.
     Recovered,
     /// No such SYN came for the quiet time; whether others came is not said.
     Quiet,
@@ -124,7 +132,8 @@ pub struct Alert {
     pub since: Time,
     /// When the last one did.
     pub last: Time,
-    /// SYNs, and connections handed over, that it covers; of blindness: self-checks that failed.
+    /// SYNs, and connections handed over, that it covers; of what is about none: self-checks that
+    /// failed, starts without tracing, or looks that found it.
     pub count: u64,
     /// The last of them.
     pub evidence: Evidence,

@@ -3,7 +3,9 @@
 
 mod canary;
 mod exposition;
+mod inventory;
 mod keeper;
+mod looks;
 mod memory;
 mod names;
 mod reload;

@@ -16,7 +16,9 @@ use crate::judge::{
     netns::NetnsName,
 };
 
-pub use feed::{AlertSettings, DaemonSettings, MetricsSettings, SinkSettings, Stream};
+pub use feed::{
+    AlertSettings, DaemonSettings, MetricsSettings, OnUntraceable, SinkSettings, Stream,
+};
 pub use place::Expect;
 pub use watch::Watch;
 

@@ -91,15 +91,20 @@ impl Alerts {
 
     /// There are too many: one alert counts what the others would have.
     fn suppress(&mut self, identity: &Identity, event: &Event, now: Now) {
+        self.without_room(identity);
+        self.shown(Identity::Overflow, Sign::of(event), now);
+    }
+
+    /// It is so, and has no alert.
+    pub(super) fn without_room(&mut self, identity: &Identity) {
         self.suppressed = self.suppressed.saturating_add(1);
         // It is not over any more.
         if self.over.remove(identity).is_some() {
             self.generation += 1;
         }
-        self.shown(Identity::Overflow, Sign::of(event), now);
     }
 
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         let beside = Identity::BESIDE.iter();
         let beside = beside.filter(|identity| self.firing.contains_key(identity));
         self.firing.len() - beside.count() < self.rules.max_active
@@ -249,8 +254,9 @@ impl Alerts {
         self.firing.len()
     }
 
-    /// SYNs since the start that belong to no alert but the overflow's. How many alerts they
-    /// would have been is not known: to know it, each would have to be remembered.
+    /// SYNs since the start that belong to no alert but the overflow's, and findings that a look
+    /// had no room for. How many alerts they would have been is not known: to know it, each would
+    /// have to be remembered.
     #[must_use]
     pub fn suppressed(&self) -> u64 {
         self.suppressed

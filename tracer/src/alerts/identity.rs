@@ -7,15 +7,15 @@ use crate::{
 };
 
 impl Identity {
-    /// Those that say nothing of a SYN. Each may last beside as many as may last at once.
-    pub(super) const BESIDE: [Self; 2] = [Self::Overflow, Self::Blind];
+    /// Those of which there is one. Each may last beside as many as may last at once.
+    pub(super) const BESIDE: [Self; 3] = [Self::Overflow, Self::Blind, Self::Untraced];
 
     /// How the SYNs go wrong; `None`: it is no such alert, or stands for many.
     #[must_use]
     pub fn situation(&self) -> Option<&Situation> {
         match self {
             Self::Syns(situation) => Some(situation),
-            Self::Overflow | Self::Blind => None,
+            Self::Overflow | Self::Blind | Self::Untraced | Self::Finding(_) => None,
         }
     }
 }
@@ -26,7 +26,7 @@ impl Alert {
     pub fn sample(&self) -> Option<&Sample> {
         match &self.evidence {
             Evidence::Syn(sample) => Some(sample),
-            Evidence::Check(_) => None,
+            Evidence::Check(_) | Evidence::Finding(_) => None,
         }
     }
 }

@@ -169,7 +169,7 @@ impl Firing {
         let quiet_ns = match self.alert.evidence {
             Evidence::Syn(_) => self.last_ns.saturating_add(rules.quiet_ns),
             // That nothing is heard of it is no sign that it is over.
-            Evidence::Check(_) => u64::MAX,
+            Evidence::Check(_) | Evidence::Finding(_) => u64::MAX,
         };
         let quiet = Ending {
             due_ns: quiet_ns.max(shortest_ns),

@@ -2,6 +2,7 @@
 //! who got it instead, why, and what to do.
 
 mod blind;
+mod finding;
 mod overflow;
 mod remedy;
 #[cfg(test)]
@@ -47,15 +48,20 @@ impl Message {
     /// Of this alert.
     #[must_use]
     pub fn of(alert: &Alert) -> Self {
-        let mut message = match (&alert.evidence, alert.identity.situation()) {
-            (Evidence::Syn(sample), Some(situation)) => About {
+        let mut message = match (&alert.identity, &alert.evidence) {
+            (Identity::Syns(situation), Evidence::Syn(sample)) => About {
                 alert,
                 situation,
                 sample,
             }
             .message(),
-            (Evidence::Syn(sample), None) => overflow::message(alert, sample),
-            (Evidence::Check(why), _) => blind::message(alert, why),
+            (Identity::Blind, Evidence::Check(why)) => blind::message(alert, why),
+            (Identity::Untraced, Evidence::Check(why)) => blind::untraced(alert, why),
+            (Identity::Finding(found), Evidence::Finding(report)) => {
+                finding::message(alert, found, report)
+            }
+            // The overflow's; nothing else goes together.
+            _ => overflow::message(alert, alert.sample()),
         };
         message.over = over(alert);
         message.cleaned()
@@ -83,6 +89,7 @@ impl Message {
             &mut self.whom,
             &mut self.instead,
             &mut self.why,
+            &mut self.remedy,
         ];
         for text in texts.into_iter().chain(&mut self.over) {
             *text = printable(text).into_owned();
@@ -279,14 +286,21 @@ fn over(alert: &Alert) -> Option<String> {
         }
         (Identity::Overflow, Resolution::Recovered) => "there is room for all again",
         (Identity::Blind, Resolution::Recovered) => "a self-check passed",
+        (Identity::Untraced, Resolution::Recovered) => "this host is traced",
+        (Identity::Finding(_), Resolution::Recovered) => "the last look did not find it any more",
         (Identity::Blind, Resolution::Reconfigured) => {
-            "by new settings no self-check is made, so nobody would see it end"
+            "no self-check is made any more, so nobody would see it end"
+        }
+        (Identity::Finding(_), Resolution::Reconfigured) => {
+            "nobody looks for it any more, so nobody would see it end"
         }
         (_, Resolution::Reconfigured) => "by new settings it is no alert",
     };
     let number = match &alert.identity {
         Identity::Syns(_) | Identity::Overflow => count(alert.count, "SYN"),
         Identity::Blind => blind::failed(alert.count),
+        Identity::Untraced => blind::started(alert.count),
+        Identity::Finding(_) => finding::seen(alert.count),
     };
     Some(format!(
         "It is over since {}: {cause}; {number} in all.",

@@ -6,38 +6,56 @@ use super::{
     life::{Sign, Way},
 };
 
-/// What a self-check came to.
+/// Whether it sees, and how that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sight {
-    /// It passed.
+    /// A self-check passed.
     Sees,
-    /// It failed, and why.
+    /// One failed, and why.
     Blind(String),
-    /// There is none any more, so nobody would find out that it passes again.
+    /// This host cannot be traced, and why.
+    Untraced(String),
+    /// Nobody looks whether it sees, so nobody would find out that it does again.
     Unchecked,
 }
 
 impl Alerts {
-    /// Takes what a self-check came to.
+    /// Takes whether it sees.
     pub fn sight(&mut self, sight: Sight, now: Now) {
-        let why = match sight {
-            Sight::Sees => Resolution::Recovered,
-            Sight::Unchecked => Resolution::Reconfigured,
-            Sight::Blind(why) => {
-                let sign = Sign {
-                    time: now.wall,
-                    evidence: Evidence::Check(why),
-                    way: Way::default(),
-                };
-                self.shown(Identity::Blind, sign, now);
-                return;
+        match sight {
+            Sight::Sees => {
+                self.sees(&Identity::Blind, Resolution::Recovered, now);
+                self.sees(&Identity::Untraced, Resolution::Recovered, now);
             }
-        };
-        if let Some(firing) = self.firing.get_mut(&Identity::Blind)
+            Sight::Blind(why) => {
+                self.shown(Identity::Blind, sign(why, now), now);
+                self.sees(&Identity::Untraced, Resolution::Recovered, now);
+            }
+            Sight::Untraced(why) => {
+                self.shown(Identity::Untraced, sign(why, now), now);
+                self.sees(&Identity::Blind, Resolution::Reconfigured, now);
+            }
+            Sight::Unchecked => {
+                self.sees(&Identity::Blind, Resolution::Reconfigured, now);
+                self.sees(&Identity::Untraced, Resolution::Reconfigured, now);
+            }
+        }
+    }
+
+    fn sees(&mut self, identity: &Identity, why: Resolution, now: Now) {
+        if let Some(firing) = self.firing.get_mut(identity)
             && firing.ending.is_none()
         {
             firing.end_at(now.ktime_ns, why);
             self.end_due(now);
         }
+    }
+}
+
+fn sign(why: String, now: Now) -> Sign {
+    Sign {
+        time: now.wall,
+        evidence: Evidence::Check(why),
+        way: Way::default(),
     }
 }

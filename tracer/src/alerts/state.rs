@@ -86,7 +86,7 @@ impl State {
     }
 
     /// As it is written. Never longer than [`MAX_BYTES`]: what would be is written without the
-    /// processes, and then without the last alerts.
+    /// processes and the words of findings, and then without the last alerts.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut state = self.clone();
@@ -105,9 +105,17 @@ impl State {
     fn shorten(&mut self) {
         let mut held = false;
         for saved in &mut self.alerts {
-            if let Evidence::Syn(sample) = &mut saved.alert.evidence {
-                held |= !sample.owners.is_empty() || !sample.expected_owners.is_empty();
-                (sample.owners, sample.expected_owners) = Default::default();
+            match &mut saved.alert.evidence {
+                Evidence::Syn(sample) => {
+                    held |= !sample.owners.is_empty() || !sample.expected_owners.is_empty();
+                    (sample.owners, sample.expected_owners) = Default::default();
+                }
+                // The next look has it again.
+                Evidence::Finding(report) => {
+                    held |= !report.cause.is_empty() || !report.remedy.is_empty();
+                    (report.cause, report.remedy) = Default::default();
+                }
+                Evidence::Check(_) => {}
             }
         }
         if !held {

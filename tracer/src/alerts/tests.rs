@@ -1,6 +1,7 @@
 //! What is told of alerts, and when.
 
 mod bad_input;
+mod found;
 mod kept;
 mod made;
 mod properties;

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::view::View;
 use crate::{
@@ -24,7 +24,7 @@ const MOST_PARTIES: usize = 8;
 pub(super) const MOST_CLIENTS: usize = 5;
 
 /// Kinds of findings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A less specific listener beside a more specific one.
@@ -43,9 +43,22 @@ pub enum Kind {
     Evidence,
 }
 
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Overlap,
+        Self::DevOrder,
+        Self::SplitGroup,
+        Self::MixedGroup,
+        Self::GroupProgram,
+        Self::NoAcceptor,
+        Self::Evidence,
+    ];
+
+    /// As it is written.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
             Self::Overlap => "overlap",
             Self::DevOrder => "dev_order",
             Self::SplitGroup => "split_group",
@@ -53,12 +66,30 @@ impl fmt::Display for Kind {
             Self::GroupProgram => "group_program",
             Self::NoAcceptor => "no_acceptor",
             Self::Evidence => "evidence",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 
 /// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Worth knowing; common on purpose
@@ -69,13 +100,24 @@ pub enum Severity {
     Critical,
 }
 
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Severity {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
+
+    /// As it is written.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
             Self::Info => "info",
             Self::Warning => "warning",
             Self::Critical => "critical",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 
@@ -110,6 +152,23 @@ pub struct Finding {
     /// How many of the listeners are those of the first case.
     #[serde(skip)]
     pub of_first: usize,
+}
+
+impl Finding {
+    /// Where the listeners of the first case are bound, and how many cases more there are.
+    #[must_use]
+    pub fn places(&self) -> String {
+        let parties = self.listeners.iter().take(self.of_first);
+        let places: Vec<String> = parties
+            .map(|party| words::bound_at(party.address, party.port, party.device.as_deref()))
+            .collect();
+        let mut text = places.join(" and ");
+        if self.count > 1 {
+            // Writing to a string does not fail.
+            let _ = write!(text, ", and {} more", self.count - 1);
+        }
+        text
+    }
 }
 
 /// Listeners that a finding is about.

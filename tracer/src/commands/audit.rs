@@ -8,6 +8,7 @@ mod gather;
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -16,7 +17,7 @@ use serde::Serialize;
 use super::survey::{self, Survey, own_netns};
 use crate::{
     audit::{self, Finding, Severity},
-    cli::{AuditArgs, Output},
+    cli::{AuditArgs, Output, ScopeArgs},
     failure::Failure,
     judge::rules::Algorithm,
     kernel::algorithm::{self, How},
@@ -37,7 +38,7 @@ pub(super) fn run(args: &AuditArgs) -> Result<()> {
     env_logger::init();
     let mut survey = Survey::take(&args.scope)?;
     let (algorithm, how) = algorithm::detect();
-    let scene = gather::scene(&mut survey, args, algorithm);
+    let scene = gather::scene(&mut survey, args.watch, algorithm);
     let findings = audit::findings(&scene);
     survey::tell(&survey.remarks);
     let (shown, hidden): (Vec<&Finding>, Vec<&Finding>) = findings
@@ -52,6 +53,28 @@ pub(super) fn run(args: &AuditArgs) -> Result<()> {
         return Err(Failure::findings("").into());
     }
     Ok(())
+}
+
+/// What a look found.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// The worst first.
+    pub findings: Vec<Finding>,
+    /// What could not be seen, a sentence each.
+    pub remarks: Vec<String>,
+}
+
+/// Looks once, for whoever tells it himself; queues are watched for so long.
+///
+/// # Errors
+/// If nothing within the scope can be looked at.
+pub fn look(scope: &ScopeArgs, queues: Duration, algorithm: Algorithm) -> Result<Looked> {
+    let mut survey = Survey::take(scope)?;
+    let scene = gather::scene(&mut survey, queues, algorithm);
+    Ok(Looked {
+        findings: audit::findings(&scene),
+        remarks: survey.remarks,
+    })
 }
 
 fn write(
@@ -91,16 +114,7 @@ fn told(finding: &Finding) -> Result<String> {
     if finding.netns.inode != own_netns() {
         write!(text, " netns={}", words::namespace(&finding.netns))?;
     }
-    let parties = finding.listeners.iter().take(finding.of_first);
-    for (index, party) in parties.enumerate() {
-        let between = if index == 0 { " " } else { " and " };
-        text += between;
-        text += &words::bound_at(party.address, party.port, party.device.as_deref());
-    }
-    if finding.count > 1 {
-        write!(text, ", and {} more", finding.count - 1)?;
-    }
-    text.push('\n');
+    writeln!(text, " {}", finding.places())?;
     words::wrap(&mut text, "  cause: ", &finding.cause)?;
     words::wrap(&mut text, "  remedy:", &finding.remedy)?;
     if !finding.clients.is_empty() {

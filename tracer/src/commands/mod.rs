@@ -1,6 +1,6 @@
 //! One file per command.
 
-mod audit;
+pub mod audit;
 mod daemon;
 mod doctor;
 mod explain;

@@ -5,13 +5,16 @@ use anyhow::Result;
 use log::{info, warn};
 
 use super::{
+    exposition::Exposition,
     names::Names,
     service::{Service, parts, time},
     systemd,
 };
 use crate::{
     alerts::Sight,
-    config, namespaces,
+    config,
+    delivery::Delivery,
+    namespaces,
     pipeline::assess::Assessor,
     probes::{filters::Filters, rights::Level},
     session::start::{self, Started, Unnamed, announce},
@@ -34,6 +37,31 @@ struct Prepared {
     anew: Option<(Started, Assessor, Filters)>,
 }
 
+/// What others are given by new settings: sinks are replaced, and where metrics will be had is
+/// listened at, if elsewhere. To be done last, as nothing may fail after it.
+pub(super) fn outside(
+    exposition: &Exposition,
+    delivery: &Delivery,
+    changes: &Changes,
+    settings: &Settings,
+) -> Result<Option<Vec<Listening>>> {
+    let listen = settings.metrics.listen.as_ref();
+    let listening = changes
+        .metrics_listen
+        .then(|| exposition.bind(listen))
+        .transpose()?;
+    // The last that may fail: sinks are asked nothing, but their files must make sense.
+    if !changes.sinks.is_none() {
+        delivery.replace(&settings.sinks)?;
+    }
+    Ok(listening)
+}
+
+/// Says so.
+pub(super) fn refused(error: &anyhow::Error) {
+    warn!("the configuration is not taken, the one before is in force: {error:#}");
+}
+
 impl Service {
     /// Reads the configuration again. One that is refused is told of.
     ///
@@ -44,7 +72,7 @@ impl Service {
         let done = match self.prepare() {
             Ok(prepared) => self.put_in_force(prepared),
             Err(error) => {
-                warn!("the configuration is not taken, the one before is in force: {error:#}");
+                refused(&error);
                 self.reloaded.successful = false;
                 Ok(())
             }
@@ -68,15 +96,7 @@ impl Service {
         } else {
             None
         };
-        let listen = settings.metrics.listen.as_ref();
-        let listening = changes
-            .metrics_listen
-            .then(|| self.exposition.bind(listen))
-            .transpose()?;
-        // The last that may fail: sinks are asked nothing, but their files must make sense.
-        if !changes.sinks.is_none() {
-            self.delivery.replace(&settings.sinks)?;
-        }
+        let listening = outside(&self.exposition, &self.delivery, &changes, &settings)?;
         Ok(Prepared {
             settings,
             fixed,

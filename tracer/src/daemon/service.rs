@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     canary::{Canary, Step},
     exposition::{Exposition, Question},
+    inventory::Inventory,
     keeper::Keeper,
     names::Names,
     systemd::{self, Watchdog},
@@ -24,19 +25,21 @@ use crate::{
     delivery::Delivery,
     engine::Engine,
     event::{Backend, Stage},
+    failure,
     host::clock::{monotonic_ns, wall_offset_ns},
-    listeners::Inventory,
+    judge::netns::NetnsName,
+    listeners,
     metrics::view::{Overlaps, Reload, SelfCheck},
     namespaces,
     outlets::feed::{Feed, now},
     pipeline::{Pipeline, assess::Assessor, enrich::Enricher},
     privileges,
-    probes::{programs::Programs, rights::Level},
+    probes::{filters::Filters, programs::Programs, rights::Level},
     session::{
         Session,
         start::{self, Started, Unnamed, announce},
     },
-    settings::{Settings, Watch},
+    settings::{OnUntraceable, Settings, Watch},
     source::Source,
     words::count,
 };
@@ -70,10 +73,18 @@ pub(super) struct Service {
 }
 
 /// What a process is told from outside.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
+pub(super) struct Signals {
+    pub(super) interrupt: Signal,
+    pub(super) terminate: Signal,
+    pub(super) hangup: Signal,
+}
+
+/// What is attached, and what it looks at.
+struct Traced {
+    started: Started,
+    assessor: Assessor,
+    filters: Filters,
+    names: Vec<NetnsName>,
 }
 
 /// Runs until it is told to end.
@@ -88,15 +99,46 @@ pub async fn run(args: DaemonArgs, settings: Settings) -> Result<()> {
         hangup: signal(SignalKind::hangup())?,
     };
     let (asks, mut questions) = mpsc::channel(16);
-    let mut service = Service::start(args, settings, asks)?;
+    // The sockets that systemd passes are there once: whatever comes of tracing has them.
+    let exposition = Exposition::start(settings.metrics.listen.as_ref(), asks)?;
+    let traced = match trace(&args, &settings) {
+        Err(error) if goes_on(&settings, &error) => {
+            let why = format!("{error:#}");
+            let mut inventory = Inventory::start(args, settings, exposition, &why)?;
+            systemd::ready();
+            inventory.watch(&mut signals, &mut questions).await;
+            inventory.stop().await;
+            return Ok(());
+        }
+        traced => traced?,
+    };
+    let mut service = Service::start(args, settings, exposition, traced)?;
     systemd::ready();
     let ended = service.watch(&mut signals, &mut questions).await;
     let stopped = service.stop().await;
     ended.and(stopped)
 }
 
+fn trace(args: &DaemonArgs, settings: &Settings) -> Result<Traced> {
+    let fixed = settings.clone().with_netns(namespaces::fixed)?;
+    let ready = start::ready(fixed.clone(), &args.probes, Level::All, Unnamed::Awaited)?;
+    let (started, assessor, filters) = ready.start(args.probes.flush_interval)?;
+    Ok(Traced {
+        started,
+        assessor,
+        filters,
+        names: fixed.watch.netns,
+    })
+}
+
+/// Whether it is this host that stands in the way, and that is no reason to end.
+fn goes_on(settings: &Settings, error: &anyhow::Error) -> bool {
+    settings.daemon.on_untraceable == OnUntraceable::Inventory
+        && failure::exit_code(error) == failure::Kind::Environment.exit_code()
+}
+
 /// Waits until a time on `CLOCK_MONOTONIC`.
-async fn until(ktime_ns: Option<u64>) {
+pub(super) async fn until(ktime_ns: Option<u64>) {
     let Some(ktime_ns) = ktime_ns else {
         return std::future::pending().await;
     };
@@ -107,7 +149,7 @@ async fn until(ktime_ns: Option<u64>) {
     }
 }
 
-async fn interval(interval: Option<Duration>) {
+pub(super) async fn interval(interval: Option<Duration>) {
     match interval {
         Some(interval) => sleep(interval).await,
         None => std::future::pending().await,
@@ -119,12 +161,19 @@ pub(super) fn time() -> Now {
 }
 
 impl Service {
-    fn start(args: DaemonArgs, settings: Settings, asks: mpsc::Sender<Question>) -> Result<Self> {
-        let exposition = Exposition::start(settings.metrics.listen.as_ref(), asks)?;
-        let fixed = settings.clone().with_netns(namespaces::fixed)?;
-        let ready = start::ready(fixed.clone(), &args.probes, Level::All, Unnamed::Awaited)?;
-        let (started, assessor, filters) = ready.start(args.probes.flush_interval)?;
-        let names = Names::new(fixed.watch.netns, filters.namespaces);
+    fn start(
+        args: DaemonArgs,
+        settings: Settings,
+        exposition: Exposition,
+        traced: Traced,
+    ) -> Result<Self> {
+        let Traced {
+            started,
+            assessor,
+            filters,
+            names,
+        } = traced;
+        let names = Names::new(names, filters.namespaces);
         let left = privileges::shrink()?;
         let delivery = Rc::new(Delivery::start(&settings.sinks)?);
         let keeper = Keeper::new(settings.alerts.state.clone());
@@ -135,6 +184,7 @@ impl Service {
         let mut feed = Feed::new(&settings, keeper.restored(), time(), give);
         // Its start had a check of its own: what another run could not see is over.
         feed.sight(passed(&settings), time());
+        feed.unlooked(time());
         let backend = started.backend;
         let (programs, source, pipeline, inventory) = parts(started, assessor);
         let engine = Engine::new(pipeline, feed);
@@ -307,27 +357,14 @@ impl Service {
         let feed = self.session.engine().outlet();
         self.keeper.last(feed.alerts()).await;
         self.exposition.stop().await;
-        for left in self.delivery.stop(FLUSH) {
-            let why = left
-                .last_error
-                .map_or_else(String::new, |error| format!(": {error}"));
-            warn!(
-                "{}: {} not sent{why}",
-                left.name,
-                count(left.messages, "message")
-            );
-        }
+        flush(&self.delivery);
         ended
     }
 
     /// One line for who asks how it is.
     fn status(&mut self) -> String {
         let active = self.session.engine().outlet().alerts().active() as u64;
-        let reload = if self.reloaded.successful {
-            ""
-        } else {
-            "; the last configuration was refused, the one before is in force"
-        };
+        let reload = reload_remark(self.reloaded);
         match &self.blind {
             Some(why) => format!("does not see: {why}{reload}"),
             None => format!(
@@ -336,6 +373,29 @@ impl Service {
                 count(active, "alert")
             ),
         }
+    }
+}
+
+/// Gives sinks some time to send what waits, and says what is left.
+pub(super) fn flush(delivery: &Delivery) {
+    for left in delivery.stop(FLUSH) {
+        let why = left
+            .last_error
+            .map_or_else(String::new, |error| format!(": {error}"));
+        warn!(
+            "{}: {} not sent{why}",
+            left.name,
+            count(left.messages, "message")
+        );
+    }
+}
+
+/// What a status says of a configuration that was refused.
+pub(super) fn reload_remark(reloaded: Reload) -> &'static str {
+    if reloaded.successful {
+        ""
+    } else {
+        "; the last configuration was refused, the one before is in force"
     }
 }
 
@@ -351,7 +411,7 @@ pub(super) fn passed(settings: &Settings) -> Sight {
 pub(super) fn parts(
     started: Started,
     assessor: Assessor,
-) -> (Programs, Source, Pipeline, Inventory) {
+) -> (Programs, Source, Pipeline, listeners::Inventory) {
     let Started {
         programs,
         source,

@@ -12,6 +12,7 @@ impl Service {
     /// Everything that is exposed, as of now.
     pub(super) fn metrics(&mut self) -> Families {
         let mut view = View {
+            tracing: Some(true),
             self_check: self.settings.daemon.self_check.map(|_| self.checks),
             reload: Some(self.reloaded),
             overlapping: take(&mut self.overlaps),

@@ -15,7 +15,11 @@ use tokio::{
 
 use super::{queue::Message, told::Teller};
 use crate::{
-    alerts::{Alert, Evidence, Identity, Notice, Occasion, Resolution, Sample, Situation, State},
+    alerts::{
+        Alert, Evidence, Found, Identity, Notice, Occasion, Report, Resolution, Sample, Situation,
+        State,
+    },
+    audit::{Kind, Severity},
     event::{Endpoint, Owner, Reason, Time, Verdict},
     settings::feed::HttpTarget,
 };
@@ -66,6 +70,23 @@ pub(super) fn notice(number: u32, occasion: Occasion) -> Notice {
 pub(super) fn overflow() -> Notice {
     let mut notice = notice(0, Occasion::Began);
     notice.alert.identity = Identity::Overflow;
+    notice
+}
+
+/// Of something that a look found, which began.
+pub(super) fn finding() -> Notice {
+    let mut notice = notice(0, Occasion::Began);
+    notice.alert.identity = Identity::Finding(Found {
+        id: "no_acceptor-0123abcd".to_owned(),
+        rule: Kind::NoAcceptor,
+        severity: Severity::Warning,
+        netns: "host".to_owned(),
+    });
+    notice.alert.evidence = Evidence::Finding(Report {
+        places: "*:80".to_owned(),
+        cause: "Nobody accepts.".to_owned(),
+        remedy: "See why.".to_owned(),
+    });
     notice
 }
 

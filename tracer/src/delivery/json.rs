@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     alerts::{Notice, Occasion, Resolution, Sample},
+    audit::{Kind, Severity},
     event::{Endpoint, Lost, Owner, Reason, SCHEMA, Stage, Time, Verdict},
 };
 
@@ -54,10 +55,21 @@ enum About<'a> {
         /// Always true.
         overflow: bool,
     },
-    /// sockpick itself.
+    /// sockpick itself, which does not see.
     Sight {
         /// Always true.
         blind: bool,
+    },
+    /// sockpick itself, which cannot trace.
+    Tracing {
+        /// Always true.
+        untraced: bool,
+    },
+    Finding {
+        finding: &'a str,
+        rule: Kind,
+        severity: Severity,
+        netns: &'a str,
     },
 }
 
@@ -87,6 +99,13 @@ impl<'a> About<'a> {
             }),
             told::About::Others => Self::Others { overflow: true },
             told::About::Sight => Self::Sight { blind: true },
+            told::About::Tracing => Self::Tracing { untraced: true },
+            told::About::Finding(found) => Self::Finding {
+                finding: &found.id,
+                rule: found.rule,
+                severity: found.severity,
+                netns: &found.netns,
+            },
         }
     }
 }
@@ -182,7 +201,7 @@ fn line(value: &impl Serialize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::fixtures::{blind, overflow, teller};
+    use crate::delivery::fixtures::{blind, finding, overflow, teller};
 
     #[test]
     fn of_what_has_no_alert_of_its_own_no_verdict_is_told() {
@@ -192,6 +211,18 @@ mod tests {
         assert_eq!(value["overflow"], true);
         assert_eq!(value["count"], 17);
         for field in ["netns", "verdict", "reason", "listener"] {
+            assert!(value.get(field).is_none(), "{field} of {value}");
+        }
+    }
+
+    #[test]
+    fn a_finding_has_its_rule_and_no_verdict() {
+        let (teller, finding) = (teller(), finding());
+        let value = serde_json::to_value(told(&teller, &finding)).expect("JSON");
+        assert_eq!(value["finding"], "no_acceptor-0123abcd");
+        assert_eq!(value["rule"], "no_acceptor");
+        assert_eq!(value["severity"], "warning");
+        for field in ["verdict", "listener", "client", "overflow", "blind"] {
             assert!(value.get(field).is_none(), "{field} of {value}");
         }
     }

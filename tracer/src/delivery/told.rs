@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use crate::{
-    alerts::{Alert, Identity, Resolution, Situation, State, message::Message},
+    alerts::{Alert, Found, Identity, Resolution, Situation, State, message::Message},
+    audit::Severity,
     event::Verdict,
 };
 
@@ -72,6 +73,10 @@ pub(crate) enum About<'a> {
     Others,
     /// sockpick itself, which does not see.
     Sight,
+    /// sockpick itself, which cannot trace.
+    Tracing,
+    /// What a look at the listeners found.
+    Finding(&'a Found),
 }
 
 /// What kind of alert it is: the only place where sinks get an identity from.
@@ -91,6 +96,17 @@ pub(crate) fn kind(alert: &Alert) -> Kind<'_> {
             name: "SockpickBlind",
             is_critical: true,
             about: About::Sight,
+        },
+        // Somebody said that it may be so.
+        Identity::Untraced => Kind {
+            name: "SockpickNotTracing",
+            is_critical: false,
+            about: About::Tracing,
+        },
+        Identity::Finding(found) => Kind {
+            name: "SockpickFinding",
+            is_critical: found.severity == Severity::Critical,
+            about: About::Finding(found),
         },
     }
 }
@@ -117,7 +133,12 @@ impl<'a> About<'a> {
                     situation.listener.as_deref().unwrap_or_default(),
                 ),
             ],
-            Self::Others | Self::Sight => Vec::new(),
+            Self::Finding(found) => vec![
+                ("finding", found.id.as_str()),
+                ("rule", found.rule.word()),
+                ("netns", &found.netns),
+            ],
+            Self::Others | Self::Sight | Self::Tracing => Vec::new(),
         };
         pairs.into_iter().filter(|(_, value)| !value.is_empty())
     }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     alerts::totals,
     delivery::{Sends, SinkStats},
-    event::{Reason, Stage},
+    event::{Reason, Stage, Time},
     judge::rules::Algorithm,
 };
 
@@ -111,6 +111,17 @@ impl Families {
         let ports = ports
             .map(|((netns, port), number)| whole([text(netns), Label::Number(*port)], *number));
         self.add(&names::OVERLAPPING, ports);
+        let findings = view.findings.iter();
+        let numbers = findings.clone().flat_map(|findings| &findings.number);
+        let numbers = numbers.map(|((rule, severity), number)| {
+            let labels = [Label::Word(rule.word()), Label::Word(severity.word())];
+            whole(labels, *number)
+        });
+        self.add(&names::FINDINGS, numbers);
+        let times = findings.map(|findings| time(findings.at));
+        self.add(&names::FINDINGS_TIME, times);
+        let tracing = view.tracing.map(|tracing| whole([], u64::from(tracing)));
+        self.add(&names::TRACING, tracing);
         let stages = [Stage::Kernel, Stage::Queue, Stage::Sink].into_iter();
         let lost = stages.map(|stage| {
             let lost = view.lost.get(&stage).copied().unwrap_or_default();
@@ -172,11 +183,7 @@ impl Families {
     fn itself(&mut self, view: &View) {
         if let Some(reload) = view.reload {
             self.one(&names::RELOAD_SUCCESSFUL, u64::from(reload.successful));
-            let taken = Row {
-                labels: Vec::new(),
-                value: Value::Real(seconds(reload.taken.0)),
-            };
-            self.add(&names::RELOAD_TIME, [taken]);
+            self.add(&names::RELOAD_TIME, [time(reload.taken)]);
         }
         let algorithm = view.algorithm.map(|algorithm| Label::Word(word(algorithm)));
         let algorithm = algorithm.map(|algorithm| whole([algorithm], 1_u64));
@@ -202,6 +209,13 @@ fn whole(labels: impl IntoIterator<Item = Label>, value: impl Into<u64>) -> Row 
     Row {
         labels: labels.into_iter().collect(),
         value: Value::Whole(value.into()),
+    }
+}
+
+fn time(time: Time) -> Row {
+    Row {
+        labels: Vec::new(),
+        value: Value::Real(seconds(time.0)),
     }
 }
 

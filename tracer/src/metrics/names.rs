@@ -137,7 +137,7 @@ pub const ALERTS_SUPPRESSED: Descriptor = Descriptor::new(
     "alerts_suppressed",
     Counter,
     &[],
-    "SYNs of alerts that were not told one by one, as too many lasted already.",
+    "SYNs and findings of alerts that were not told one by one, as too many lasted already.",
 );
 /// Services.
 pub const EXPECTED_UP: Descriptor = Descriptor::new(
@@ -153,6 +153,28 @@ pub const OVERLAPPING: Descriptor = Descriptor::new(
     &["netns", "port"],
     "Listeners of a port of which one may be given SYNs meant for another.",
 );
+/// Whether SYNs are seen at all.
+pub const TRACING: Descriptor = Descriptor::new(
+    "tracing",
+    Gauge,
+    &[],
+    "1 if SYNs are traced, 0 if this host cannot be traced and only its listeners are looked at.",
+);
+/// What is found without tracing.
+pub const FINDINGS: Descriptor = Descriptor::new(
+    "findings",
+    Gauge,
+    &["rule", "severity"],
+    "Findings of the last look at the listeners; absent where SYNs are traced.",
+);
+/// When it was looked for.
+pub const FINDINGS_TIME: Descriptor = Descriptor::new(
+    "findings_timestamp",
+    Gauge,
+    &[],
+    "Unix time of the last look at the listeners that succeeded; absent where SYNs are traced.",
+)
+.in_seconds();
 /// Losses.
 pub const LOST: Descriptor = Descriptor::new(
     "events_lost",
@@ -257,7 +279,7 @@ pub const LOOKUP: Descriptor = Descriptor::new(
 pub const BUILD: Descriptor = Descriptor::new("build", Info, &["version"], "Version of sockpick.");
 
 /// All of them.
-pub const ALL: [&Descriptor; 27] = [
+pub const ALL: [&Descriptor; 30] = [
     &SYN,
     &REFUSED,
     &MEMBER_SYN,
@@ -270,6 +292,9 @@ pub const ALL: [&Descriptor; 27] = [
     &ALERTS_SUPPRESSED,
     &EXPECTED_UP,
     &OVERLAPPING,
+    &FINDINGS,
+    &FINDINGS_TIME,
+    &TRACING,
     &LOST,
     &SELF_CHECK,
     &PROBE_ATTACHED,

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     alerts::totals::Totals,
+    audit::{Finding, Kind, Severity},
     delivery::SinkStats,
     event::{Stage, Time},
     judge::{Limit, rules::Algorithm},
@@ -30,6 +31,10 @@ pub struct View {
     pub expected_up: BTreeMap<Arc<str>, bool>,
     /// Listeners that overlap.
     pub overlapping: Overlaps,
+    /// Whether SYNs are traced, where a daemon says so.
+    pub tracing: Option<bool>,
+    /// What the last look at the listeners found; `None`: none was made.
+    pub findings: Option<Findings>,
     /// Connections of sockpick's own; `None`: it makes none.
     pub self_check: Option<SelfCheck>,
     /// Probes by name.
@@ -62,6 +67,29 @@ impl View {
         ] {
             self.maps.insert(name.into(), limit.into());
         }
+    }
+}
+
+/// How many findings a look came to, by rule and severity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Findings {
+    /// Of each rule and severity, also where there are none.
+    pub number: BTreeMap<(Kind, Severity), u64>,
+    /// When it was looked.
+    pub at: Time,
+}
+
+impl Findings {
+    /// These.
+    #[must_use]
+    pub fn of(findings: &[Finding], at: Time) -> Self {
+        let severities = |kind| Severity::ALL.map(|severity| ((kind, severity), 0));
+        let mut number: BTreeMap<(Kind, Severity), u64> =
+            Kind::ALL.into_iter().flat_map(severities).collect();
+        for finding in findings {
+            *number.entry((finding.kind, finding.severity)).or_default() += 1;
+        }
+        Self { number, at }
     }
 }
 

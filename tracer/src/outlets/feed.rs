@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::Outlet;
 use crate::{
     alerts::{Alerts, Now, Sight, state::State},
+    audit::Finding,
     delivery::Message,
     event::{Event, Item, Time},
     metrics::Series,
@@ -82,7 +83,23 @@ impl Feed {
         self.tell();
     }
 
-    /// Takes what a self-check came to.
+    /// Takes everything that a look at the listeners found; says how many findings have no alert
+    /// for want of room.
+    pub fn found(&mut self, findings: &[Finding], now: Now) -> u64 {
+        self.advance(now);
+        let without_room = self.alerts.found(findings, self.now);
+        self.tell();
+        without_room
+    }
+
+    /// SYNs are traced: nobody looks for findings.
+    pub fn unlooked(&mut self, now: Now) {
+        self.advance(now);
+        self.alerts.unlooked(self.now);
+        self.tell();
+    }
+
+    /// Takes whether sockpick sees.
     pub fn sight(&mut self, sight: Sight, now: Now) {
         self.advance(now);
         self.alerts.sight(sight, self.now);

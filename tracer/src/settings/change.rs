@@ -25,6 +25,8 @@ pub struct Changes {
     pub stream: bool,
     /// The self-check runs at other times.
     pub self_check: bool,
+    /// Something else is done on a host that cannot be traced.
+    pub inventory: bool,
     /// What becomes of the sinks.
     pub sinks: SinkChanges,
 }
@@ -58,6 +60,8 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
         max_series: old.metrics.max_series != new.metrics.max_series,
         stream: old.stream != new.stream,
         self_check: old.daemon.self_check != new.daemon.self_check,
+        inventory: old.daemon.on_untraceable != new.daemon.on_untraceable
+            || old.daemon.audit != new.daemon.audit,
         sinks: sinks(&old.sinks, &new.sinks),
     }
 }
@@ -80,7 +84,7 @@ impl fmt::Display for Changes {
             (self.alerts, "[alerts]"),
             (self.metrics_listen || self.max_series, "[metrics]"),
             (self.stream, "[stream]"),
-            (self.self_check, "[daemon]"),
+            (self.self_check || self.inventory, "[daemon]"),
         ];
         let tables = tables.iter().filter(|(differs, _)| *differs);
         let mut words: Vec<String> = tables.map(|(_, table)| (*table).to_owned()).collect();
@@ -120,6 +124,8 @@ mod tests {
             ("[metrics]\nmax_series = 100", "[metrics]"),
             ("[stream]\nevents = 'all'", "[stream]"),
             ("[daemon]\nself_check = 'off'", "[daemon]"),
+            ("[daemon]\non_untraceable = 'inventory'", "[daemon]"),
+            ("[daemon]\naudit = '1h'", "[daemon]"),
             ("[[sink]]\ntype = 'stdout'", "sink stdout begins"),
         ] {
             let new = read(text);

@@ -186,6 +186,7 @@ fn the_bounds_of_the_page_are_those_that_hold() {
         ("| `max_active` |", numbers(&AlertSettings::MAX_ACTIVE)),
         ("| `max_series` |", numbers(&MetricsSettings::MAX_SERIES)),
         ("| `self_check` |", times(&DaemonSettings::SELF_CHECK)),
+        ("| `audit` |", times(&DaemonSettings::AUDIT)),
         ("| `queue` |", numbers(&SinkSettings::QUEUE)),
         ("| `timeout` |", times(&HttpTarget::TIMEOUT)),
         ("| `rotate` |", between(&SinkKind::ROTATE, bytes_text)),

@@ -142,18 +142,50 @@ pub enum Stream {
 pub struct DaemonSettings {
     /// How often the daemon connects to itself to see whether it still sees; `None`: never.
     pub self_check: Option<Duration>,
+    /// What it does on a host that cannot be traced.
+    pub on_untraceable: OnUntraceable,
+    /// How often it looks at the listeners there.
+    pub audit: Duration,
+}
+
+/// What the daemon does on a host that cannot be traced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnUntraceable {
+    /// It ends, and says what to do.
+    #[default]
+    Exit,
+    /// It goes on with what can be told without tracing.
+    Inventory,
+}
+
+impl OnUntraceable {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Exit, Self::Inventory];
+
+    /// The word for it in the configuration.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Exit => "exit",
+            Self::Inventory => "inventory",
+        }
+    }
 }
 
 impl DaemonSettings {
     /// What `self_check` may be, unless it is off: each makes a namespace.
     pub const SELF_CHECK: RangeInclusive<Duration> =
         Duration::from_secs(10)..=Duration::from_hours(1);
+    /// What `audit` may be: each look asks every process.
+    pub const AUDIT: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_hours(24);
 }
 
 impl Default for DaemonSettings {
     fn default() -> Self {
         Self {
             self_check: Some(Duration::from_mins(1)),
+            on_untraceable: OnUntraceable::Exit,
+            audit: Duration::from_mins(5),
         }
     }
 }

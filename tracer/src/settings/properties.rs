@@ -11,7 +11,8 @@ use proptest::{
 };
 
 use super::{
-    AlertSettings, DaemonSettings, Given, MetricsSettings, Settings, SinkSettings, Stream, Watch,
+    AlertSettings, DaemonSettings, Given, MetricsSettings, OnUntraceable, Settings, SinkSettings,
+    Stream, Watch,
     change::{Changes, changes},
     feed::{HttpTarget, Kind, Listen, SinkKind},
     file::keys::{OF_EVERY_SINK, SINKS, TABLES},
@@ -192,7 +193,13 @@ fn settings() -> impl Strategy<Value = Settings> {
     let expectations = (services(), option::of(hold));
     let expectations = expectations.prop_map(|(services, hold)| Expectations { services, hold });
     let self_check = option::of(time(DaemonSettings::SELF_CHECK));
-    let daemon = self_check.prop_map(|self_check| DaemonSettings { self_check });
+    let audit = time(DaemonSettings::AUDIT);
+    let daemon = (self_check, select(&OnUntraceable::ALL[..]), audit);
+    let daemon = daemon.prop_map(|(self_check, on_untraceable, audit)| DaemonSettings {
+        self_check,
+        on_untraceable,
+        audit,
+    });
     (
         watch(),
         expectations,

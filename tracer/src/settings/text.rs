@@ -140,6 +140,8 @@ impl Text {
         self.table("[daemon]");
         let self_check = settings.daemon.self_check.map(duration_text);
         self.text("self_check", self_check.as_deref().unwrap_or("off"));
+        self.text("on_untraceable", settings.daemon.on_untraceable.word());
+        self.text("audit", duration_text(settings.daemon.audit));
     }
 
     fn sink(&mut self, sink: &SinkSettings) {

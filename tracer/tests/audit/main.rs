@@ -6,6 +6,7 @@
 
 #![cfg(target_os = "linux")]
 
+mod daemon;
 mod server;
 
 use std::{

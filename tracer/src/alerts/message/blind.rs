@@ -6,6 +6,9 @@ use crate::words::count;
 /// The page that tells how a daemon is looked after.
 pub(super) const PAGE: &str = "docs/operations.md#is-it-well";
 
+/// And what it does where it cannot trace.
+pub(super) const UNTRACEABLE: &str = "docs/operations.md#a-host-that-cannot-be-traced";
+
 /// `checks` in words.
 pub(super) fn failed(checks: u64) -> String {
     format!("{} failed", count(checks, "self-check"))
@@ -34,5 +37,37 @@ pub(super) fn message(alert: &Alert, why: &str) -> Message {
             .to_owned(),
         over: None,
         docs: PAGE.to_owned(),
+    }
+}
+
+/// `starts` in words.
+pub(super) fn started(starts: u64) -> String {
+    format!("{} without tracing", count(starts, "start"))
+}
+
+/// Of a host that cannot be traced.
+pub(super) fn untraced(alert: &Alert, why: &str) -> Message {
+    let (mark, so_far) = (mark(alert), so_far(alert));
+    let number = started(alert.count);
+    let (since, last) = (clock(alert.since), clock(alert.last));
+    let why = why.trim_end_matches('.');
+    Message {
+        title: format!("{mark}NOT TRACING: sockpick does not see what reaches this host"),
+        what: "This host cannot be traced, so sockpick sees no SYN: that none is told to go wrong \
+               means nothing."
+            .to_owned(),
+        whom: format!(
+            "It concerns all SYNs to this host since {since}: {number} {so_far}, the last at \
+             {last}."
+        ),
+        instead: "Who is given SYNs is not known; what sockpick audit finds is told instead."
+            .to_owned(),
+        why: format!("The cause: {why}."),
+        remedy:
+            "Run sockpick doctor on this host, which says what stands in the way; once that is \
+                 mended, restart the daemon."
+                .to_owned(),
+        over: None,
+        docs: UNTRACEABLE.to_owned(),
     }
 }

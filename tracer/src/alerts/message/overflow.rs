@@ -4,18 +4,20 @@ use super::{Alert, Message, PAGE, Sample, clock, mark, so_far};
 use crate::words::count;
 
 /// One cannot say of whom: that is what the bound is for.
-pub(super) fn message(alert: &Alert, sample: &Sample) -> Message {
+pub(super) fn message(alert: &Alert, sample: Option<&Sample>) -> Message {
     let (mark, so_far) = (mark(alert), so_far(alert));
     let number = count(alert.count, "SYN");
     let (since, last) = (clock(alert.since), clock(alert.last));
+    let whose = sample.map_or_else(String::new, |sample| {
+        format!(" from {} to {}", sample.client, sample.destination)
+    });
     Message {
         title: format!("{mark}TOO MANY ALERTS: {number} went wrong without one of their own"),
         what: "As many alerts last as may at once: what goes wrong beside them is only counted."
             .to_owned(),
         whom: format!(
-            "It concerns all of this host, since {since}: {number} {so_far}, the last at {last} \
-             from {} to {}.",
-            sample.client, sample.destination
+            "It concerns all of this host, since {since}: {number} {so_far}, the last at \
+             {last}{whose}."
         ),
         instead: "Who was given them is not remembered.".to_owned(),
         why: "The bound is max_active in [alerts].".to_owned(),

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
 
 use super::*;
+use crate::alerts::{Found, Report};
 use crate::event::{Endpoint, Owner};
 
 const DOCUMENT: &str = include_str!("../../../../docs/verdicts.md");
@@ -248,4 +249,68 @@ fn blindness_says_what_may_be_missing_and_what_to_do() {
     let mut anchors = headings.map(anchored);
     let (_, anchor) = message.docs.split_once('#').expect("an anchor");
     assert!(anchors.any(|heading| heading == anchor), "{anchor}");
+}
+
+const AUDIT: &str = include_str!("../../../../docs/audit.md");
+
+fn anchors(page: &str) -> Vec<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| anchored(line.trim_start_matches('#')))
+        .collect()
+}
+
+#[test]
+fn a_host_that_cannot_be_traced_is_told_with_its_cause() {
+    let mut alert = alert(Verdict::Ok, None);
+    alert.identity = Identity::Untraced;
+    alert.evidence = Evidence::Check("lockdown forbids it. Run as root.".into());
+    alert.count = 1;
+    let message = Message::of(&alert);
+    assert!(message.title.starts_with("NOT TRACING: "), "{message:?}");
+    assert_eq!(message.why, "The cause: lockdown forbids it. Run as root.");
+    assert!(message.remedy.contains("sockpick doctor"), "{message:?}");
+    let (_, anchor) = message.docs.split_once('#').expect("an anchor");
+    let anchors = anchors(OPERATIONS);
+    assert!(anchors.iter().any(|heading| heading == anchor), "{anchor}");
+    alert.state = State::Resolved {
+        at: alert.last,
+        why: Resolution::Recovered,
+    };
+    let text = Message::of(&alert).text();
+    let begins = "It is over since 2026-09-21 14:14:21 UTC: this host is traced; 1 start without \
+                  tracing in all.\n";
+    assert!(text.starts_with(begins), "{text}");
+}
+
+#[test]
+fn a_finding_has_its_own_cause_and_remedy() {
+    let mut alert = alert(Verdict::Ok, None);
+    alert.count = 3;
+    alert.evidence = Evidence::Finding(Report {
+        places: "6.6.6.6:80 and *:80".into(),
+        cause: "Both fit\nthe same packets.".into(),
+        remedy: "Bind one elsewhere.".into(),
+    });
+    let anchors = anchors(AUDIT);
+    for rule in crate::audit::Kind::ALL {
+        alert.identity = Identity::Finding(Found {
+            id: format!("{rule}-0123abcd"),
+            rule,
+            severity: crate::audit::Severity::Warning,
+            netns: "web".into(),
+        });
+        let (_, anchor) = Message::of(&alert).docs.split_once('#').map_or_else(
+            || panic!("no anchor"),
+            |(page, anchor)| (page.to_owned(), anchor.to_owned()),
+        );
+        assert!(anchors.contains(&anchor), "{anchor}");
+    }
+    let message = Message::of(&alert);
+    assert_eq!(message.title, "EVIDENCE: 6.6.6.6:80 and *:80");
+    assert_eq!(message.what, "Both fit\u{fffd}the same packets.");
+    let whom = "It concerns 6.6.6.6:80 and *:80 in namespace web, since 2026-09-21 14:13:21 UTC: \
+                seen at 3 looks so far, the last at 2026-09-21 14:14:21 UTC.";
+    assert_eq!(message.whom, whom);
+    assert_eq!(message.remedy, "Bind one elsewhere.");
 }

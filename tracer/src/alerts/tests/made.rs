@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
+use crate::audit::{self, Finding, Kind, Party, Severity};
 use crate::event::{
     Backend, Event, Expected, Family, Listener, ListenerId, Match, Netns, Other, Queue, SCHEMA, Via,
 };
@@ -119,6 +120,37 @@ pub(super) fn wrong(last: u8, verdict: Verdict, reason: Reason, now: Now) -> Eve
 /// The tenant's listener is gone.
 pub(super) fn gap(last: u8, now: Now) -> Event {
     wrong(last, Verdict::Uncovered, Reason::RestartGap, now)
+}
+
+/// A finding of this id.
+pub(super) fn found(id: &str) -> Finding {
+    Finding {
+        schema: audit::SCHEMA,
+        id: id.to_owned(),
+        kind: Kind::NoAcceptor,
+        severity: Severity::Warning,
+        netns: Arc::new(Netns {
+            inode: 4,
+            cookie: None,
+            name: None,
+        }),
+        count: 2,
+        listeners: vec![Party {
+            address: tenant(1),
+            port: 80,
+            family: Family::Ipv4,
+            device: None,
+            v6only: false,
+            uid: 0,
+            inodes: Vec::new(),
+            owners: Vec::new(),
+        }],
+        connections: None,
+        clients: Vec::new(),
+        cause: "Nobody accepts.".to_owned(),
+        remedy: "See why.".to_owned(),
+        of_first: 1,
+    }
 }
 
 /// How the SYNs of the alert go wrong.

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::event::Event;
 use life::{OVER_FOR_NS, SHORTEST_NS};
+use made::found;
 use state::State as Saved;
 
 const MOST: usize = 3;
@@ -22,6 +23,10 @@ enum Step {
     Blind,
     /// One passes.
     Sees,
+    /// It cannot trace.
+    Untraced,
+    /// A look finds so many things.
+    Look(u8),
     /// So many seconds, with time-outs when they are due.
     Pass(u64),
     /// So many seconds, and nobody looked.
@@ -42,6 +47,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => tenant.prop_map(Step::Right),
         1 => Just(Step::Blind),
         1 => Just(Step::Sees),
+        1 => Just(Step::Untraced),
+        2 => (0u8..5).prop_map(Step::Look),
         6 => (0u64..400).prop_map(Step::Pass),
         1 => (0u64..2000).prop_map(Step::Sleep),
         1 => (-4_000_000i64..4_000_000).prop_map(Step::Set),
@@ -121,6 +128,8 @@ impl World {
             Step::Right(last) => self.alerts.take(&right(last, now), now),
             Step::Blind => self.alerts.sight(Sight::Blind("why".into()), now),
             Step::Sees => self.alerts.sight(Sight::Sees, now),
+            Step::Untraced => self.alerts.sight(Sight::Untraced("why".into()), now),
+            Step::Look(number) => self.look_at(number),
             Step::Pass(seconds) => self.pass(seconds),
             Step::Sleep(seconds) => {
                 self.ktime_ns += seconds * SECOND;
@@ -156,6 +165,22 @@ impl World {
                 "it had an alert"
             );
         }
+    }
+
+    fn look_at(&mut self, number: u8) {
+        let findings: Vec<_> = (0..number).map(|id| found(&id.to_string())).collect();
+        let lasting: Vec<Identity> = self.alerts.firing.keys().cloned().collect();
+        let without_room = self.alerts.found(&findings, self.now());
+        let suppressed = self.alerts.suppressed();
+        for finding in &findings {
+            let identity = Identity::Finding(Found::of(finding));
+            let is_there = self.alerts.firing.contains_key(&identity);
+            if !is_there {
+                assert!(!lasting.contains(&identity), "it had an alert");
+                self.known.remove(&identity);
+            }
+        }
+        assert!(without_room <= suppressed);
     }
 
     fn pass(&mut self, seconds: u64) {
@@ -212,7 +237,7 @@ impl World {
                 (Occasion::Lasts, Some(lasts @ Known::Lasts { .. })) => lasts,
                 (Occasion::Ended, Some(Known::Lasts { since_ns })) => {
                     assert!(now_ns >= since_ns + SHORTEST_NS, "too soon");
-                    if alert.identity != Identity::Blind {
+                    if is_of_syns(&alert.identity) {
                         self.settled += alert.count;
                     }
                     Known::Over {
@@ -235,8 +260,8 @@ impl World {
 
     fn look(&self) {
         let alerts = &self.alerts;
-        assert!(alerts.active() <= MOST + 2 && alerts.over.len() <= MOST + 2);
-        let of_syns = alerts.alerts().filter(|a| a.identity != Identity::Blind);
+        assert!(alerts.active() <= MOST + 3 && alerts.over.len() <= MOST + 3);
+        let of_syns = alerts.alerts().filter(|a| is_of_syns(&a.identity));
         let lasting: u64 = of_syns.map(|alert| alert.count).sum();
         assert_eq!(
             lasting + self.settled,
@@ -252,6 +277,7 @@ impl World {
     /// Nothing more comes.
     fn end(mut self) -> Vec<Decision> {
         self.step(Step::Sees);
+        self.step(Step::Look(0));
         self.step(Step::Pass(7200));
         assert_eq!(self.alerts.next_timeout(), None);
         assert_eq!(self.alerts.active(), 0);
@@ -263,6 +289,10 @@ impl World {
         assert_eq!(overflowed, self.suppressed);
         self.decisions
     }
+}
+
+fn is_of_syns(identity: &Identity) -> bool {
+    matches!(identity, Identity::Syns(_) | Identity::Overflow)
 }
 
 fn play(steps: impl IntoIterator<Item = Step>) -> Vec<Decision> {

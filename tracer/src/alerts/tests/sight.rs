@@ -119,3 +119,24 @@ fn it_outlives_a_restart_and_ends_when_the_new_run_sees() {
     let notices = run(&mut alerts, 12 * MINUTE);
     assert_eq!(ended(&notices), [over(12, Resolution::Recovered)]);
 }
+
+#[test]
+fn that_it_cannot_trace_is_another_alert_and_ends_the_first() {
+    let mut alerts = fresh();
+    blind(&mut alerts, at(0));
+    run(&mut alerts, 3 * MINUTE);
+    let now = at(3 * MINUTE);
+    alerts.sight(Sight::Untraced("locked down".into()), now);
+    let told: Vec<_> = alerts.notices().collect();
+    let told = told.iter().map(|n| (n.occasion, &n.alert.identity));
+    let told: Vec<_> = told.collect();
+    let expected = [
+        (Occasion::Began, &Identity::Untraced),
+        (Occasion::Ended, &Identity::Blind),
+    ];
+    assert_eq!(told, expected);
+    // The next run traces, and does not see.
+    blind(&mut alerts, at(9 * MINUTE));
+    let identities: Vec<_> = alerts.alerts().map(|alert| &alert.identity).collect();
+    assert_eq!(identities, [&Identity::Blind]);
+}

@@ -4,12 +4,12 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 use super::choosers;
 use crate::{
     audit::{self, Group, Held, Member, Scene, kin::Kin},
-    cli::AuditArgs,
     commands::survey::Survey,
     judge::rules::Algorithm,
     listeners::{
@@ -23,7 +23,7 @@ use crate::{
 const MOST_CONTESTED: usize = 4096;
 
 /// Looks twice at the listeners and at the connections on their ports.
-pub(super) fn scene(survey: &mut Survey, args: &AuditArgs, algorithm: Algorithm) -> Scene {
+pub(super) fn scene(survey: &mut Survey, watch: Duration, algorithm: Algorithm) -> Scene {
     let mut groups = groups(survey);
     // The waiting ones are in both looks; the queues are looked at between them.
     let queues = ports(&groups, |group| {
@@ -36,7 +36,7 @@ pub(super) fn scene(survey: &mut Survey, args: &AuditArgs, algorithm: Algorithm)
         .collect();
     // What waits in no queue now has not waited long enough at the second look.
     if !queues.is_empty() {
-        thread::sleep(args.watch);
+        thread::sleep(watch);
     }
     let later: HashMap<(u32, u64), Listening> = survey
         .again(&queues.keys().copied().collect())
@@ -69,7 +69,7 @@ pub(super) fn scene(survey: &mut Survey, args: &AuditArgs, algorithm: Algorithm)
         kin,
         choosers,
         owners_complete: survey.sees_all_owners(),
-        watched: args.watch,
+        watched: watch,
     }
 }
 

@@ -2,7 +2,8 @@ use super::*;
 use crate::{
     alerts::{Evidence, Identity, Occasion, Situation, State},
     delivery::fixtures::{
-        Server, blind, message, notice, ok, overflow, sample, say, situation, target, teller,
+        Server, blind, finding, message, notice, ok, overflow, sample, say, situation, target,
+        teller,
     },
 };
 
@@ -106,6 +107,35 @@ fn that_sockpick_does_not_see_has_a_name_of_its_own_and_no_client() {
     let annotations = annotations(&blind.alert);
     let keys: Vec<&str> = annotations.keys().copied().collect();
     assert_eq!(keys, ["count", "description", "summary"]);
+}
+
+#[test]
+fn a_finding_has_its_rule_and_its_severity() {
+    let teller = teller();
+    let mut finding = finding();
+    let labels_of = |alert: &Alert| -> BTreeMap<&str, String> {
+        let labels = labels(&teller, alert).into_iter();
+        labels.map(|(key, value)| (key, value.to_owned())).collect()
+    };
+    let labels = labels_of(&finding.alert);
+    let expected = [
+        ("alertname", "SockpickFinding"),
+        ("finding", "no_acceptor-0123abcd"),
+        ("host", "web-1"),
+        ("netns", "host"),
+        ("rule", "no_acceptor"),
+        ("severity", "warning"),
+    ];
+    let expected = expected.map(|(key, value)| (key, value.to_owned()));
+    assert_eq!(labels, BTreeMap::from(expected));
+    if let Identity::Finding(found) = &mut finding.alert.identity {
+        found.severity = crate::audit::Severity::Critical;
+    }
+    assert_eq!(labels_of(&finding.alert)["severity"], "critical");
+    finding.alert.identity = Identity::Untraced;
+    let labels = labels_of(&finding.alert);
+    assert_eq!(labels["alertname"], "SockpickNotTracing");
+    assert_eq!(labels["severity"], "warning");
 }
 
 #[tokio::test]

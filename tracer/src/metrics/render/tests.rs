@@ -11,7 +11,7 @@ use crate::{
     metrics::{
         Series, View, names,
         series::tests::syn,
-        view::{Map, Probe, Reload, SelfCheck},
+        view::{Findings, Map, Probe, Reload, SelfCheck},
     },
 };
 
@@ -34,6 +34,8 @@ pub(crate) fn view() -> View {
     let mut view = View {
         alerts_active: 1,
         alerts_suppressed: 2,
+        tracing: Some(true),
+        findings: Some(Findings::of(&[], Time(1_700_000_000_000_000_000))),
         self_check: Some(SelfCheck { ok: 3, failed: 1 }),
         reload: Some(Reload {
             successful: true,

@@ -19,7 +19,7 @@ pub(crate) const TABLES: [(&str, &[&str]); 7] = [
     ("alerts", &["on", "resend", "quiet", "max_active", "state"]),
     ("metrics", &["listen", "max_series"]),
     ("stream", &["events"]),
-    ("daemon", &["self_check"]),
+    ("daemon", &["self_check", "on_untraceable", "audit"]),
 ];
 
 /// Keys that every sink has.

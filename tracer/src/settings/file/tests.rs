@@ -96,6 +96,11 @@ fn a_bad_file_is_refused_and_the_place_named() {
         ("[daemon]\nself_check = false", "self_check: not a time"),
         ("[daemon]\nself_check = '1s'", "\"off\": never"),
         (
+            "[daemon]\non_untraceable = 'stay'",
+            "line 2: on_untraceable: \"stay\" is neither \"exit\" nor \"inventory\"",
+        ),
+        ("[daemon]\naudit = '5s'", "audit: \"5s\" is out of range"),
+        (
             "[alerts]\nresend = '9s'",
             "line 2: resend: \"9s\" is out of range",
         ),
