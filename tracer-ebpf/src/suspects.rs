@@ -9,8 +9,9 @@ use sockpick_ebpf::abi::{Listener, Port, Right, level, rights, steer};
 
 use crate::{
     emit::{self, atomic_increment},
-    fields::{KernelPtr, field, words},
+    fields::{KernelPtr, config, field, words},
     filter,
+    hooks::lookup::V6,
     inflight::Inflight,
 };
 
@@ -31,8 +32,8 @@ pub(crate) fn changed(port: u16) {
     }
 }
 
-/// Whether the SYN in the slot cannot be an alert. `sk`: who got it, null: nobody; `listener`:
-/// its entry.
+/// Whether the SYN in the slot cannot be an alert; if so, it is counted. `sk`: who got it, null:
+/// nobody; `listener`: its entry.
 /// `steered_by`: as the caller of [`emit::finish`] knows it.
 #[inline(always)]
 pub(crate) fn excludes(
@@ -65,7 +66,12 @@ pub(crate) fn excludes(
     }
     // Nobody got it, which is no alert.
     if sk.is_null() {
-        return true;
+        let is_counted = port.refused_in == slot.netns;
+        if is_counted {
+            // SAFETY: an aligned u64 in a live map value.
+            unsafe { atomic_increment(&raw mut port.refused) };
+        }
+        return is_counted;
     }
     let Some(listener) = listener else {
         return false;
@@ -73,28 +79,48 @@ pub(crate) fn excludes(
     let Some(right) = row(listener.stamp) else {
         return false;
     };
-    if right.generation != port.generation.wrapping_add(1) || listener.port != number {
+    let destination = words(&mut slot.destination);
+    let syns = if right.as_of == rights::as_of(port.generation, rights::ANY) {
+        let bit = Right::bit(*destination);
+        right.but[(bit / 64) as usize] >> (bit & 63) & 1 == 0
+    } else if right.as_of == rights::as_of(port.generation, rights::EXACT) {
+        let address = words(&mut listener.addr);
+        address[0] == destination[0] && address[1] == destination[1]
+    } else {
+        false
+    };
+    if !syns || listener.port != number {
         return false;
     }
     // Bound to a device since it opened, or come through a VRF.
     if slot.sdif != 0 || field!(sk, sk_bound_dev_if => u32) != 0 {
         return false;
     }
-    let destination = words(&mut slot.destination);
-    if right.syns == rights::ANY {
-        let bit = Right::bit(*destination);
-        return right.but[(bit >> 6 & 3) as usize] >> (bit & 63) & 1 == 0;
+    // A full accept queue drops it.
+    let (length, limit) =
+        sk.read_two_if_there::<u32>(config!(off.sk_ack_backlog), config!(off.sk_max_ack_backlog));
+    if length > limit {
+        return false;
     }
-    let address = words(&mut listener.addr);
-    right.syns == rights::EXACT && address[0] == destination[0] && address[1] == destination[1]
+    if right.record != 0 {
+        right.record = 0;
+        return false;
+    }
+    let family = usize::from(slot.family == V6);
+    // SAFETY: an aligned u64 in a live map value.
+    unsafe { atomic_increment(&raw mut right.counted[family]) };
+    true
 }
 
 #[inline(always)]
-fn row(stamp: u64) -> Option<&'static Right> {
+fn row(stamp: u64) -> Option<&'static mut Right> {
     let first = Right::row(stamp);
-    let mut row = RIGHT.get(first)?;
-    if row.stamp != stamp {
-        row = RIGHT.get(first ^ 1)?;
+    let mut row = RIGHT.get_ptr_mut(first)?;
+    // SAFETY: a live map value, whose words are written one at a time.
+    if unsafe { (*row).stamp } != stamp {
+        row = RIGHT.get_ptr_mut(first ^ 1)?;
     }
+    // SAFETY: as above.
+    let row = unsafe { &mut *row };
     (row.stamp == stamp).then_some(row)
 }

@@ -5,6 +5,7 @@ mod canary;
 mod exposition;
 mod inventory;
 mod keeper;
+mod level;
 mod looks;
 mod memory;
 mod names;

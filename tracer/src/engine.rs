@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     listeners::Listening,
     outlets::{Outlet, foreground::Foreground},
-    pipeline::{End, Input, Pipeline, Snapshot},
+    pipeline::{End, Input, Output, Pipeline, Snapshot, Unrecorded},
     sinks::summary::Summary,
     stock::TakeStock,
 };
@@ -63,6 +63,14 @@ impl<O: Outlet> Engine<O> {
             self.outlet.flush()?;
         }
         Ok(())
+    }
+
+    /// Takes what was counted, of which there is no record.
+    ///
+    /// # Errors
+    /// As [`Engine::take`].
+    pub fn unrecorded(&mut self, syns: Unrecorded) -> Result<()> {
+        self.outlet.take(Output::Unrecorded(syns))
     }
 
     /// The session ended: the outlet has the last of it.

@@ -95,6 +95,31 @@ pub enum Output {
     Gone(Gone),
     /// A SYN of a sockpick's own, in the namespace with this inode number: nobody's traffic.
     Own(u32),
+    /// SYNs that there is no record of.
+    Unrecorded(Unrecorded),
+}
+
+/// SYNs that cannot be an alert: the programs counted them, and wrote no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unrecorded {
+    /// They were given to a listener.
+    Given {
+        /// Which: [`Listener::stamp`].
+        stamp: u64,
+        /// How many came over IPv4.
+        ipv4: u64,
+        /// How many came over IPv6.
+        ipv6: u64,
+    },
+    /// Nobody got them.
+    Refused {
+        /// Inode number of the namespace.
+        netns: u32,
+        /// Port that they were sent to.
+        port: u16,
+        /// How many.
+        syns: u64,
+    },
 }
 
 /// The last of a listener.
@@ -170,6 +195,9 @@ impl Pipeline {
     /// From now on something else is expected; what was learned stays.
     pub fn expect(&mut self, expectations: Expectations) {
         self.assessor.expect(expectations);
+        if let Some(suspects) = &mut self.suspects {
+            suspects.redrawn();
+        }
     }
 
     /// Nobody wants more: SYNs from here on are counted, and not judged.
@@ -297,10 +325,8 @@ impl Pipeline {
             self.unjudged += 1;
             return;
         }
-        if let Some(suspects) = &mut self.suspects
-            && record.has_listener != 0
-        {
-            suspects.syn(&record.listener);
+        if let Some(suspects) = &mut self.suspects {
+            suspects.syn(record);
         }
         let mut event = self.enricher.event(record);
         self.assessor
@@ -368,7 +394,7 @@ impl Pipeline {
         };
         self.enricher.forget(last);
         if let Some(suspects) = &mut self.suspects {
-            suspects.gone(last);
+            suspects.left(last);
         }
         self.account.gone(&gone);
         self.outputs.push(Output::Gone(gone));

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use aya_log::EbpfLogger;
+use rustc_hash::FxHashSet;
 use sockpick_ebpf::abi::{ListenerRecord, Stats};
 
 use crate::{
@@ -20,18 +21,26 @@ use crate::{
     },
     outlets::Outlet,
     pipeline::{Counted, End, Input, Pipeline, enrich::Enricher},
-    probes::{channel::Missing, programs::Programs, rights::Rights},
+    probes::{
+        channel::Missing,
+        programs::Programs,
+        rights::{Level, Rights},
+    },
     recording::{Header, Position, recorder::Recorder},
     source::Source,
 };
+use start::Attached;
 use suspects::Told;
 
 /// A closed listener is removed from the kernel's map this long after its close, when
 /// no lookup can end with it any more.
 const LINGER_NS: u64 = 1_000_000_000;
 
-/// How often a batch is taken again at once, while listeners come and go.
+/// How often a batch is taken again at once, while there is something to tell the programs.
 const MOST_TURNS: u32 = 3;
+
+/// How often there is a record again of a listener whose SYNs are counted.
+const RENEW_NS: u64 = 10_000_000_000;
 
 /// A recording that goes along with the session.
 pub struct Recording {
@@ -54,6 +63,8 @@ pub struct Session<O> {
     log: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Where there are records only of SYNs that may be an alert.
     told: Option<Told<Rights>>,
+    /// When there was to be a record of each of their listeners last.
+    renewed_ns: u64,
     /// Counters when recording began.
     baseline: Stats,
     /// Counters after the last batch: what they count was written before this one.
@@ -80,25 +91,34 @@ fn log_of(
         .transpose()
 }
 
+/// Where the programs are told what is right.
+fn told(pipeline: &mut Pipeline, rights: Option<Rights>) -> Option<Told<Rights>> {
+    if rights.is_some() {
+        pipeline.expect_suspects();
+    }
+    rights.map(Told::new)
+}
+
 impl<O: Outlet> Session<O> {
-    /// Begins to record. `rights`: where there is to be a record only of SYNs that may be an alert.
-    /// `debug`: has the programs say what they do.
+    /// Begins to record. `debug`: has the programs say what they do.
     ///
     /// # Errors
     /// If the kernel refuses it, or the outlet takes no more.
     pub fn begin(
-        mut programs: Programs,
-        source: Source,
+        attached: Attached,
         mut engine: Engine<O>,
-        rights: Option<Rights>,
         recording: Option<Recording>,
         debug: bool,
     ) -> Result<Self> {
-        if rights.is_some() {
-            engine.pipeline().expect_suspects();
-        }
+        let Attached {
+            mut programs,
+            source,
+            rights,
+        } = attached;
+        let told = told(engine.pipeline(), rights);
         let mut session = Self {
-            told: rights.map(Told::new),
+            told,
+            renewed_ns: 0,
             log: log_of(&mut programs, debug)?,
             programs,
             source,
@@ -119,16 +139,11 @@ impl<O: Outlet> Session<O> {
     ///
     /// # Errors
     /// As [`Session::begin`].
-    pub fn go_on(
-        &mut self,
-        mut programs: Programs,
-        source: Source,
-        pipeline: Pipeline,
-        debug: bool,
-    ) -> Result<()> {
-        self.log = log_of(&mut programs, debug)?;
-        self.programs = programs;
-        self.source = source;
+    pub fn go_on(&mut self, attached: Attached, mut pipeline: Pipeline, debug: bool) -> Result<()> {
+        self.programs = attached.programs;
+        self.source = attached.source;
+        self.log = log_of(&mut self.programs, debug)?;
+        self.told = told(&mut pipeline, attached.rights);
         *self.engine.pipeline() = pipeline;
         self.missing = Missing::default();
         self.started = Instant::now();
@@ -206,13 +221,60 @@ impl<O: Outlet> Session<O> {
         self.take(Some(monotonic_ns()))?;
         // What somebody changed a moment ago can be told as soon as all up to then is read.
         for _ in 0..MOST_TURNS {
-            let suspects = self.engine.pipeline().suspects();
-            if !suspects.is_some_and(|suspects| suspects.has_changed()) {
+            let Some(told) = &self.told else { break };
+            if !told.is_behind(self.engine.pipeline()) {
                 break;
             }
             self.take(Some(monotonic_ns()))?;
         }
+        if self.is_renewal_due(monotonic_ns()) {
+            self.count()?;
+        }
         Ok(())
+    }
+
+    fn is_renewal_due(&self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.renewed_ns) >= RENEW_NS
+    }
+
+    /// Has the outlet take what was counted and not recorded, up to now.
+    ///
+    /// # Errors
+    /// If it takes no more.
+    pub fn count(&mut self) -> Result<()> {
+        let now_ns = monotonic_ns();
+        let is_due = self.is_renewal_due(now_ns);
+        let Some(told) = &mut self.told else {
+            return Ok(());
+        };
+        for counted in told.counts(now_ns) {
+            self.engine.unrecorded(counted)?;
+        }
+        if is_due {
+            told.renew(now_ns);
+            self.renewed_ns = now_ns;
+        }
+        Ok(())
+    }
+
+    /// From now on there is a record of each SYN to these ports, at any level, and of no other
+    /// ones for that.
+    pub fn hold(&mut self, ports: FxHashSet<u16>) {
+        if let Some(told) = &mut self.told {
+            told.hold(ports);
+        }
+    }
+
+    /// From now on there are records at this level, as far as the programs can.
+    ///
+    /// # Errors
+    /// If the kernel refuses the change.
+    pub fn set_level(&mut self, level: Level) -> Result<()> {
+        if self.told.is_none() {
+            return Ok(());
+        }
+        self.programs.set_level(level);
+        self.programs.record()
     }
 
     fn give(&mut self, input: &Input) -> Result<()> {
@@ -293,7 +355,7 @@ impl<O: Outlet> Session<O> {
         self.missing.listeners = self.missing.listeners.max(missing.listeners);
         self.give(&Input::Counted(self.counted()))?;
         if let Some(told) = &mut self.told {
-            told.tell(self.engine.pipeline());
+            told.tell(self.engine.pipeline(), monotonic_ns());
         }
         if let Some(log) = &mut self.log {
             log.flush();
@@ -310,6 +372,7 @@ impl<O: Outlet> Session<O> {
         self.programs.detach();
         self.before = self.programs.stats()?;
         self.take(None)?;
+        self.count()?;
         self.bury(self.closing.len())?;
         let listeners = self.programs.listeners();
         Ok(End {
@@ -341,6 +404,11 @@ impl<O: Outlet> Session<O> {
             let last = self
                 .programs
                 .forget_listener(record.sock, record.listener.stamp)?;
+            if let Some(told) = &mut self.told
+                && let Some(counted) = told.left(record.listener.stamp)
+            {
+                self.engine.unrecorded(counted)?;
+            }
             self.give(&Input::Gone(last.unwrap_or(record.listener)))?;
         }
         Ok(())

@@ -54,8 +54,7 @@ impl Alerts {
             && let Some(listener) = recovery::taken(event)
         {
             let port = event.destination.port;
-            let mut ports = self.firing.values().filter_map(Firing::port);
-            if ports.any(|other| other == port) {
+            if self.ports().any(|other| other == port) {
                 self.right(&Right::new(event, listener), now);
             }
         }
@@ -252,6 +251,11 @@ impl Alerts {
     #[must_use]
     pub fn active(&self) -> usize {
         self.firing.len()
+    }
+
+    /// Ports that SYNs are sent to that those alerts cover: some more than once.
+    pub fn ports(&self) -> impl Iterator<Item = u16> {
+        self.firing.values().filter_map(Firing::port)
     }
 
     /// SYNs since the start that belong to no alert but the overflow's, and findings that a look

@@ -195,11 +195,11 @@ fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Re
     let counting = match programs.record_suspects()? {
         Some(_) => Finding::ok(
             "counting",
-            "with --only-alerts, SYNs that cannot be an alert are counted in the kernel",
+            "for the daemon and with --only-alerts, SYNs that cannot be an alert are counted in the kernel",
         ),
         None => Finding::absent(
             "counting",
-            "with --only-alerts, every SYN costs as much as without: the programs for old kernels \
+            "for the daemon and with --only-alerts, every SYN costs a record: the programs for old kernels \
              cannot count in the kernel",
         ),
     };

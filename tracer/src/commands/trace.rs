@@ -21,7 +21,7 @@ use crate::{
     cli::{Output, TraceArgs},
     config,
     engine::Engine,
-    event::Backend,
+    event::{Backend, Reason},
     failure::Failure,
     host::{
         Host,
@@ -68,12 +68,10 @@ async fn trace(args: &TraceArgs, watched: String, ready: Ready) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let (started, assessor, filters) = ready.start(args.probes.flush_interval)?;
     let Started {
-        programs,
-        source,
+        attached,
         host,
         inventory,
         backend,
-        rights,
     } = started;
     let write = args.write.as_deref();
     let recording = write.map(|path| {
@@ -93,7 +91,7 @@ async fn trace(args: &TraceArgs, watched: String, ready: Ready) -> Result<()> {
         Foreground::new(sink, namespaces::own().unwrap_or(0), selection),
     );
     let debug_programs = args.probes.debug_programs;
-    let mut session = Session::begin(programs, source, engine, rights, recording, debug_programs)?;
+    let mut session = Session::begin(attached, engine, recording, debug_programs)?;
     announce(session.programs(), &inventory, backend, "; Ctrl-C ends");
     let gone = reader_gone();
     tokio::pin!(gone);
@@ -128,10 +126,13 @@ async fn trace(args: &TraceArgs, watched: String, ready: Ready) -> Result<()> {
 }
 
 /// Of which SYNs there have to be records. A recording is to tell of all, and by their reasons
-/// also SYNs are asked for that are no alert.
+/// also SYNs are asked for that are no alert; of those that meet a full accept queue there is
+/// always one.
 fn level(args: &TraceArgs) -> Level {
     let filter = &args.user_filter;
-    if filter.only_alerts && filter.alert_on.is_empty() && args.write.is_none() {
+    let mut also = filter.alert_on.iter();
+    let are_suspects = also.all(|&reason| reason == Reason::AcceptOverflow);
+    if filter.only_alerts && are_suspects && args.write.is_none() {
         Level::Suspects
     } else {
         Level::All

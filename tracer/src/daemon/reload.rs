@@ -6,8 +6,9 @@ use log::{info, warn};
 
 use super::{
     exposition::Exposition,
+    level::{Held, at_level, level},
     names::Names,
-    service::{Service, parts, time},
+    service::{Service, time},
     systemd,
 };
 use crate::{
@@ -89,7 +90,7 @@ impl Service {
             let ready = start::ready(
                 fixed.clone(),
                 &self.args.probes,
-                Level::All,
+                Level::Suspects,
                 Unnamed::Awaited,
             )?;
             Some(ready.start(self.args.probes.flush_interval)?)
@@ -118,7 +119,7 @@ impl Service {
             self.exposition.serve(listening);
         }
         if let Some((started, assessor, filters)) = anew {
-            self.attach_anew(started, assessor)?;
+            self.attach_anew(&settings, started, assessor)?;
             self.names = Names::new(fixed.watch.netns, filters.namespaces);
         } else {
             if changes.expectations {
@@ -127,6 +128,11 @@ impl Service {
             }
             let changed = self.names.look_now();
             self.pass(changed)?;
+            if level(&settings) != level(&self.settings) {
+                self.session.set_level(level(&settings))?;
+                // One that is under way was to be recorded past the filters.
+                self.canary.rest();
+            }
         }
         let feed = self.session.engine().outlet();
         feed.reconfigure(&settings, time());
@@ -149,7 +155,12 @@ impl Service {
 
     /// Goes on with other programs: those before are detached, and what they wrote is taken.
     /// Between the two nobody looks; what was learned of listeners that closed is forgotten.
-    fn attach_anew(&mut self, started: Started, assessor: Assessor) -> Result<()> {
+    fn attach_anew(
+        &mut self,
+        settings: &Settings,
+        started: Started,
+        assessor: Assessor,
+    ) -> Result<()> {
         let end = self.session.detach()?;
         let engine = self.session.engine();
         engine.end(&end)?;
@@ -158,9 +169,10 @@ impl Service {
         }
         engine.outlet().anew(time());
         self.backend = started.backend;
-        let (programs, source, pipeline, inventory) = parts(started, assessor);
+        let (attached, pipeline, inventory) = at_level(settings, started, assessor);
         let debug = self.args.probes.debug_programs;
-        self.session.go_on(programs, source, pipeline, debug)?;
+        self.session.go_on(attached, pipeline, debug)?;
+        self.held = Held::default();
         // One that is under way was announced to the programs before.
         self.canary.rest();
         announce(self.session.programs(), &inventory, self.backend, "");

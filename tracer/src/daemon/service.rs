@@ -16,6 +16,7 @@ use super::{
     exposition::{Exposition, Question},
     inventory::Inventory,
     keeper::Keeper,
+    level::{Held, at_level},
     names::Names,
     systemd::{self, Watchdog},
 };
@@ -28,19 +29,17 @@ use crate::{
     failure,
     host::clock::{monotonic_ns, wall_offset_ns},
     judge::netns::NetnsName,
-    listeners,
     metrics::view::{Overlaps, Reload, SelfCheck},
     namespaces,
     outlets::feed::{Feed, now},
-    pipeline::{Pipeline, assess::Assessor, enrich::Enricher},
+    pipeline::assess::Assessor,
     privileges,
-    probes::{filters::Filters, programs::Programs, rights::Level},
+    probes::{filters::Filters, rights::Level},
     session::{
         Session,
         start::{self, Started, Unnamed, announce},
     },
     settings::{OnUntraceable, Settings, Watch},
-    source::Source,
     words::count,
 };
 
@@ -67,6 +66,7 @@ pub(super) struct Service {
     /// Why it does not see, if so.
     pub(super) blind: Option<String>,
     pub(super) reloaded: Reload,
+    pub(super) held: Held,
     watchdog: Watchdog,
     /// The line that was shown last.
     shown: String,
@@ -121,7 +121,12 @@ pub async fn run(args: DaemonArgs, settings: Settings) -> Result<()> {
 
 fn trace(args: &DaemonArgs, settings: &Settings) -> Result<Traced> {
     let fixed = settings.clone().with_netns(namespaces::fixed)?;
-    let ready = start::ready(fixed.clone(), &args.probes, Level::All, Unnamed::Awaited)?;
+    let ready = start::ready(
+        fixed.clone(),
+        &args.probes,
+        Level::Suspects,
+        Unnamed::Awaited,
+    )?;
     let (started, assessor, filters) = ready.start(args.probes.flush_interval)?;
     Ok(Traced {
         started,
@@ -186,10 +191,10 @@ impl Service {
         feed.sight(passed(&settings), time());
         feed.unlooked(time());
         let backend = started.backend;
-        let (programs, source, pipeline, inventory) = parts(started, assessor);
+        let (attached, pipeline, inventory) = at_level(&settings, started, assessor);
         let engine = Engine::new(pipeline, feed);
         let debug = args.probes.debug_programs;
-        let session = Session::begin(programs, source, engine, None, None, debug)?;
+        let session = Session::begin(attached, engine, None, debug)?;
         announce(session.programs(), &inventory, backend, "");
         info!("privileges that are left: {}", left.join(", "));
         Ok(Self {
@@ -211,6 +216,7 @@ impl Service {
                 successful: true,
                 taken: time().wall,
             },
+            held: Held::default(),
             watchdog: Watchdog::new(),
             shown: String::new(),
         })
@@ -230,7 +236,7 @@ impl Service {
                 _ = signals.terminate.recv() => return Ok(()),
                 _ = signals.hangup.recv() => self.reload()?,
                 () = until(timeout) => {}
-                Some(question) = questions.recv() => self.answer(question),
+                Some(question) = questions.recv() => self.answer(question)?,
                 step = self.canary.step() => self.checked(step)?,
                 () = self.keeper.turn() => {}
                 () = self.names.turn() => {}
@@ -250,6 +256,8 @@ impl Service {
         let feed = self.session.engine().outlet();
         feed.tick(time());
         self.keeper.keep(feed.alerts());
+        self.held.by(&mut self.session);
+        let feed = self.session.engine().outlet();
         if feed.has_seen() && self.canary.seen() {
             self.checks.ok += 1;
             feed.sight(Sight::Sees, time());
@@ -337,16 +345,18 @@ impl Service {
         self.blind = blind;
     }
 
-    fn answer(&mut self, question: Question) {
+    fn answer(&mut self, question: Question) -> Result<()> {
         // Whoever asked may have gone meanwhile.
         match question {
             Question::Metrics(to) => {
+                self.session.count()?;
                 let _ = to.send(self.metrics());
             }
             Question::Ready(to) => {
                 let _ = to.send(self.blind.clone().map_or(Ok(()), Err));
             }
         }
+        Ok(())
     }
 
     /// Ends: what waits is sent, as far as there is time, whatever the kernel says to the end.
@@ -405,23 +415,4 @@ pub(super) fn passed(settings: &Settings) -> Sight {
         Some(_) => Sight::Sees,
         None => Sight::Unchecked,
     }
-}
-
-/// What a session is made of, and who listens.
-pub(super) fn parts(
-    started: Started,
-    assessor: Assessor,
-) -> (Programs, Source, Pipeline, listeners::Inventory) {
-    let Started {
-        programs,
-        source,
-        host,
-        inventory,
-        backend,
-        // The daemon counts what is right, too.
-        rights: _,
-    } = started;
-    let enricher = Enricher::new(backend, Box::new(host));
-    let pipeline = Pipeline::new(enricher, assessor, &inventory);
-    (programs, source, pipeline, inventory)
 }

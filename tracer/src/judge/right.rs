@@ -21,13 +21,13 @@ pub enum Right {
     AnyBut(Vec<Ipv6Addr>),
 }
 
-/// Of those of the listeners that are on these ports, what is right: with their names, and ports.
+/// Of each of the listeners, which are on these ports, what is right: with their names.
 pub(crate) fn rights(
     picture: &Picture,
     expectations: &Expectations,
     ports: &FxHashSet<u16>,
     listeners: impl Iterator<Item = (u64, Bound)>,
-) -> Vec<(u64, u16, Option<Right>)> {
+) -> Vec<(u64, Option<Right>)> {
     let mut near: FxHashMap<(u32, u16), Vec<&Place>> = FxHashMap::default();
     let places = picture.places();
     for place in places.filter(|place| ports.contains(&place.bound.port)) {
@@ -36,9 +36,8 @@ pub(crate) fn rights(
     }
     let right = |(id, bound): (u64, Bound)| {
         let others = near.get(&(bound.netns, bound.port)).into_iter().flatten();
-        (id, bound.port, right(&bound, others.copied(), expectations))
+        (id, right(&bound, others.copied(), expectations))
     };
-    let listeners = listeners.filter(|(_, bound)| ports.contains(&bound.port));
     listeners.map(right).collect()
 }
 

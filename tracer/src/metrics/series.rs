@@ -12,8 +12,8 @@ pub(crate) use place::Place;
 use place::{AT_FIRST, Room};
 
 use crate::{
-    event::{Event, Netns, Queue},
-    pipeline::Output,
+    event::{self, Event, Family, Match, Netns, Queue, Reuseport, Via},
+    pipeline::{Output, Unrecorded},
     words,
 };
 
@@ -54,6 +54,12 @@ struct Socket {
     /// Where it is bound; `None`: there was no room for it.
     place: Option<u32>,
     queue: Queue,
+    /// How its SYNs fit that are not recorded: over IPv4, over IPv6.
+    matched: [Match; 2],
+    /// What chose it for the last SYN that was.
+    via: Via,
+    /// Its group then.
+    group: Option<Reuseport>,
     last_ns: u64,
 }
 
@@ -106,6 +112,7 @@ impl Series {
         match output {
             Output::Syn(event, record) => self.syn(event, record, now_ns),
             Output::Gone(gone) => self.gone(&gone.last, now_ns),
+            Output::Unrecorded(syns) => self.unrecorded(*syns, now_ns),
             Output::Handover(_) | Output::Lost(_) | Output::Health(_) | Output::Own(_) => {}
         }
         if now_ns.saturating_sub(self.swept_ns) >= SWEEP_NS {
@@ -115,12 +122,15 @@ impl Series {
 
     fn syn(&mut self, event: &Event, record: &SynRecord, now_ns: u64) {
         let Some(listener) = &event.listener else {
-            self.refuse(&event.netns, event.destination.port, now_ns);
+            let name = self.name(&event.netns);
+            self.refuse(name, event.destination.port, 1, now_ns);
             return;
         };
         let place = match self.sockets.get_mut(&record.listener.stamp) {
             Some(socket) => {
                 socket.queue = listener.queue;
+                socket.via = event.via;
+                socket.group = event.reuseport;
                 socket.last_ns = now_ns;
                 socket.place
             }
@@ -133,9 +143,41 @@ impl Series {
         place.last_ns = now_ns;
         place.queue = Some(listener.queue);
         place.overflows += u64::from(listener.queue.is_full());
-        place.syn((event.matched, event.via), &mut self.room);
+        place.syn((event.matched, event.via), 1, &mut self.room);
         if let Some(group) = event.reuseport {
-            place.member(group.size, group.member, &mut self.room);
+            place.member(group, 1, &mut self.room);
+        }
+    }
+
+    /// SYNs without a record come the same way as the last one with one: anything else that comes
+    /// or goes at the port has the next one recorded.
+    fn unrecorded(&mut self, syns: Unrecorded, now_ns: u64) {
+        let (stamp, counts) = match syns {
+            Unrecorded::Given { stamp, ipv4, ipv6 } => (stamp, [ipv4, ipv6]),
+            Unrecorded::Refused { netns, port, syns } => {
+                let name = self.names.get(&netns);
+                let name = name.map_or_else(|| netns.to_string().into(), |(_, name)| name.clone());
+                self.refuse(name, port, syns, now_ns);
+                return;
+            }
+        };
+        let socket = self.sockets.get_mut(&stamp);
+        let Some((socket, place)) = socket.and_then(|socket| {
+            let place = self.places.get_mut(&socket.place?)?;
+            Some((socket, place))
+        }) else {
+            self.room.missed();
+            return;
+        };
+        socket.last_ns = now_ns;
+        place.last_ns = now_ns;
+        for (matched, count) in socket.matched.into_iter().zip(counts) {
+            if count > 0 {
+                place.syn((matched, socket.via), count, &mut self.room);
+            }
+        }
+        if let Some(group) = socket.group {
+            place.member(group, counts.iter().sum(), &mut self.room);
         }
     }
 
@@ -143,7 +185,7 @@ impl Series {
     fn meet(
         &mut self,
         event: &Event,
-        listener: &crate::event::Listener,
+        listener: &event::Listener,
         stamp: u64,
         now_ns: u64,
     ) -> Option<u32> {
@@ -155,6 +197,9 @@ impl Series {
             let socket = Socket {
                 place,
                 queue: listener.queue,
+                matched: matches(listener),
+                via: event.via,
+                group: event.reuseport,
                 last_ns: now_ns,
             };
             self.sockets.insert(stamp, socket);
@@ -162,7 +207,7 @@ impl Series {
         place
     }
 
-    fn place(&mut self, event: &Event, listener: &crate::event::Listener) -> Option<u32> {
+    fn place(&mut self, event: &Event, listener: &event::Listener) -> Option<u32> {
         let netns = self.name(&event.netns);
         let labels = (netns, Arc::from(words::bound(listener)));
         if let Some(&place) = self.by_labels.get(&labels) {
@@ -181,14 +226,14 @@ impl Series {
         Some(number)
     }
 
-    fn refuse(&mut self, netns: &Arc<Netns>, port: u16, now_ns: u64) {
-        let key = (self.name(netns), port);
+    fn refuse(&mut self, netns: Arc<str>, port: u16, syns: u64, now_ns: u64) {
+        let key = (netns, port);
         if let Some(refused) = self.refused.get_mut(&key) {
-            refused.syns += 1;
+            refused.syns += syns;
             refused.last_ns = now_ns;
         } else if self.room.take(1) {
             let first = Refused {
-                syns: 1,
+                syns,
                 last_ns: now_ns,
             };
             self.refused.insert(key, first);
@@ -289,6 +334,17 @@ impl Series {
     pub(crate) fn refused(&self) -> impl Iterator<Item = (&Arc<str>, u16, u64)> {
         let ports = self.refused.iter();
         ports.map(|((netns, port), refused)| (netns, *port, refused.syns))
+    }
+}
+
+/// How SYNs that are right fit a listener: over IPv4, over IPv6.
+fn matches(listener: &event::Listener) -> [Match; 2] {
+    if !listener.address.is_unspecified() {
+        return [Match::Exact; 2];
+    }
+    match listener.family {
+        Family::Ipv4 => [Match::Wildcard; 2],
+        Family::Ipv6 => [Match::DualStack, Match::Wildcard],
     }
 }
 

@@ -191,7 +191,7 @@ impl Outlet for Feed {
                 }
                 return Ok(());
             }
-            Output::Gone(_) => return Ok(()),
+            Output::Gone(_) | Output::Unrecorded(_) => return Ok(()),
         };
         if self.stream != Stream::Alerts {
             self.stream(&item);
@@ -206,7 +206,7 @@ impl Outlet for Feed {
 }
 
 /// Which events are written as lines: none where no sink takes them.
-fn stream(settings: &Settings) -> Stream {
+pub fn stream(settings: &Settings) -> Stream {
     let mut sinks = settings.sinks.iter();
     if sinks.any(|sink| sink.to.takes_events()) {
         settings.stream

@@ -118,7 +118,7 @@ impl Outlet for Foreground {
                 }
                 Ok(())
             }
-            Output::Own(_) => Ok(()),
+            Output::Own(_) | Output::Unrecorded(_) => Ok(()),
         }
     }
 

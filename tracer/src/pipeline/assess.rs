@@ -180,7 +180,7 @@ impl Assessor {
         &self,
         ports: &FxHashSet<u16>,
         listeners: impl Iterator<Item = (u64, Bound)>,
-    ) -> Vec<(u64, u16, Option<Right>)> {
+    ) -> Vec<(u64, Option<Right>)> {
         rights(&self.picture, &self.expectations, ports, listeners)
     }
 

@@ -2,36 +2,48 @@
 //! told, so that they write no record of a SYN that cannot be an alert.
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use sockpick_ebpf::abi::{Listener, MAX_LISTENERS};
+use sockpick_ebpf::abi::{Listener, MAX_LISTENERS, SynRecord};
 
 use super::Pipeline;
 use crate::judge::{self, right::Right, rules::Bound};
 
-/// Listeners that the programs know, and ports where something changed.
+/// What records said of listeners since the programs were told of them.
 #[derive(Debug, Default)]
 pub struct Suspects {
-    /// By stamp.
+    /// Those that the programs know, by stamp.
     listeners: FxHashMap<u64, Bound>,
-    /// Ports where somebody came or went since they were last taken.
+    /// Stamps of listeners that a SYN was given to, with their ports.
+    seen: FxHashMap<u64, u16>,
+    /// Ports where somebody came or went since a batch was begun.
     changed: FxHashSet<u16>,
-    /// Ports with SYNs of listeners that were known before.
-    seen: FxHashSet<u16>,
-    /// Stamps of listeners that no SYN can reach any more.
-    gone: Vec<u64>,
+    /// Ports whose listeners are others than the programs can know.
+    doubted: FxHashSet<u16>,
+    /// Namespaces and ports where nobody got a SYN.
+    refused: FxHashSet<(u32, u16)>,
 }
 
 impl Suspects {
-    /// It was given a SYN that there is a record of.
-    pub(super) fn syn(&mut self, listener: &Listener) {
-        if self.listeners.contains_key(&listener.stamp) {
-            self.seen.insert(listener.port);
-        } else {
-            self.opened(listener);
+    /// There is a record of a SYN.
+    pub(super) fn syn(&mut self, record: &SynRecord) {
+        if record.has_listener == 0 {
+            let port = u16::from_be(record.destination_port_be);
+            self.refused.insert((record.netns, port));
+            return;
         }
+        let listener = &record.listener;
+        if !self.listeners.contains_key(&listener.stamp) {
+            self.doubted.insert(listener.port);
+            self.meet(listener);
+        }
+        self.seen.insert(listener.stamp, listener.port);
     }
 
     pub(super) fn opened(&mut self, listener: &Listener) {
         self.changed.insert(listener.port);
+        self.meet(listener);
+    }
+
+    fn meet(&mut self, listener: &Listener) {
         // Past that the programs give a listener another name with each SYN.
         if self.listeners.len() < MAX_LISTENERS as usize && listener.closed == 0 {
             self.listeners
@@ -41,44 +53,58 @@ impl Suspects {
 
     pub(super) fn closed(&mut self, listener: &Listener) {
         self.changed.insert(listener.port);
-        self.listeners.remove(&listener.stamp);
+        self.left(listener);
     }
 
-    pub(super) fn gone(&mut self, listener: &Listener) {
+    pub(super) fn left(&mut self, listener: &Listener) {
         self.listeners.remove(&listener.stamp);
-        self.gone.push(listener.stamp);
+        self.seen.remove(&listener.stamp);
     }
 
     /// Nothing is known to be right any more.
     pub(super) fn redrawn(&mut self) {
         let ports = self.listeners.values().map(|bound| bound.port);
-        self.changed.extend(ports);
+        self.doubted.extend(ports);
     }
 
-    /// Ports with SYNs of which there need be no record, if what the programs know is up to date.
-    pub fn seen(&mut self) -> impl Iterator<Item = u16> + use<> {
-        std::mem::take(&mut self.seen).into_iter()
-    }
-
-    /// It has to be found out anew what is right at a port.
-    pub fn doubt(&mut self, port: u16) {
-        self.changed.insert(port);
-    }
-
-    /// Whether there are ports for [`Suspects::changed`] to give.
+    /// Listeners that a SYN was given to since they were last taken: stamps and ports.
     #[must_use]
-    pub fn has_changed(&self) -> bool {
-        !self.changed.is_empty()
+    pub fn seen(&self) -> &FxHashMap<u64, u16> {
+        &self.seen
     }
 
-    /// Ports where something changed since this was last asked.
-    pub fn changed(&mut self) -> FxHashSet<u16> {
+    /// Takes them.
+    pub fn take_seen(&mut self) -> FxHashMap<u64, u16> {
+        std::mem::take(&mut self.seen)
+    }
+
+    /// Takes the ports where somebody came or went. A batch begins: what changes from here on
+    /// changes in it.
+    pub fn take_changed(&mut self) -> FxHashSet<u16> {
         std::mem::take(&mut self.changed)
     }
 
-    /// Stamps of listeners that left for good since this was last asked.
-    pub fn left(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.gone)
+    /// They could not be told of yet.
+    pub fn put_back(&mut self, stamp: u64, port: u16) {
+        self.seen.insert(stamp, port);
+    }
+
+    /// Takes the ports whose listeners are to be found right anew.
+    pub fn take_doubted(&mut self) -> FxHashSet<u16> {
+        let doubted = std::mem::take(&mut self.doubted);
+        self.changed.extend(&doubted);
+        doubted
+    }
+
+    /// Takes the namespaces and ports where nobody got a SYN.
+    pub fn take_refused(&mut self) -> FxHashSet<(u32, u16)> {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// Ports where somebody came or went since a batch was begun.
+    #[must_use]
+    pub fn changed(&self) -> &FxHashSet<u16> {
+        &self.changed
     }
 }
 
@@ -93,16 +119,15 @@ impl Pipeline {
         self.suspects.as_mut()
     }
 
-    /// Which SYNs are right of the listeners at these ports, but for ports where something
-    /// changed again: by stamp, with the port.
+    /// Which SYNs are right of these listeners, which are on these ports: by stamp.
     #[must_use]
-    pub fn rights(&self, ports: &FxHashSet<u16>) -> Vec<(u64, u16, Option<Right>)> {
+    pub fn rights(&self, stamps: &FxHashMap<u64, u16>) -> Vec<(u64, Option<Right>)> {
         let Some(suspects) = &self.suspects else {
             return Vec::new();
         };
-        let ports = ports.difference(&suspects.changed).copied().collect();
-        let listeners = suspects.listeners.iter();
-        let listeners = listeners.map(|(&stamp, &bound)| (stamp, bound));
-        self.assessor.rights(&ports, listeners)
+        let bound = |(&stamp, _)| Some((stamp, *suspects.listeners.get(&stamp)?));
+        let ports = stamps.values().copied().collect();
+        self.assessor
+            .rights(&ports, stamps.iter().filter_map(bound))
     }
 }

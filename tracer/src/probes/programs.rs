@@ -23,7 +23,7 @@ use super::{
     missed::Counted,
     object::unload,
     plan::{Decision, Hook, Plan},
-    rights::Rights,
+    rights::{Level, Rights},
     tracefs,
     tracepoints::{self, DROPS, EXITS},
 };
@@ -171,8 +171,17 @@ impl Programs {
             map.with_context(|| format!("no map {name} in the object"))
         };
         let rights = Rights::of(map(maps::RIGHT)?, map(maps::PORTS)?)?;
-        self.maps.level = level::SUSPECTS;
+        self.set_level(Level::Suspects);
         Ok(Some(rights))
+    }
+
+    /// At this level they record, from when they are told to record. For those that can tell
+    /// suspects.
+    pub fn set_level(&mut self, level: Level) {
+        self.maps.level = match level {
+            Level::All => level::ALL,
+            Level::Suspects => level::SUSPECTS,
+        };
     }
 
     /// From now on these namespaces pass the filter, instead of those `before`.

@@ -41,20 +41,26 @@ pub struct Ready {
     pub assessor: Assessor,
 }
 
-/// What is attached and proven, and the machine as it is then.
-pub struct Started {
+/// What is attached and proven.
+pub struct Attached {
     /// The programs, which record nothing yet.
     pub programs: Programs,
     /// Reads what they write.
     pub source: Source,
+    /// Says which SYNs need no record; `None`: there is one of each.
+    pub rights: Option<Rights>,
+}
+
+/// The same, and the machine as it is then.
+pub struct Started {
+    /// What is attached.
+    pub attached: Attached,
     /// Answers questions.
     pub host: Live,
     /// Who listens.
     pub inventory: Inventory,
     /// How lookups are observed.
     pub backend: Backend,
-    /// Says which SYNs need no record; `None`: there is one of each.
-    pub rights: Option<Rights>,
 }
 
 /// What a name means that no namespace has.
@@ -185,10 +191,12 @@ impl Ready {
             None
         };
         let started = Started {
-            rights,
-            source: Source::new(channel, programs.take_drops()?, flush_interval)?,
             backend: backend(&programs),
-            programs,
+            attached: Attached {
+                rights,
+                source: Source::new(channel, programs.take_drops()?, flush_interval)?,
+                programs,
+            },
             host,
             inventory,
         };

@@ -30,6 +30,21 @@ impl AlertSettings {
     pub const MAX_ACTIVE: RangeInclusive<usize> = 1..=4096;
 }
 
+impl AlertSettings {
+    /// Whether more SYNs may be an alert than those that may be misdirected or uncovered, or that
+    /// meet a full accept queue.
+    #[must_use]
+    pub fn need_every_syn(&self) -> bool {
+        let is_suspect = |kind: &Kind| {
+            matches!(
+                kind.verdict,
+                Some(Verdict::Misdirected | Verdict::Uncovered)
+            ) || kind.reason == Some(Reason::AcceptOverflow)
+        };
+        !self.on.iter().all(is_suspect)
+    }
+}
+
 impl Default for AlertSettings {
     fn default() -> Self {
         Self {

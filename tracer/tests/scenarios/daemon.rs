@@ -36,13 +36,24 @@ pub(crate) struct Daemon {
 impl Context {
     /// Starts a daemon whose alerts go to a file, with more settings; returns once it watches.
     pub(crate) fn daemon(&self, folder: &Path, settings: &str) -> Result<Daemon> {
+        self.daemon_with(folder, settings, &[])
+    }
+
+    /// The same, with more arguments.
+    pub(crate) fn daemon_with(
+        &self,
+        folder: &Path,
+        settings: &str,
+        arguments: &[&str],
+    ) -> Result<Daemon> {
         fs::create_dir_all(folder)?;
         configure(folder, settings)?;
         let mut command = Command::new(&self.sockpick);
         command
             .arg("daemon")
             .arg("--config")
-            .arg(folder.join("sockpick.toml"));
+            .arg(folder.join("sockpick.toml"))
+            .args(arguments);
         if self.backend != AUTO {
             command.args(["--backend", &self.backend]);
         }

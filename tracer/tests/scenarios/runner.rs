@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::alerts::Alerts;
 use crate::cases::{self, Scenario};
-use crate::context::{AUTO, Context, Failure, LEGACY, Skip};
+use crate::context::{AUTO, Context, LEGACY, Skip};
 use crate::kernel;
 use crate::options::{All, One};
 
@@ -276,9 +276,6 @@ pub(crate) fn one(asked: &One) -> ExitCode {
         println!("{skip}");
         return ExitCode::from(SKIPPED);
     }
-    match error.downcast_ref::<Failure>() {
-        Some(_) => println!("{error}"),
-        None => println!("{error:#}"),
-    }
+    println!("{error:#}");
     ExitCode::FAILURE
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::event::{Match, Queue, Via};
+use crate::event::{Match, Queue, Reuseport, Via};
 
 /// Series that a place has from the beginning: length and limit of the queue, overflows.
 pub(crate) const AT_FIRST: usize = 3;
@@ -63,17 +63,18 @@ impl Place {
         AT_FIRST + self.syns.len() + group
     }
 
-    /// A SYN came so.
-    pub(crate) fn syn(&mut self, how: (Match, Via), room: &mut Room) {
+    /// So many SYNs came so.
+    pub(crate) fn syn(&mut self, how: (Match, Via), syns: u64, room: &mut Room) {
         if let Some((_, count)) = self.syns.iter_mut().find(|(known, _)| *known == how) {
-            *count += 1;
+            *count += syns;
         } else if room.take(1) {
-            self.syns.push((how, 1));
+            self.syns.push((how, syns));
         }
     }
 
-    /// A member of the group here was given a SYN.
-    pub(crate) fn member(&mut self, size: u16, member: Option<u16>, room: &mut Room) {
+    /// A member of the group here was given so many SYNs.
+    pub(crate) fn member(&mut self, of: Reuseport, syns: u64, room: &mut Room) {
+        let Reuseport { size, member, .. } = of;
         if self.group.is_none() && room.take(1) {
             self.group = Some(Group {
                 name: format!("{}/{}", self.netns, self.listener).into(),
@@ -86,9 +87,9 @@ impl Place {
         };
         group.size = size;
         if let Some(count) = group.members.get_mut(&member) {
-            *count += 1;
+            *count += syns;
         } else if room.take(1) {
-            group.members.insert(member, 1);
+            group.members.insert(member, syns);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A SYN raises one series of each kind, whatever comes and goes; series leave and bounds hold.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 
@@ -48,7 +48,7 @@ pub(crate) fn syn(port: u16, stamp: u64, group: Option<Reuseport>) -> Output {
 fn event(port: u16, stamp: Option<u64>, queue: Queue, reuseport: Option<Reuseport>) -> Event {
     let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let endpoint = Endpoint { address: any, port };
-    let listener = stamp.map(|stamp| crate::event::Listener {
+    let listener = stamp.map(|stamp| event::Listener {
         address: any,
         port,
         family: Family::Ipv4,
@@ -291,8 +291,63 @@ fn a_namespace_of_the_same_number_and_another_name_is_another() {
     );
 }
 
+#[test]
+fn what_is_not_recorded_is_counted_as_the_last_that_was() {
+    let mut series = Series::new(100);
+    let mut take = |output: &Output| series.take(output, SECOND);
+    take(&syn(80, 1, Some(member(2, Some(1)))));
+    let Output::Syn(mut event, record) = syn(81, 2, None) else {
+        unreachable!()
+    };
+    if let Some(listener) = &mut event.listener {
+        listener.address = Ipv6Addr::UNSPECIFIED.into();
+        listener.family = Family::Ipv6;
+    }
+    take(&Output::Syn(event, record));
+    take(&syn(82, 0, None));
+    for stamp in [1, 2] {
+        take(&Output::Unrecorded(Unrecorded::Given {
+            stamp,
+            ipv4: 10,
+            ipv6: stamp - 1,
+        }));
+    }
+    take(&Output::Unrecorded(Unrecorded::Refused {
+        netns: 7,
+        port: 82,
+        syns: 5,
+    }));
+    // Whose it was is not known.
+    let beyond = Unrecorded::Given {
+        stamp: 3,
+        ipv4: 1,
+        ipv6: 0,
+    };
+    take(&Output::Unrecorded(beyond));
+    assert_eq!(series.beyond(), 1);
+    let mut ways: Vec<_> = series
+        .places()
+        .map(|(place, _)| (place.listener.to_string(), place.syns.clone()))
+        .collect();
+    ways.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let four = ((Match::Wildcard, Via::Lookup), 11);
+    let six = vec![
+        ((Match::Wildcard, Via::Lookup), 2),
+        ((Match::DualStack, Via::Lookup), 10),
+    ];
+    assert_eq!(
+        ways,
+        [("*:80".to_owned(), vec![four]), ("[::]:81".to_owned(), six)]
+    );
+    let group = series.places().find_map(|(place, _)| place.group.as_ref());
+    assert_eq!(group.map(|group| group.members[&Some(1)]), Some(11));
+    let refused: Vec<_> = series.refused().collect();
+    assert_eq!(refused, [(&Arc::from("web"), 82, 6)]);
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
+    Unrecorded(u16, u64),
     Syn(u16, u64, Option<u16>),
     Refused(u16),
     Gone(u64),
@@ -303,6 +358,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (80..84_u16, 1..9_u64, prop::option::of(0..4_u16))
             .prop_map(|(port, stamp, member)| Step::Syn(port, stamp, member)),
+        2 => (80..84_u16, 1..9_u64).prop_map(|(port, stamp)| Step::Unrecorded(port, stamp)),
         2 => (1..5_u16).prop_map(Step::Refused),
         2 => (1..9_u64).prop_map(Step::Gone),
         1 => (1..400_u64).prop_map(Step::Passes),
@@ -323,6 +379,14 @@ proptest! {
                 Step::Syn(port, stamp, index) => {
                     let port = port + stamp as u16 % 2;
                     syn(port, stamp + 100 * u64::from(port), index.map(|at| member(4, Some(at))))
+                }
+                Step::Unrecorded(port, stamp) => {
+                    let port = port + stamp as u16 % 2;
+                    Output::Unrecorded(Unrecorded::Given {
+                        stamp: stamp + 100 * u64::from(port),
+                        ipv4: 3,
+                        ipv6: 0,
+                    })
                 }
                 Step::Refused(port) => syn(port, 0, None),
                 Step::Gone(stamp) => gone(stamp + 8000),

@@ -3,7 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{Ipv4Addr, Ipv6Addr},
     rc::Rc,
 };
@@ -26,6 +26,7 @@ use crate::{
 };
 
 const PORT: u16 = 80;
+const NETNS: u32 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
@@ -52,11 +53,16 @@ fn site(number: usize) -> (Ipv6Addr, u16) {
 
 const SITES: usize = 4;
 
-/// What is told to the programs, shared with the kernel of the test.
+/// What is told to the programs and what they count, shared with the kernel of the test.
 #[derive(Clone, Default)]
 struct Memory {
     generation: Rc<Cell<u64>>,
     rights: Rc<RefCell<HashMap<u64, (u64, Right)>>>,
+    /// By stamp.
+    counted: Rc<RefCell<HashMap<u64, u64>>>,
+    record: Rc<RefCell<HashSet<u64>>>,
+    refused_in: Rc<Cell<u32>>,
+    refused: Rc<Cell<u64>>,
 }
 
 impl Tell for Memory {
@@ -71,6 +77,37 @@ impl Tell for Memory {
             Some(right) => drop(rights.insert(stamp, (generation, right.clone()))),
             None => drop(rights.remove(&stamp)),
         }
+    }
+
+    fn doubt(&self, port: u16) {
+        assert_eq!(port, PORT);
+        self.generation.set(self.generation.get() + 1);
+    }
+
+    fn record_next(&self, stamp: u64) {
+        self.record.borrow_mut().insert(stamp);
+    }
+
+    fn counted(&self, stamp: u64) -> [u64; 2] {
+        let counted = self.counted.borrow();
+        [counted.get(&stamp).copied().unwrap_or_default(), 0]
+    }
+
+    fn leave(&self, stamp: u64) -> [u64; 2] {
+        let last = self.counted(stamp);
+        self.rights.borrow_mut().remove(&stamp);
+        self.counted.borrow_mut().remove(&stamp);
+        last
+    }
+
+    fn refused(&self, port: u16) -> u64 {
+        assert_eq!(port, PORT);
+        self.refused.get()
+    }
+
+    fn count_refused(&self, port: u16, netns: u32) {
+        assert_eq!(port, PORT);
+        self.refused_in.set(netns);
     }
 }
 
@@ -87,6 +124,10 @@ enum Step {
     Syn(u8),
     /// The session goes on.
     Session,
+    /// The counts are taken, and each counted listener is to have a record again.
+    Renew,
+    /// There is to be a record of each SYN, or not any more.
+    Hold(bool),
 }
 
 /// What the session does next.
@@ -104,6 +145,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => changes.prop_map(|(site, within, syn)| Step::Changes { site, within, syn }),
         6 => syn().prop_map(Step::Syn),
         8 => Just(Step::Session),
+        1 => Just(Step::Renew),
+        1 => any::<bool>().prop_map(Step::Hold),
     ]
 }
 
@@ -121,6 +164,11 @@ struct World {
     stats: Stats,
     /// Times of SYNs that alerted.
     alerts: Vec<u64>,
+    /// SYNs for each listener, by stamp; 0: that nobody got.
+    truth: HashMap<u64, u64>,
+    /// Those of them that the session knows of.
+    known: HashMap<u64, u64>,
+    held: bool,
 }
 
 impl World {
@@ -146,6 +194,9 @@ impl World {
             buffer: Vec::new(),
             stats: Stats::default(),
             alerts: Vec::new(),
+            truth: HashMap::new(),
+            known: HashMap::new(),
+            held: false,
         }
     }
 
@@ -159,7 +210,7 @@ impl World {
         let listener = self.live[site].unwrap_or(Listener {
             stamp: self.now_ns << 8,
             inode: self.now_ns,
-            netns: 1,
+            netns: NETNS,
             addr: address.octets(),
             port: PORT,
             family,
@@ -203,6 +254,54 @@ impl World {
             }
     }
 
+    fn is_counted(&self, chosen: Option<&Listener>, destination: Ipv6Addr) -> bool {
+        let memory = &self.memory;
+        match chosen {
+            Some(listener) if self.is_right(listener, destination) => {
+                if memory.record.borrow_mut().remove(&listener.stamp) {
+                    return false;
+                }
+                let mut counted = memory.counted.borrow_mut();
+                *counted.entry(listener.stamp).or_default() += 1;
+                true
+            }
+            None if memory.refused_in.get() == NETNS => {
+                memory.refused.set(memory.refused.get() + 1);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes what was counted.
+    fn count(&mut self, counts: impl IntoIterator<Item = Unrecorded>) {
+        for counted in counts {
+            let (stamp, syns) = match counted {
+                Unrecorded::Given { stamp, ipv4, ipv6 } => (stamp, ipv4 + ipv6),
+                Unrecorded::Refused { netns, port, syns } => {
+                    assert_eq!((netns, port), (NETNS, PORT));
+                    (0, syns)
+                }
+            };
+            *self.known.entry(stamp).or_default() += syns;
+        }
+    }
+
+    fn renew(&mut self) {
+        if let Some(told) = &mut self.told {
+            let counts = told.counts(self.now_ns);
+            told.renew(self.now_ns);
+            self.count(counts);
+        }
+    }
+
+    fn hold(&mut self, is_held: bool) {
+        if let Some(told) = &mut self.told {
+            told.hold(is_held.then_some(PORT).into_iter().collect());
+            self.held = is_held;
+        }
+    }
+
     fn syn(&mut self, address: u8) {
         let destination = v4(address);
         let by_address = (0..2).filter(|&site| self::site(site).0 == destination);
@@ -214,8 +313,13 @@ impl World {
             Algorithm::PortOnly | Algorithm::Hybrid => all.min_by_key(|listener| listener.stamp),
         };
         self.stats.syns += 1;
-        let is_right = |listener| self.is_right(listener, destination);
-        if self.told.is_some() && chosen.as_ref().is_none_or(is_right) {
+        let stamp = chosen.map_or(0, |listener| listener.stamp);
+        *self.truth.entry(stamp).or_default() += 1;
+        if self.is_counted(chosen.as_ref(), destination) {
+            assert!(
+                !self.held || chosen.is_none(),
+                "a record of each is wanted that somebody gets"
+            );
             self.stats.counted += 1;
             return;
         }
@@ -223,7 +327,7 @@ impl World {
         self.buffer.push(Record::Syn(SynRecord {
             kind: kind::SYN,
             ktime_ns: self.now_ns,
-            netns: 1,
+            netns: NETNS,
             family: AF_INET,
             destination: destination.octets(),
             destination_port_be: PORT.to_be(),
@@ -248,7 +352,7 @@ impl World {
             }
             Next::Tell => {
                 if let Some(told) = &mut self.told {
-                    told.tell(&mut self.pipeline);
+                    told.tell(&mut self.pipeline, self.now_ns);
                 }
                 Next::Note
             }
@@ -263,10 +367,11 @@ impl World {
         }));
         for input in &inputs {
             for output in self.pipeline.take(input, &mut Nothing) {
-                if let Output::Syn(event, _) = output
-                    && event.verdict.is_alert()
-                {
-                    self.alerts.push(event.ktime_ns);
+                if let Output::Syn(event, record) = output {
+                    *self.known.entry(record.listener.stamp).or_default() += 1;
+                    if event.verdict.is_alert() {
+                        self.alerts.push(event.ktime_ns);
+                    }
                 }
             }
         }
@@ -278,6 +383,8 @@ impl World {
             Step::Changes { site, within, syn } => self.changes(site, within, syn),
             Step::Syn(address) => self.syn(address),
             Step::Session => self.session(),
+            Step::Renew => self.renew(),
+            Step::Hold(is_held) => self.hold(is_held),
         }
     }
 
@@ -287,6 +394,10 @@ impl World {
         }
         // What is under way, and whatever is written then.
         (0..4).for_each(|_| self.session());
+        if let Some(told) = &mut self.told {
+            let counts = told.counts(self.now_ns);
+            self.count(counts);
+        }
         self
     }
 }
@@ -303,12 +414,15 @@ proptest! {
         let Stats { syns, emitted, counted, .. } = suspects.stats;
         prop_assert_eq!(syns, emitted + counted);
         prop_assert_eq!(syns, all.stats.emitted);
+        // Each listener's, and those that nobody got.
+        prop_assert_eq!(&all.known, &all.truth);
+        prop_assert_eq!(&suspects.known, &suspects.truth);
     }
 }
 
 #[test]
-fn what_is_right_is_counted_two_batches_after_somebody_came() {
-    use Step::{Session, Syn};
+fn what_is_right_is_counted_two_batches_after_its_first_syn() {
+    use Step::{Renew, Session, Syn};
     let opens = |site| Step::Changes {
         site,
         within: 0,
@@ -331,10 +445,19 @@ fn what_is_right_is_counted_two_batches_after_somebody_came() {
     after(&batch);
     after(&batch);
     assert_eq!(after(&[Syn(0), Syn(1), Syn(2)]), (0, 3));
+    // The next of each has a record again.
+    assert_eq!(after(&[Renew, Syn(0), Syn(1)]), (2, 0));
+    after(&batch);
+    after(&batch);
+    assert_eq!(after(&[Syn(0), Syn(1), Syn(2)]), (0, 3));
     // It closes: what was its own is looked at, as long as it is expected back.
     assert_eq!(after(&[opens(0), Syn(0), Syn(1)]), (2, 0));
     after(&batch);
     after(&batch);
     assert_eq!(after(&[Syn(0), Syn(1), Syn(2)]), (1, 2));
-    assert_eq!(world.alerts.len(), 1, "the second is not read yet");
+    // Nobody listens: the first that is refused has a record.
+    assert_eq!(after(&[opens(2), Syn(1), Syn(2)]), (2, 0));
+    after(&batch);
+    assert_eq!(after(&[Syn(1), Syn(2)]), (0, 2));
+    assert_eq!(world.alerts.len(), 2);
 }

@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::session::gone;
 use super::verdicts::host;
-use crate::attempt::all_answered;
+use crate::attempt::{Attempt, all_answered};
 use crate::bpf::objects::Objects;
 use crate::client::connect;
-use crate::context::Context;
+use crate::context::{Context, LEGACY, Skip};
 use crate::daemon::{Daemon, configure, sum};
 use crate::listen::Listen;
 use crate::netns::{NamespaceLimit, Netns};
@@ -81,6 +81,60 @@ pub(crate) fn daemon_story(cx: &Context) -> Result<()> {
     syns(&daemon, "*:80", 5.0)?;
     daemon.finish()?;
     gone(&before).context("after SIGTERM")?;
+    Ok(fs::remove_dir_all(folder)?)
+}
+
+/// SYNs that are right are counted in the kernel, each where it went and how; though nobody reads
+/// the buffer, none is lost.
+pub(crate) fn daemon_counts(cx: &Context) -> Result<()> {
+    cx.need_sockpick()?;
+    if cx.backend == LEGACY {
+        return Err(Skip("these programs record every SYN".into()).into());
+    }
+    let _netns = host()?;
+    let folder = std::env::temp_dir().join(format!("daemon-counts-{}", std::process::id()));
+    let _a = Server::start(Listen::new("A", "6.6.6.6:80")?.group(2))?;
+    let _b = Server::start(Listen::new("B", "0.0.0.0:80")?)?;
+    let _six = Server::start(Listen::new("C", "[::]:81")?)?;
+    // Room for a few hundred records.
+    let size = ["--buffer-size", "65536"];
+    let daemon = cx.daemon_with(&folder, "[daemon]\nself_check = 'off'\n", &size)?;
+    let visit = |times| -> Result<Vec<Attempt>> {
+        let mut attempts = connect("6.6.6.6:80", times)?;
+        attempts.extend(connect("127.0.0.1:80", times)?);
+        attempts.extend(connect("127.0.0.1:81", times)?);
+        attempts.extend(connect("[::1]:81", times)?);
+        attempts.extend(connect("6.6.6.6:99", times)?);
+        Ok(attempts)
+    };
+    let mut attempts = visit(20)?;
+    // Meanwhile it learns what is right.
+    daemon.metric("sockpick_refused_total", &[("port", "99")], 20.0)?;
+    attempts.extend(visit(20)?);
+    daemon.metric("sockpick_refused_total", &[("port", "99")], 40.0)?;
+    daemon.signal(Signal::SIGSTOP)?;
+    attempts.extend(visit(200)?);
+    daemon.signal(Signal::SIGCONT)?;
+    for (listener, matched, sum) in [
+        ("6.6.6.6:80", "exact", 240.0),
+        ("*:80", "wildcard", 240.0),
+        ("[::]:81", "dual_stack", 240.0),
+        ("[::]:81", "wildcard", 240.0),
+    ] {
+        let labels = [("listener", listener), ("match", matched)];
+        daemon.metric("sockpick_syn_total", &labels, sum)?;
+    }
+    daemon.metric("sockpick_syn_total", &[], 960.0)?;
+    daemon.metric("sockpick_refused_total", &[("port", "99")], 240.0)?;
+    daemon.metric("sockpick_events_lost_total", &[], 0.0)?;
+    for index in [0, 1] {
+        let by = attempts.iter().filter_map(Attempt::identity);
+        let accepted = by.filter(|who| who.name == "A" && who.index == index);
+        let labels = [("member", &*index.to_string())];
+        let sum = accepted.count() as f64;
+        daemon.metric("sockpick_reuseport_member_syn_total", &labels, sum)?;
+    }
+    daemon.finish()?;
     Ok(fs::remove_dir_all(folder)?)
 }
 
