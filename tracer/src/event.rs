@@ -14,7 +14,7 @@ use serde::Serialize;
 
 pub use handover::{Handover, Why};
 pub use health::{GroupAddress, GroupHealth, MemberHealth};
-pub use listener::{Family, Listener, ListenerId, Owner, Process, Queue, Reuseport, counting};
+pub use listener::{Family, Listener, ListenerId, Owner, Pod, Process, Queue, Reuseport, counting};
 
 /// Version of the schema, in every event.
 pub const SCHEMA: u32 = 1;

@@ -5,6 +5,7 @@
 pub mod answers;
 pub(crate) mod clock;
 pub mod live;
+pub mod named;
 pub mod noted;
 pub mod recorded;
 #[cfg(test)]

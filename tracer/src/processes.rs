@@ -1,4 +1,5 @@
-//! Who holds a listening socket: processes, their units and containers, from /proc.
+//! Who holds a listening socket: processes, their units and containers, from /proc; what
+//! containers are called, from files of their runtimes.
 #![forbid(unsafe_code)]
 
 #[cfg(test)]
@@ -6,6 +7,7 @@ mod bad_input;
 mod budget;
 mod cgroup;
 mod children;
+mod containers;
 mod ends;
 mod held;
 mod kin;
@@ -26,6 +28,7 @@ use crate::{
 };
 use budget::Budget;
 use children::Children;
+use containers::Containers;
 use ends::Ends;
 use held::{Held, MOST_LEFT};
 use proc::Stat;
@@ -58,7 +61,7 @@ pub(crate) fn is_kernel_thread(pid: u32) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It holds the socket.
-    Holds(Owner),
+    Holds(Box<Owner>),
     /// It lives, under this name, and does not hold the socket.
     Lives(String),
     /// It has ended.
@@ -78,6 +81,8 @@ pub struct Processes {
     scans: Budget,
     looks: Budget,
     children: Children,
+    /// What containers are called that owners run in.
+    containers: Containers,
     /// Processes that the last scan was not allowed to look into.
     hidden: usize,
     /// `/proc` is of the initial pid namespace.
@@ -98,6 +103,7 @@ impl Default for Processes {
             scans: Budget::default(),
             looks: Budget::default(),
             children: Children::default(),
+            containers: Containers::default(),
             hidden: 0,
             initial: in_initial_namespace(),
             ends: Ends::default(),
@@ -214,7 +220,7 @@ impl Processes {
         };
         if held.left.len() < MOST_LEFT && held.left.iter().all(|one| one.owner.pid != pid) {
             let living = lives
-                .then(|| proc::describe(pid, &Stat::of(pid)?))
+                .then(|| proc::describe(pid, &Stat::of(pid)?, &mut self.containers))
                 .flatten();
             let ended = || Owner {
                 pid,
@@ -262,7 +268,7 @@ impl Processes {
         if !self.looks.allows() {
             return None;
         }
-        let fate = fate(inode, pid, comm, &stat);
+        let fate = fate(inode, pid, comm, &stat, &mut self.containers);
         if let Fate::Holds(owner) = &fate {
             self.join(inode, owner);
         }
@@ -346,7 +352,9 @@ impl Processes {
                 Some(stat)
                     if stat.starttime >= self.began && !self.round.holds(owner.pid, inode) => {}
                 Some(stat) if stat.comm == owner.comm => now.push(owner.clone()),
-                Some(stat) => now.extend(proc::describe(owner.pid, &stat)),
+                Some(stat) => {
+                    now.extend(proc::describe(owner.pid, &stat, &mut self.containers));
+                }
             }
         }
         let parents: Vec<u32> = now.iter().map(|owner| owner.pid).collect();
@@ -368,7 +376,11 @@ impl Processes {
             if stat.is_none_or(|stat| stat.starttime < self.began) {
                 continue;
             }
-            let seen = look_into(child, |inode| self.held.contains_key(&inode));
+            let seen = look_into(
+                child,
+                |inode| self.held.contains_key(&inode),
+                &mut self.containers,
+            );
             if let Ok(Some((owner, sockets))) = seen {
                 for inode in sockets {
                     self.join(inode, &owner);
@@ -390,7 +402,7 @@ impl Processes {
     fn pass(&mut self) -> Pass {
         let wanted = |inode| self.held.contains_key(&inode);
         if let Some(holders) = &mut self.holders {
-            match Pass::told(holders.as_mut(), self.began, wanted) {
+            match Pass::told(holders.as_mut(), self.began, wanted, &mut self.containers) {
                 Ok(pass) => return pass,
                 Err(error) => {
                     log::debug!("the kernel does not tell who holds what any more: {error}");
@@ -398,7 +410,7 @@ impl Processes {
                 }
             }
         }
-        Pass::over_proc(wanted)
+        Pass::over_proc(wanted, &mut self.containers)
     }
 
     /// One pass over all processes, for the sockets known and the new ones.
@@ -415,6 +427,8 @@ impl Processes {
         self.expected.clear();
         let Pass { mut found, hidden } = self.pass();
         self.hidden = hidden;
+        // All that hold something were described just now.
+        self.containers.forget_before(started);
         for (inode, held) in &mut self.held {
             let owners = found.remove(inode).unwrap_or_default();
             if owners.is_empty() {
@@ -446,9 +460,10 @@ fn holds(pid: u32, inode: u64) -> bool {
     found
 }
 
-fn fate(inode: u64, pid: u32, comm: &str, stat: &Stat) -> Fate {
+fn fate(inode: u64, pid: u32, comm: &str, stat: &Stat, containers: &mut Containers) -> Fate {
     if holds(pid, inode) {
-        return proc::describe(pid, stat).map_or(Fate::Ended, Fate::Holds);
+        return proc::describe(pid, stat, containers)
+            .map_or(Fate::Ended, |owner| Fate::Holds(owner.into()));
     }
     // It may have the number of one that ended before anybody looked.
     if stat.comm != comm && !proc::has_thread(pid, comm) {

@@ -25,7 +25,8 @@ use crate::{
 /// How a recording begins.
 pub const MAGIC: [u8; 8] = *b"sockpick";
 /// Of the format; a file of a later one is refused.
-pub const VERSION: u16 = 1;
+/// 2: answers may have names of containers.
+pub const VERSION: u16 = 2;
 /// Most bytes of a frame: a stock-taking of a quarter of a million listeners.
 pub const MOST_BYTES: u32 = 16 << 20;
 /// How a file that zstd compressed begins (RFC 8878).

@@ -15,7 +15,7 @@ use crate::event::Netns;
 
 pub use bound::{bound, bound_at};
 pub use causes::cause;
-pub use holders::{KERNEL, UNKNOWN, holder, holder_at_end, holders, owners, place};
+pub use holders::{KERNEL, UNKNOWN, holder, holder_at_end, holders, located, owners, place};
 
 /// Columns that no line goes beyond, as far as it can be broken or cut.
 pub const WIDTH: usize = 120;

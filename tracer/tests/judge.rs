@@ -339,11 +339,7 @@ fn moved(to: &str, opened_ago: u64, before: Option<&str>) -> Scene {
         comm: "nginx".into(),
         exe: None,
         unit: before.map(ToOwned::to_owned),
-        container: None,
-        container_unit: None,
-        starttime: None,
-        ended: false,
-        released: false,
+        ..Owner::default()
     };
     let closed_ns = NOW - SECOND;
     let closed = bound("6.6.6.6:80");
@@ -371,6 +367,31 @@ fn a_service_that_comes_back_bound_otherwise_has_moved() {
 }
 
 #[test]
+fn a_unit_of_a_container_may_be_asked_for_by_the_containers_name() {
+    let id = "0123456789abcdef".repeat(4);
+    let owner = Owner {
+        container: Some(id.clone()),
+        container_name: Some("web".into()),
+        container_unit: Some("nginx.service".into()),
+        ..Owner::default()
+    };
+    let admits = |unit: String| {
+        let rule = OwnerRule {
+            unit: Some(unit),
+            ..OwnerRule::default()
+        };
+        rule.admits(std::slice::from_ref(&owner), 0)
+    };
+    for container in ["web", &id, &id[..12]] {
+        assert!(admits(format!("{container}/nginx.service")), "{container}");
+    }
+    for container in ["we", "web2", &id[..11], ""] {
+        assert!(!admits(format!("{container}/nginx.service")), "{container}");
+    }
+    assert!(!admits("web/other.service".into()));
+}
+
+#[test]
 fn one_service_is_one_unit_or_one_container() {
     let owner = |unit: &str, container: &str| Owner {
         pid: 1,
@@ -379,9 +400,7 @@ fn one_service_is_one_unit_or_one_container() {
         unit: (container.is_empty() && !unit.is_empty()).then(|| unit.into()),
         container: (!container.is_empty()).then(|| container.into()),
         container_unit: (!container.is_empty() && !unit.is_empty()).then(|| unit.into()),
-        starttime: None,
-        ended: false,
-        released: false,
+        ..Owner::default()
     };
     let cases = [
         (("a.service", ""), ("a.service", ""), true),

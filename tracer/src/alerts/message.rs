@@ -151,7 +151,7 @@ impl About<'_> {
         let label = label.to_uppercase();
         let party = self.party();
         if *reason == Some(Reason::WrongOwner) {
-            let owners = words::owners(&self.sample.owners);
+            let owners = words::located(&self.sample.owners);
             return format!("{mark}{label}: {party} is held by {owners}");
         }
         match (listener, self.is_dropped()) {
@@ -231,7 +231,7 @@ impl About<'_> {
         let Some(listener) = &self.situation.listener else {
             return "Nobody was given them.".to_owned();
         };
-        match &*words::owners(&self.sample.owners) {
+        match &*words::located(&self.sample.owners) {
             "" => format!("They were given to {listener}; it is not known who holds that."),
             owners => format!("They were given to {listener}, which is held by {owners}."),
         }
@@ -259,7 +259,7 @@ impl About<'_> {
 
 /// What is known of the expected listener.
 fn of_expected(expected: &str, sample: &Sample) -> String {
-    let owners = words::owners(&sample.expected_owners);
+    let owners = words::located(&sample.expected_owners);
     let mut text = String::new();
     // Writing to a string does not fail.
     let _ = match (sample.expected_closed, owners.is_empty()) {

@@ -16,7 +16,7 @@ use crate::{
     alerts::{Alert, Notice},
     event::Time,
     settings::feed::HttpTarget,
-    words::owners,
+    words::located,
 };
 
 const PATH: &str = "/api/v2/alerts";
@@ -138,7 +138,7 @@ fn annotations(alert: &Alert) -> BTreeMap<&'static str, String> {
         [
             ("client", sample.client.to_string()),
             ("destination", sample.destination.to_string()),
-            ("owners", owners(&sample.owners)),
+            ("owners", located(&sample.owners)),
         ]
     });
     let annotations = annotations.into_iter().chain(of_syn.into_iter().flatten());

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     alerts::{Alert, Notice, Sample},
-    words::owners,
+    words::located,
 };
 
 /// Where journald listens.
@@ -163,7 +163,7 @@ fn of_syn(sample: &Sample) -> [(&'static str, String); 3] {
     [
         ("SOCKPICK_CLIENT", sample.client.to_string()),
         ("SOCKPICK_DESTINATION", sample.destination.to_string()),
-        ("SOCKPICK_OWNERS", owners(&sample.owners)),
+        ("SOCKPICK_OWNERS", located(&sample.owners)),
     ]
 }
 

@@ -111,6 +111,12 @@ pub struct Owner {
     /// Id or name of the container it runs in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
+    /// Name that its runtime gives the container, where `container` is an id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container_name: Option<String>,
+    /// Pod of Kubernetes that the container is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Pod>,
     /// systemd unit it runs in, of the container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container_unit: Option<String>,
@@ -125,6 +131,30 @@ pub struct Owner {
     pub released: bool,
 }
 
+/// A pod of Kubernetes, as far as the host's files tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Pod {
+    /// Its namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Its name; names one pod with `namespace`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its uid; of a static pod the hash of its manifest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+}
+
+impl Pod {
+    /// `NAMESPACE/NAME`, where both are known.
+    #[must_use]
+    pub fn full_name(&self) -> Option<String> {
+        let (namespace, name) = self.namespace.as_ref().zip(self.name.as_ref())?;
+        Some(format!("{namespace}/{name}"))
+    }
+}
+
 /// Those of a listener's owners that count: who holds it still, or where nobody does, who held
 /// it last.
 pub fn counting(owners: &[Owner]) -> impl Iterator<Item = &Owner> {
@@ -136,7 +166,7 @@ pub fn counting(owners: &[Owner]) -> impl Iterator<Item = &Owner> {
 }
 
 impl Owner {
-    /// Whether both run in one container, or in one service of systemd: a session, or all that
+    /// Whether both run in one container (by its id: names are given anew), or in one service of systemd: a session, or all that
     /// a user runs, is none.
     #[must_use]
     pub fn is_one_service(&self, other: &Self) -> bool {

@@ -1,10 +1,8 @@
 //! Answers of the machine as values, to be written down and given again.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
-use super::Then;
+use super::{Then, named::Named};
 use crate::{
     audit::kin::Kin,
     event,
@@ -74,6 +72,10 @@ pub enum Value {
     Kin(Vec<(u32, Vec<u32>, u64, bool)>),
     /// Listeners.
     Stock(Listeners),
+    /// As [`Value::Whose`], where the names of containers are known.
+    WhoseNamed(Box<(Whose, Vec<Named>)>),
+    /// As [`Value::Owners`], where the names of containers are known.
+    OwnersNamed(Box<(Vec<Owner>, Vec<Named>)>),
 }
 
 /// [`Then`].
@@ -107,7 +109,7 @@ impl From<Whose> for Then {
     }
 }
 
-/// [`event::Owner`], with every field always there.
+/// [`event::Owner`], with every field always there, but for what [`Named`] has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     pub(crate) pid: u32,
@@ -133,6 +135,8 @@ impl From<&event::Owner> for Owner {
             starttime,
             ended,
             released,
+            container_name: _,
+            pod: _,
         } = owner.clone();
         Self {
             pid,
@@ -171,6 +175,8 @@ impl From<Owner> for event::Owner {
             starttime,
             ended,
             released,
+            container_name: None,
+            pod: None,
         }
     }
 }
@@ -296,9 +302,4 @@ impl From<Value> for Kin {
         }
         kin
     }
-}
-
-/// Owners as values.
-pub(super) fn owners(owners: &Arc<[event::Owner]>) -> Value {
-    Value::Owners(owners.iter().map(Owner::from).collect())
 }

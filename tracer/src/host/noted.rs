@@ -8,7 +8,7 @@ use sockpick_ebpf::abi::Listener;
 
 use super::{
     Host, Then,
-    answers::{Key, Value, Whose, owners},
+    answers::{Key, Value},
 };
 use crate::{
     audit::kin::Kin,
@@ -80,8 +80,7 @@ impl Notes {
         let key = Key::Whose(id);
         let nth = Self::count(&mut pages, &key);
         if pages.whose.get(&id) != Some(then) {
-            let value = Value::Whose(Whose::from(then));
-            pages.write(key, nth, value);
+            pages.write(key, nth, Value::from(then));
             pages.whose.insert(id, then.clone());
         }
     }
@@ -170,13 +169,14 @@ impl<H: Host> Host for Noted<H> {
 
     fn living(&mut self, inode: u64) -> Arc<[Owner]> {
         let living = self.host.living(inode);
-        self.notes.note(Key::Living(inode), owners(&living));
+        self.notes.note(Key::Living(inode), Value::from(&*living));
         living
     }
 
     fn last_owners(&mut self, listener: &Listener) -> Arc<[Owner]> {
         let last = self.host.last_owners(listener);
-        self.notes.note(Key::Last(listener.stamp), owners(&last));
+        self.notes
+            .note(Key::Last(listener.stamp), Value::from(&*last));
         last
     }
 

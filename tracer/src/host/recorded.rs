@@ -82,10 +82,8 @@ impl Recorded {
     }
 
     fn owners(&self, key: &Key) -> Arc<[Owner]> {
-        match self.ask(key) {
-            Some(Value::Owners(owners)) => owners.into_iter().map(Owner::from).collect(),
-            _ => Arc::from([]),
-        }
+        let owners = self.ask(key).and_then(Value::into_owners);
+        owners.unwrap_or_else(|| Arc::from([]))
     }
 
     fn is(&self, key: &Key) -> bool {
@@ -134,10 +132,8 @@ impl Host for Recorded {
     fn forget(&mut self, _: &Listener) {}
 
     fn whose(&mut self, listener: &Listener, _: u64) -> Then {
-        match self.ask(&Key::Whose(listener.stamp)) {
-            Some(Value::Whose(whose)) => whose.into(),
-            _ => Then::default(),
-        }
+        let whose = self.ask(&Key::Whose(listener.stamp));
+        whose.and_then(Value::into_then).unwrap_or_default()
     }
 
     fn recheck(&mut self, _: &Listener) {}
@@ -157,12 +153,12 @@ impl Host for Recorded {
             Some(Value::Text(text)) => text,
             // The recording ends before that was asked.
             _ => match self.known(&Key::Whose(listener.stamp)) {
-                Some(Value::Whose(whose)) => {
-                    let then = Then::from(whose);
+                Some(whose) => {
+                    let then = whose.into_then().unwrap_or_default();
                     let (by, opener) = (then.accepted_by.as_ref(), then.opened_by.as_ref());
                     words::holder_at_end(&then.owners, then.in_kernel, by, opener)
                 }
-                _ => words::UNKNOWN.to_owned(),
+                None => words::UNKNOWN.to_owned(),
             },
         }
     }

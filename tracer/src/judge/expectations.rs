@@ -159,12 +159,14 @@ impl OwnerRule {
         owners.is_empty() || counting(owners).any(matches)
     }
 
-    /// A unit of a container is asked for with it: `CONTAINER/UNIT`.
+    /// A unit of a container is asked for with it: `CONTAINER/UNIT`, by name or id.
     fn is_in_container(&self, owner: &Owner) -> bool {
         let asked = self.unit.as_deref().and_then(|unit| unit.split_once('/'));
         asked.is_some_and(|(container, unit)| {
             let id = owner.container.as_deref().unwrap_or_default();
-            let is_it = id == container || container.len() >= 12 && id.starts_with(container);
+            let is_it = id == container
+                || owner.container_name.as_deref() == Some(container)
+                || container.len() >= 12 && id.starts_with(container);
             is_it && owner.container_unit.as_deref() == Some(unit)
         })
     }

@@ -51,7 +51,12 @@ proptest! {
     #[test]
     fn a_damaged_cgroup_gives_names_that_stand_in_it(bytes in damaged(cgroups(), &WORDS)) {
         let text = String::from_utf8_lossy(&bytes);
-        let cgroup::Place { unit, container, container_unit } = cgroup::place(&bytes);
+        let cgroup::Place { unit, container, container_unit, asked } = cgroup::place(&bytes);
+        if let Some(asked) = asked {
+            prop_assert_eq!(Some(&asked.id), container.as_ref());
+            prop_assert!(containers::is_id(&asked.id));
+            prop_assert!(asked.pod_uid.is_none_or(|uid| containers::is_pod_uid(&uid)));
+        }
         for name in [unit, container, container_unit].into_iter().flatten() {
             prop_assert!(!name.is_empty() && text.contains(&name), "{}", name);
             prop_assert!(!name.contains(['/', '\n']), "{}", name);

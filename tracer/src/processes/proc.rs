@@ -1,8 +1,8 @@
 //! Reads `/proc/PID`.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, time::Instant};
 
-use super::cgroup;
+use super::{cgroup, containers::Containers};
 use crate::event::Owner;
 
 /// `PF_KTHREAD`, include/linux/sched.h
@@ -150,7 +150,7 @@ pub(super) fn pids() -> Vec<u32> {
 }
 
 /// Describes a process that `stat` is of; `None` if it ended meanwhile.
-pub(super) fn describe(pid: u32, stat: &Stat) -> Option<Owner> {
+pub(super) fn describe(pid: u32, stat: &Stat, containers: &mut Containers) -> Option<Owner> {
     let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
     let exe = exe.map(|path| path.to_string_lossy().into_owned());
     // Replaced by another since it started, as by an upgrade.
@@ -163,7 +163,10 @@ pub(super) fn describe(pid: u32, stat: &Stat) -> Option<Owner> {
         unit,
         container,
         container_unit,
+        asked,
     } = cgroup::place(&groups);
+    let told = asked.map(|asked| containers.tell(&asked, Instant::now()));
+    let told = told.unwrap_or_default();
     let now = Stat::of(pid)?;
     (now.starttime == stat.starttime).then_some(Owner {
         pid,
@@ -172,6 +175,8 @@ pub(super) fn describe(pid: u32, stat: &Stat) -> Option<Owner> {
         unit,
         container,
         container_unit,
+        container_name: told.name,
+        pod: told.pod,
         starttime: Some(now.starttime),
         ended: false,
         released: false,
@@ -219,7 +224,7 @@ mod tests {
         drop(listener);
         assert!(pids().contains(&own));
         let stat = Stat::of(own).expect("it is there");
-        let owner = describe(own, &stat).expect("it is there");
+        let owner = describe(own, &stat, &mut Containers::default()).expect("it is there");
         assert_eq!((owner.pid, owner.starttime), (own, Some(stat.starttime)));
         assert!(has_thread(own, &owner.comm) && !has_thread(own, "no such name"));
     }

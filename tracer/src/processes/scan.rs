@@ -6,7 +6,10 @@ use std::{
     path::Path,
 };
 
-use super::proc::{self, Sight, Stat};
+use super::{
+    containers::Containers,
+    proc::{self, Sight, Stat},
+};
 use crate::event::Owner;
 
 /// Tells at once which processes hold listening sockets.
@@ -30,10 +33,10 @@ pub(super) struct Pass {
 
 impl Pass {
     /// A walk over `/proc`.
-    pub(super) fn over_proc(wanted: impl Fn(u64) -> bool) -> Self {
+    pub(super) fn over_proc(wanted: impl Fn(u64) -> bool, containers: &mut Containers) -> Self {
         let mut pass = Self::default();
         for pid in proc::pids() {
-            pass.look_into(pid, &wanted);
+            pass.look_into(pid, &wanted, containers);
         }
         pass
     }
@@ -44,6 +47,7 @@ impl Pass {
         holders: &mut dyn Holders,
         began: u64,
         wanted: impl Fn(u64) -> bool,
+        containers: &mut Containers,
     ) -> io::Result<Self> {
         let mut told: HashMap<u32, HashSet<u64>> = HashMap::new();
         holders.read(&mut |pid, inode| {
@@ -55,9 +59,11 @@ impl Pass {
         for (pid, sockets) in told {
             match Stat::of(pid) {
                 // It may be another with the number of the one that was told of.
-                Some(stat) if stat.starttime >= began => pass.look_into(pid, &wanted),
+                Some(stat) if stat.starttime >= began => {
+                    pass.look_into(pid, &wanted, containers);
+                }
                 Some(stat) => {
-                    if let Some(owner) = proc::describe(pid, &stat) {
+                    if let Some(owner) = proc::describe(pid, &stat, containers) {
                         pass.add(&owner, &sockets);
                     }
                 }
@@ -69,8 +75,8 @@ impl Pass {
         Ok(pass)
     }
 
-    fn look_into(&mut self, pid: u32, wanted: impl Fn(u64) -> bool) {
-        match look_into(pid, wanted) {
+    fn look_into(&mut self, pid: u32, wanted: impl Fn(u64) -> bool, containers: &mut Containers) {
+        match look_into(pid, wanted, containers) {
             Ok(Some((owner, sockets))) => self.add(&owner, &sockets),
             Ok(None) => {}
             Err(Hidden) => self.hidden += 1,
@@ -98,6 +104,7 @@ pub(super) struct Hidden;
 pub(super) fn look_into(
     pid: u32,
     wanted: impl Fn(u64) -> bool,
+    containers: &mut Containers,
 ) -> Result<Option<(Owner, HashSet<u64>)>, Hidden> {
     let mut held = HashSet::new();
     let sight = proc::sockets(pid, |inode| {
@@ -121,7 +128,7 @@ pub(super) fn look_into(
             still.insert(inode);
         }
     });
-    let owner = proc::describe(pid, &stat);
+    let owner = proc::describe(pid, &stat, containers);
     Ok(owner.map(|owner| (owner, still)))
 }
 
@@ -153,10 +160,11 @@ mod tests {
         let mut inode = 0;
         proc::sockets(std::process::id(), |one| inode = inode.max(one));
         let wanted = |one: u64| one == inode;
-        let shown = Pass::over_proc(wanted);
+        let mut containers = Containers::default();
+        let shown = Pass::over_proc(wanted, &mut containers);
         // As of a pass that began after this process did, and of one before: then /proc is asked.
         for began in [u64::MAX, 0] {
-            let told = Pass::told(&mut Kernel(inode), began, wanted)?;
+            let told = Pass::told(&mut Kernel(inode), began, wanted, &mut containers)?;
             assert_eq!(told.found, shown.found);
             assert_eq!((told.found[&inode].len(), told.hidden), (1, 0));
         }

@@ -10,6 +10,7 @@ use crate::{
     decode::Record,
     host::{
         answers::{Key, Listeners, Owner, Process, Value, Whose},
+        named::Named,
         noted::Note,
     },
     pipeline::{End, Input},
@@ -29,6 +30,9 @@ enum Kind {
     Exe,
     Unit,
     Container,
+    Namespace,
+    Pod,
+    Uid,
     Netns,
     Interface,
     Program,
@@ -41,6 +45,9 @@ impl Kind {
             Self::Exe => "exe",
             Self::Unit => "unit",
             Self::Container => "container",
+            Self::Namespace => "namespace",
+            Self::Pod => "pod",
+            Self::Uid => "uid",
             Self::Netns => "netns",
             Self::Interface => "interface",
             Self::Program => "program",
@@ -170,6 +177,14 @@ impl Anonymiser {
             }
             Value::Whose(whose) => self.whose(whose),
             Value::Owners(owners) => self.owners(owners),
+            Value::WhoseNamed(both) => {
+                self.whose(&mut both.0);
+                self.named(&mut both.1);
+            }
+            Value::OwnersNamed(both) => {
+                self.owners(&mut both.0);
+                self.named(&mut both.1);
+            }
             Value::Text(text) => *text = self.told(text),
             Value::Stock(listeners) => self.listeners(listeners),
             Value::Flag(_) | Value::Kin(_) => {}
@@ -191,6 +206,15 @@ impl Anonymiser {
             self.some_name(Kind::Unit, &mut owner.unit);
             self.some_name(Kind::Container, &mut owner.container);
             self.some_name(Kind::Unit, &mut owner.container_unit);
+        }
+    }
+
+    fn named(&mut self, all: &mut [Named]) {
+        for named in all {
+            self.some_name(Kind::Container, &mut named.container);
+            self.some_name(Kind::Namespace, &mut named.namespace);
+            self.some_name(Kind::Pod, &mut named.pod);
+            self.some_name(Kind::Uid, &mut named.uid);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    event::{Listener, Owner, Process, counting},
+    event::{Listener, Owner, Pod, Process, counting},
     words::printable,
 };
 
@@ -128,11 +128,41 @@ pub fn holder_at_end(
     text
 }
 
+/// Who holds a socket, as [`owners`], and what the container is called that all of them run in:
+/// `nginx(342) in container web of pod shop/web-1`.
+#[must_use]
+pub fn located(owners: &[Owner]) -> String {
+    let text = self::owners(owners);
+    let mut places = counting(owners).map(called);
+    match places.next().flatten() {
+        Some(place) if places.all(|other| other.as_ref() == Some(&place)) => {
+            format!("{text} in {place}")
+        }
+        _ => text,
+    }
+}
+
+/// What the container of a process, and its pod, is called.
+fn called(owner: &Owner) -> Option<String> {
+    let pod = owner.pod.as_ref().and_then(Pod::full_name);
+    let text = match (&owner.container_name, pod) {
+        (Some(name), Some(pod)) => format!("container {name} of pod {pod}"),
+        (Some(name), None) => format!("container {name}"),
+        (None, Some(pod)) => format!("pod {pod}"),
+        (None, None) => return None,
+    };
+    Some(printable(&text).into_owned())
+}
+
 /// Where a process runs: its unit, or its container, by which a unit in it is told from the
-/// host's of that name. Empty for neither.
+/// host's of that name. A container is told by its pod, else by its name, else by its id. Empty
+/// for neither.
 #[must_use]
 pub fn place(owner: &Owner) -> String {
-    let container = owner.container.as_deref().map(short);
+    let pod = owner.pod.as_ref().and_then(Pod::full_name);
+    let container = pod
+        .or_else(|| owner.container_name.clone())
+        .or_else(|| owner.container.as_deref().map(short));
     let text = match (container, &owner.container_unit) {
         (Some(container), Some(unit)) => format!("{container}/{unit}"),
         (Some(container), None) => container,
@@ -224,6 +254,35 @@ mod tests {
         assert_eq!(place(&nginx), "0123456789ab/nginx.service");
         nginx.container = Some("web-1".into());
         assert_eq!(place(&nginx), "web-1/nginx.service");
+    }
+
+    #[test]
+    fn a_container_is_told_by_its_pod_or_its_name() {
+        let mut nginx = owner(9, "nginx");
+        nginx.container = Some("0123456789abcdef".repeat(4));
+        let mut pod = Pod {
+            uid: Some("5b5e07db-f1b9-4530-81ef-b7d04d66b83e".into()),
+            ..Pod::default()
+        };
+        nginx.pod = Some(pod.clone());
+        assert_eq!(place(&nginx), "0123456789ab");
+        assert_eq!(located(&[nginx.clone()]), "nginx(9)");
+        nginx.container_name = Some("web".into());
+        assert_eq!(place(&nginx), "web");
+        assert_eq!(located(&[nginx.clone()]), "nginx(9) in container web");
+        (pod.namespace, pod.name) = (Some("shop".into()), Some("web-1".into()));
+        nginx.pod = Some(pod);
+        assert_eq!(place(&nginx), "shop/web-1");
+        let both = [nginx.clone(), nginx.clone()];
+        let told = "nginx(9) +1 in container web of pod shop/web-1";
+        assert_eq!(located(&both), told);
+        nginx.container_name = None;
+        let told = "nginx(9) in pod shop/web-1";
+        assert_eq!(located(&[nginx.clone()]), told);
+        // They are not all in there.
+        let strangers = [nginx, owner(1, "systemd")];
+        assert_eq!(located(&strangers), "nginx(9) systemd(1)");
+        assert_eq!(located(&[]), "");
     }
 
     #[test]

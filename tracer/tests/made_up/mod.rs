@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use sockpick::event::Item;
 use sockpick::event::{
     Backend, Endpoint, Event, Expected, Family, Listener, ListenerId, Match, Netns, Other, Owner,
-    Process, Program, Queue, Reason, Reuseport, SCHEMA, Time, Verdict, Via,
+    Pod, Process, Program, Queue, Reason, Reuseport, SCHEMA, Time, Verdict, Via,
 };
 use sockpick::sinks::{Sink, json::Json};
 
@@ -175,6 +175,12 @@ pub(crate) fn owners(count: u64, text: &str) -> Arc<[Owner]> {
         unit: None,
         container: (pid > 2).then(|| text.to_owned()),
         container_unit: (pid > 3).then(|| text.to_owned()),
+        container_name: (pid > 2).then(|| text.to_owned()),
+        pod: (pid > 2).then(|| Pod {
+            namespace: (pid > 3).then(|| text.to_owned()),
+            name: (pid > 3).then(|| text.to_owned()),
+            uid: Some(text.to_owned()),
+        }),
         starttime: (pid > 0).then_some(u64::from(pid)),
         ended: pid == 2,
         released: pid == 3,

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 use sockpick::decode::Record;
-use sockpick::event::{Owner, Process};
+use sockpick::event::{Owner, Pod, Process};
 use sockpick::host::Then;
-use sockpick::host::answers::{Key, Value, Whose};
+use sockpick::host::answers::{Key, Value};
 use sockpick::pipeline::{End, Input};
 use sockpick::recording::{Asked, Frame, Header, writer::Writer};
 use sockpick_ebpf::abi::{Listener, SynRecord, kind};
@@ -14,13 +14,16 @@ use sockpick_ebpf::abi::{Listener, SynRecord, kind};
 use super::*;
 
 /// Fields of an event that hold an address or a name.
-const HIDDEN: [&str; 9] = [
+const HIDDEN: [&str; 12] = [
     "address",
     "comm",
     "exe",
     "unit",
     "container",
     "container_unit",
+    "container_name",
+    "namespace",
+    "uid",
     "name",
     "ifname",
     "device",
@@ -136,6 +139,12 @@ fn owner() -> Owner {
         unit: Some("acme.service".to_owned()),
         container: Some("acme-box".to_owned()),
         container_unit: Some("acme-in.service".to_owned()),
+        container_name: Some("acme-front".to_owned()),
+        pod: Some(Pod {
+            namespace: Some("acme-shop".to_owned()),
+            name: Some("acme-front-7d9".to_owned()),
+            uid: Some("acme-0a1b".to_owned()),
+        }),
         starttime: Some(9),
         ended: false,
         released: false,
@@ -189,7 +198,7 @@ fn answers() -> Vec<(Key, u32, Value)> {
     vec![
         (Key::Netns(netns, 0), 0, name("acme-tenant")),
         (Key::Interface(netns, 2), 0, name("acme0")),
-        (Key::Whose(11), 0, Value::Whose(Whose::from(&then))),
+        (Key::Whose(11), 0, Value::from(&then)),
         (
             Key::SkLookup(netns),
             0,
@@ -267,6 +276,10 @@ fn no_name_and_no_address_of_anybodys_is_left() -> anyhow::Result<()> {
         ("/opt/acme/web", "exe-"),
         ("acme.service", "unit-"),
         ("acme-box", "container-"),
+        ("acme-front", "container-"),
+        ("acme-shop", "namespace-"),
+        ("acme-front-7d9", "pod-"),
+        ("acme-0a1b", "uid-"),
         ("acme-tenant", "netns-"),
         ("acme0", "interface-"),
         ("acme_steer", "program-"),

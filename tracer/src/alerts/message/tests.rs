@@ -100,6 +100,23 @@ fn alert(verdict: Verdict, reason: Option<Reason>) -> Alert {
 }
 
 #[test]
+fn owners_in_a_container_are_told_with_its_name() {
+    let mut alert = alert(Verdict::Misdirected, Some(Reason::WrongOwner));
+    let Evidence::Syn(sample) = &mut alert.evidence else {
+        panic!("it is about SYNs")
+    };
+    let owner = Owner {
+        container_name: Some("web".to_owned()),
+        ..sample.owners[0].clone()
+    };
+    sample.owners = [owner].into();
+    let message = Message::of(&alert);
+    let held = "is held by nginx(342) in container web";
+    assert!(message.title.ends_with(held), "{}", message.title);
+    assert!(message.instead.contains(held), "{}", message.instead);
+}
+
+#[test]
 fn every_anchor_is_a_heading() {
     let headings = DOCUMENT.lines().filter(|line| line.starts_with('#'));
     let anchors: BTreeSet<String> = headings

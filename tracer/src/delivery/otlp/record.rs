@@ -124,22 +124,34 @@ fn connection(sample: &Sample) -> [KeyValue; 6] {
 /// Who holds the listener that was given the SYNs: one process of them.
 fn process(owner: &Owner) -> impl Iterator<Item = KeyValue> {
     let name = owner.exe.as_deref().and_then(|exe| exe.rsplit('/').next());
-    let container = owner.container.as_deref().map(|container| {
-        let is_id = container.len() == 64 && container.bytes().all(|byte| byte.is_ascii_hexdigit());
-        text(
-            if is_id {
-                "container.id"
-            } else {
-                "container.name"
-            },
-            container,
-        )
-    });
     let process = [
         number("process.pid", owner.pid.into()),
         text("process.executable.name", name.unwrap_or(&owner.comm)),
     ];
-    process.into_iter().chain(container)
+    process.into_iter().chain(container(owner))
+}
+
+/// The container it runs in, and the pod.
+fn container(owner: &Owner) -> impl Iterator<Item = KeyValue> {
+    let is_id = |text: &&str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let told = owner.container.as_deref();
+    let id = told.filter(is_id);
+    let name = owner.container_name.as_deref();
+    let pod = owner.pod.clone().unwrap_or_default();
+    let in_pod = name.filter(|_| owner.pod.is_some());
+    let texts = [
+        ("container.id", id.map(str::to_owned)),
+        (
+            "container.name",
+            name.or(told.filter(|_| id.is_none())).map(str::to_owned),
+        ),
+        ("k8s.container.name", in_pod.map(str::to_owned)),
+        ("k8s.pod.uid", pod.uid),
+        ("k8s.pod.name", pod.name),
+        ("k8s.namespace.name", pod.namespace),
+    ];
+    let texts = texts.into_iter();
+    texts.filter_map(|(key, value)| Some(text(key, value?)))
 }
 
 fn text(key: &str, value: impl Into<String>) -> KeyValue {

@@ -1,7 +1,10 @@
 use super::*;
 use crate::{
-    alerts::Occasion,
-    delivery::fixtures::{Reply, Server, blind, message, ok, overflow, say, target, teller},
+    alerts::{Evidence, Occasion, Sample},
+    delivery::fixtures::{
+        Reply, Server, blind, message, notice, ok, overflow, sample, say, target, teller,
+    },
+    event::{Owner, Pod},
 };
 use messages::{ExportLogsServiceRequest, KeyValue, Value};
 
@@ -61,6 +64,50 @@ fn the_alert_for_all_past_the_bound_is_a_warning_without_a_verdict() {
     let of_one = ["sockpick.verdict", "sockpick.netns", "sockpick.listener"];
     let told = |text: &String| of_one.iter().any(|key| text.starts_with(key));
     assert!(!texts.iter().any(told), "{texts:?}");
+}
+
+#[test]
+fn containers_and_pods_have_the_names_of_the_conventions() {
+    let told = |owner: Owner| {
+        let mut notice = notice(0, Occasion::Began);
+        notice.alert.evidence = Evidence::Syn(Sample {
+            owners: [owner].into(),
+            ..sample()
+        });
+        let request = record::request(&teller(), &[&notice]);
+        let mut texts = texts(&request.resource_logs[0].scope_logs[0].log_records[0].attributes);
+        texts.retain(|text| text.starts_with("container.") || text.starts_with("k8s."));
+        texts
+    };
+    let id = "0123456789abcdef".repeat(4);
+    let mut owner = Owner {
+        container: Some(id.clone()),
+        ..Owner::default()
+    };
+    let of_id = format!("container.id={id:?}");
+    assert_eq!(told(owner.clone()).join(" "), of_id);
+    owner.container_name = Some("web".to_owned());
+    owner.pod = Some(Pod {
+        namespace: Some("shop".to_owned()),
+        name: Some("web-1".to_owned()),
+        uid: Some("5b5e07db-f1b9-4530-81ef-b7d04d66b83e".to_owned()),
+    });
+    assert_eq!(
+        told(owner),
+        [
+            &*of_id,
+            "container.name=\"web\"",
+            "k8s.container.name=\"web\"",
+            "k8s.pod.uid=\"5b5e07db-f1b9-4530-81ef-b7d04d66b83e\"",
+            "k8s.pod.name=\"web-1\"",
+            "k8s.namespace.name=\"shop\"",
+        ]
+    );
+    let lxc = Owner {
+        container: Some("web".to_owned()),
+        ..Owner::default()
+    };
+    assert_eq!(told(lxc), ["container.name=\"web\""]);
 }
 
 #[test]
