@@ -94,7 +94,7 @@ pub(crate) fn daemon_counts(cx: &Context) -> Result<()> {
     let _netns = host()?;
     let folder = std::env::temp_dir().join(format!("daemon-counts-{}", std::process::id()));
     let _a = Server::start(Listen::new("A", "6.6.6.6:80")?.group(2))?;
-    let _b = Server::start(Listen::new("B", "0.0.0.0:80")?)?;
+    let _b = Server::start(Listen::new("B", "0.0.0.0:80")?.group(1))?;
     let _six = Server::start(Listen::new("C", "[::]:81")?)?;
     // Room for a few hundred records.
     let size = ["--buffer-size", "65536"];
