@@ -18,6 +18,7 @@ mod otlp;
 mod outbox;
 pub mod queue;
 mod route;
+mod spool;
 mod stdout;
 mod supervisor;
 mod told;
@@ -63,8 +64,10 @@ pub struct Delivery {
 pub struct Left {
     /// The sink.
     pub name: String,
-    /// How many.
+    /// How many are lost.
     pub messages: u64,
+    /// How many others wait in its spool, to be sent by another run.
+    pub kept: u64,
     /// What was wrong with its last attempt.
     pub last_error: Option<String>,
 }
@@ -149,7 +152,8 @@ impl Delivery {
     }
 
     /// Goes on with other settings. A sink whose settings are the same keeps its queue; one that
-    /// is not named any more has two seconds for what waits. Does not wait for it.
+    /// is not named any more has two seconds for what waits; its spool keeps the rest. Does not
+    /// wait for it.
     ///
     /// # Errors
     /// If a URL is none; then nothing is changed.
@@ -168,8 +172,8 @@ impl Delivery {
     }
 
     /// Has every sink send what waits, within the deadline, and ends; one that was removed just
-    /// before, within its two seconds. Gives what was left and was not told in the log. What is
-    /// sent to them later is dropped, and counted.
+    /// before, within its two seconds. Gives what was left and was not told in the log, what is
+    /// kept in spools included. What is sent to them later is dropped, and counted.
     #[must_use]
     pub fn stop(&self, deadline: Duration) -> Vec<Left> {
         let mut outboxes: Vec<_> = {
@@ -187,13 +191,15 @@ impl Delivery {
         }
         let left = outboxes.iter().map(|outbox| {
             outbox.end();
+            let left = outbox.left();
             Left {
                 name: outbox.name().to_owned(),
-                messages: outbox.left(),
+                messages: left.lost,
+                kept: left.kept,
                 last_error: outbox.stats().last_error,
             }
         });
-        left.filter(|left| left.messages > 0).collect()
+        left.filter(|left| left.messages + left.kept > 0).collect()
     }
 }
 

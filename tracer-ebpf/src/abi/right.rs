@@ -57,7 +57,7 @@ impl Right {
     #[inline]
     pub const fn bit(destination: [u64; 2]) -> u32 {
         let upper = mixed(mixed(destination[0]) ^ destination[1]) >> 32;
-        (upper * 192 >> 32) as u32
+        ((upper * 192) >> 32) as u32
     }
 }
 

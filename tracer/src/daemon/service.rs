@@ -392,11 +392,14 @@ pub(super) fn flush(delivery: &Delivery) {
         let why = left
             .last_error
             .map_or_else(String::new, |error| format!(": {error}"));
-        warn!(
-            "{}: {} not sent{why}",
-            left.name,
-            count(left.messages, "message")
-        );
+        if left.messages > 0 {
+            let messages = count(left.messages, "message");
+            warn!("{}: {messages} not sent{why}", left.name);
+        }
+        if left.kept > 0 {
+            let messages = count(left.kept, "message");
+            info!("{}: {messages} kept for the next start{why}", left.name);
+        }
     }
 }
 

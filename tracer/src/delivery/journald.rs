@@ -38,7 +38,7 @@ pub const FIRING: &str = "cd68921433a942a19b855ebdf2b9eb85";
 /// `MESSAGE_ID` of an alert that is over.
 pub const RESOLVED: &str = "564f4dc936ea4c9bbf1018620350e27e";
 
-/// `MESSAGE_ID` of what says that notices for the journal were thrown away.
+/// `MESSAGE_ID` of what says that notices for the journal were lost.
 pub const LOST: &str = "c62a9d97ce3a4e8ea8f880450ef23ff2";
 
 /// Priorities as in syslog.
@@ -125,7 +125,7 @@ fn pass(socket: RawFd, file: &OwnedFd, address: &UnixAddr) -> Result<(), Errno> 
 }
 
 fn loss(lost: u64) -> Vec<u8> {
-    let text = format!("{lost} notices of alerts were thrown away: more than the queue holds");
+    let text = format!("{lost} notices of alerts were lost before they were written here");
     fields([
         ("MESSAGE", text),
         ("MESSAGE_ID", LOST.to_owned()),

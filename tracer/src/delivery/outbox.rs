@@ -2,9 +2,12 @@
 //! woken when the queue was empty.
 #![forbid(unsafe_code)]
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::{
@@ -14,8 +17,9 @@ use tokio::{
 
 use super::{
     attempt::{Attempt, Sends},
-    queue::{Losses, Message, Queue},
+    queue::{Leftover, Losses, Message, Queue},
 };
+use crate::alerts::Notice;
 
 /// What one sink has done so far, and what waits for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,6 +84,8 @@ pub(crate) struct Outbox {
     lost: Lost,
     state: Mutex<State>,
     filled: Notify,
+    /// For who keeps a copy of what waits.
+    changed: Notify,
     /// By when it has to be empty, once it is closed.
     closing: watch::Sender<Option<Instant>>,
     ended: watch::Sender<bool>,
@@ -92,7 +98,9 @@ struct State {
     /// Losses that the sink's reader was told of.
     told: u64,
     /// Messages that were left when it ended.
-    left: u64,
+    left: Leftover,
+    /// Places of notices that are kept elsewhere, too.
+    kept: BTreeSet<u64>,
     /// What of it is in [`Lost`].
     counted: u64,
 }
@@ -107,10 +115,12 @@ impl Outbox {
                 queue: Queue::new(limit),
                 counts: SinkStats::default(),
                 told: 0,
-                left: 0,
+                left: Leftover::default(),
+                kept: BTreeSet::new(),
                 counted: 0,
             }),
             filled: Notify::new(),
+            changed: Notify::new(),
             closing: watch::Sender::new(None),
             ended: watch::Sender::new(false),
         }
@@ -142,6 +152,7 @@ impl Outbox {
         if was_empty {
             self.filled.notify_one();
         }
+        self.changed.notify_one();
     }
 
     /// Adds to the sum what was lost since the last time.
@@ -194,6 +205,7 @@ impl Outbox {
         }
         state.counts.rejected += attempt.rejected as u64;
         self.count(&mut state);
+        self.changed.notify_one();
         let counts = &mut state.counts;
         counts.sends.add(attempt.sends);
         counts.accepted += attempt.accepted as u64;
@@ -257,14 +269,17 @@ impl Outbox {
         {
             let mut state = self.state();
             state.counts.ended = true;
-            state.left += state.queue.abandon();
+            let kept = std::mem::take(&mut state.kept);
+            let left = state.queue.abandon(&kept);
+            state.left.lost += left.lost;
+            state.left.kept += left.kept;
             self.count(&mut state);
         }
         self.ended.send_replace(true);
     }
 
     /// Messages that were left when it ended.
-    pub(crate) fn left(&self) -> u64 {
+    pub(crate) fn left(&self) -> Leftover {
         self.state().left
     }
 
@@ -277,5 +292,56 @@ impl Outbox {
             dropped: state.queue.losses(),
             ..state.counts.clone()
         }
+    }
+
+    // For who keeps a copy of what waits: what it asks for is not there any more once the outbox
+    // has ended, and must not be taken to be sent.
+
+    /// Waits until something came or was settled since the last time.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Puts what an earlier run left before everything else, and says at which places; `lost`:
+    /// what of it is lost. `None`: it has ended.
+    pub(crate) fn restore(&self, notices: Vec<Arc<Notice>>, lost: u64) -> Option<Vec<u64>> {
+        let numbers = {
+            let mut state = self.state();
+            if state.counts.ended {
+                return None;
+            }
+            state.queue.lose(lost);
+            let numbers = state.queue.restore(notices);
+            self.count(&mut state);
+            numbers
+        };
+        self.filled.notify_one();
+        Some(numbers)
+    }
+
+    /// Notices that alerts began or ended, those that are being sent included, in order, with
+    /// their places. `None`: it has ended.
+    pub(crate) fn changes(&self) -> Option<Vec<(u64, Arc<Notice>)>> {
+        let state = self.state();
+        if state.counts.ended {
+            return None;
+        }
+        let changes = state.queue.changes();
+        let changes = changes.map(|(number, notice)| (number, Arc::clone(notice)));
+        Some(changes.collect())
+    }
+
+    /// Throws away these notices, if they wait and are not being sent.
+    pub(crate) fn give_up(&self, numbers: &[u64]) {
+        let mut state = self.state();
+        for number in numbers {
+            state.queue.give_up(*number);
+        }
+        self.count(&mut state);
+    }
+
+    /// The notices at these places are kept elsewhere, and no others.
+    pub(crate) fn kept(&self, numbers: BTreeSet<u64>) {
+        self.state().kept = numbers;
     }
 }

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -25,7 +25,7 @@ struct Entry {
     message: Message,
 }
 
-/// What was thrown away at the bound.
+/// What was thrown away: at a bound, or as nobody could read it any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Events.
@@ -53,6 +53,18 @@ impl Losses {
     }
 }
 
+/// The first place in the order, with room before it for what an earlier run left.
+const BEGIN: u64 = 1 << 32;
+
+/// What was left at the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leftover {
+    /// Messages that are lost, which is counted.
+    pub lost: u64,
+    /// Notices that are kept elsewhere, to be sent by another run.
+    pub kept: u64,
+}
+
 /// Messages in the order in which they came, and those that are being sent.
 ///
 /// A repeat takes the place of an earlier repeat of the same alert, at the end: nobody needs
@@ -62,6 +74,8 @@ impl Losses {
 pub struct Queue {
     limit: usize,
     next: u64,
+    /// The first place in the order that was ever given.
+    first: u64,
     /// What is being sent.
     taken: Vec<Entry>,
     lines: VecDeque<(u64, Arc<[u8]>)>,
@@ -77,7 +91,8 @@ impl Queue {
     pub fn new(limit: usize) -> Self {
         Self {
             limit: limit.max(1),
-            next: 0,
+            next: BEGIN,
+            first: BEGIN,
             taken: Vec::new(),
             lines: VecDeque::new(),
             repeats: BTreeMap::new(),
@@ -129,6 +144,49 @@ impl Queue {
         self.keep_to_the_bound();
     }
 
+    /// Puts what an earlier run left before everything else, in this order, and says at which
+    /// places; at the bound the oldest of it goes first.
+    pub fn restore(&mut self, notices: Vec<Arc<Notice>>) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        for notice in notices.into_iter().rev() {
+            self.first -= 1;
+            numbers.push(self.first);
+            self.notices.push_front((self.first, notice));
+        }
+        self.keep_to_the_bound();
+        numbers.reverse();
+        numbers
+    }
+
+    /// Notices that an alert began or ended, those that are being sent included, in order, with
+    /// their places.
+    pub fn changes(&self) -> impl Iterator<Item = (u64, &Arc<Notice>)> {
+        let taken = self.taken.iter().filter_map(|entry| match &entry.message {
+            Message::Notice(notice) if !is_repeat(notice) => Some((entry.number, notice)),
+            _ => None,
+        });
+        let waiting = self
+            .notices
+            .iter()
+            .map(|(number, notice)| (*number, notice));
+        taken.chain(waiting)
+    }
+
+    /// Throws away the notice at this place, if it waits and is not being sent.
+    pub fn give_up(&mut self, number: u64) {
+        let at = self
+            .notices
+            .binary_search_by_key(&number, |(number, _)| *number);
+        if at.is_ok_and(|at| self.notices.remove(at).is_some()) {
+            self.losses.notices += 1;
+        }
+    }
+
+    /// Counts so many that were lost before they came here.
+    pub fn lose(&mut self, notices: u64) {
+        self.losses.notices += notices;
+    }
+
     /// Takes the oldest ones, at most so many, in order, to be sent. They go on counting until
     /// they are settled.
     pub fn take(&mut self, most: usize) -> Vec<Message> {
@@ -147,26 +205,37 @@ impl Queue {
             match message {
                 Message::Line(line) => self.lines.push_front((number, line)),
                 Message::Notice(notice) if is_repeat(&notice) => self.repeat(number, notice),
-                Message::Notice(notice) => self.notices.push_front((number, notice)),
+                Message::Notice(notice) => self.put_back(number, notice),
             }
         }
     }
 
-    /// Throws everything away, also what is being sent, and says how much that was.
-    pub fn abandon(&mut self) -> u64 {
-        let before = self.losses.sum();
-        for Entry { message, .. } in std::mem::take(&mut self.taken) {
-            self.losses.add(&message);
+    /// Throws everything away, also what is being sent, and says how much that was. What is at
+    /// one of these places is kept elsewhere, and no loss.
+    pub fn abandon(&mut self, kept: &BTreeSet<u64>) -> Leftover {
+        let mut left = Leftover::default();
+        let mut all = std::mem::take(&mut self.taken);
+        all.extend(std::iter::from_fn(|| self.pop()));
+        for Entry { number, message } in all {
+            if kept.contains(&number) {
+                left.kept += 1;
+            } else {
+                left.lost += 1;
+                self.losses.add(&message);
+            }
         }
-        while let Some(Entry { message, .. }) = self.pop() {
-            self.losses.add(&message);
-        }
-        self.losses.sum() - before
+        left
     }
 
     /// Throws this one away instead of adding it.
     pub fn refuse(&mut self, message: &Message) {
         self.losses.add(message);
+    }
+
+    /// Before what came later, and behind what an earlier run left.
+    fn put_back(&mut self, number: u64, notice: Arc<Notice>) {
+        let at = self.notices.partition_point(|(other, _)| *other < number);
+        self.notices.insert(at, (number, notice));
     }
 
     fn repeat(&mut self, number: u64, notice: Arc<Notice>) {

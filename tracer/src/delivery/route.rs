@@ -12,6 +12,7 @@ use super::{
     otlp::Otlp,
     outbox::{Lost, Outbox},
     queue::Message,
+    spool::Spool,
     stdout::StdoutSink,
     told::Teller,
     webhook::Webhook,
@@ -60,8 +61,8 @@ impl Route {
     pub(super) fn new(settings: SinkSettings, lost: Lost) -> Self {
         let takes = match &settings.to {
             to if to.takes_events() => Takes::Lines,
-            SinkKind::Alertmanager(_) => Takes::Notices,
-            _ => Takes::Changes,
+            to if to.is_told_once() => Takes::Changes,
+            _ => Takes::Notices,
         };
         let outbox = Arc::new(Outbox::new(settings.name.clone(), settings.queue, lost));
         Self {
@@ -97,6 +98,7 @@ pub(super) fn one_place_each(sinks: &[SinkSettings]) -> Result<Vec<SinkSettings>
             all.push(SinkSettings {
                 name: format!("{}/{url}", sink.name),
                 queue: sink.queue,
+                spool: sink.spool.clone(),
                 to: SinkKind::Alertmanager(vec![target.clone()]),
             });
         }
@@ -118,7 +120,12 @@ fn number(sinks: &mut [SinkSettings]) {
 }
 
 /// A sink that is made, and waits for its runtime.
-pub(super) enum Ready {
+pub(super) struct Ready {
+    sink: Sink,
+    spool: Option<Spool>,
+}
+
+enum Sink {
     Alertmanager(Alertmanager),
     Webhook(Webhook),
     Otlp(Otlp),
@@ -135,36 +142,40 @@ impl Ready {
     pub(super) fn new(settings: &SinkSettings, teller: &Teller) -> Result<Self, String> {
         let named = |error| format!("sink {}: {error}", settings.name);
         let teller = teller.clone();
-        Ok(match &settings.to {
+        let sink = match &settings.to {
             SinkKind::Alertmanager(targets) => {
                 let target = targets.first().ok_or_else(|| named("no urls".to_owned()))?;
-                Self::Alertmanager(Alertmanager::new(target, teller).map_err(named)?)
+                Sink::Alertmanager(Alertmanager::new(target, teller).map_err(named)?)
             }
             SinkKind::Webhook {
                 target,
                 secret_file,
-            } => Self::Webhook(Webhook::new(target, secret_file.clone(), teller).map_err(named)?),
-            SinkKind::Otlp(target) => Self::Otlp(Otlp::new(target, teller).map_err(named)?),
-            SinkKind::Journald => Self::Journald(Journald::new(Path::new(journald::SOCKET))),
+            } => Sink::Webhook(Webhook::new(target, secret_file.clone(), teller).map_err(named)?),
+            SinkKind::Otlp(target) => Sink::Otlp(Otlp::new(target, teller).map_err(named)?),
+            SinkKind::Journald => Sink::Journald(Journald::new(Path::new(journald::SOCKET))),
             SinkKind::File {
                 path,
                 rotate_bytes,
                 keep,
-            } => Self::File(FileSink::new(path, *rotate_bytes, *keep, teller)),
-            SinkKind::Stdout => Self::Stdout(StdoutSink::new(stdout(), teller)),
-        })
+            } => Sink::File(FileSink::new(path, *rotate_bytes, *keep, teller)),
+            SinkKind::Stdout => Sink::Stdout(StdoutSink::new(stdout(), teller)),
+        };
+        let spool = settings.spool.as_ref();
+        let spool = spool.map(|spool| Spool::new(&settings.name, spool, settings.queue));
+        Ok(Self { sink, spool })
     }
 
     /// Sends what comes, until the outbox is closed and empty.
     pub(super) async fn run(self, outbox: Arc<Outbox>) {
         let backoff = Backoff::seeded();
-        match self {
-            Self::Alertmanager(sink) => worker::run(outbox, sink, backoff).await,
-            Self::Webhook(sink) => worker::run(outbox, sink, backoff).await,
-            Self::Otlp(sink) => worker::run(outbox, sink, backoff).await,
-            Self::Journald(sink) => worker::run(outbox, sink, backoff).await,
-            Self::File(sink) => worker::run(outbox, sink, backoff).await,
-            Self::Stdout(sink) => worker::run(outbox, sink, backoff).await,
+        let spool = self.spool;
+        match self.sink {
+            Sink::Alertmanager(sink) => worker::run(outbox, sink, backoff, spool).await,
+            Sink::Webhook(sink) => worker::run(outbox, sink, backoff, spool).await,
+            Sink::Otlp(sink) => worker::run(outbox, sink, backoff, spool).await,
+            Sink::Journald(sink) => worker::run(outbox, sink, backoff, spool).await,
+            Sink::File(sink) => worker::run(outbox, sink, backoff, spool).await,
+            Sink::Stdout(sink) => worker::run(outbox, sink, backoff, spool).await,
         }
     }
 }

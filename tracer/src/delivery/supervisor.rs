@@ -13,13 +13,16 @@ use tokio::{
     time::Instant,
 };
 
-use super::{GRACE, outbox::Outbox, route::Ready};
+use super::{GRACE, outbox::Outbox, queue::Leftover, route::Ready};
 
 /// Most threads for what cannot be waited for otherwise: looking up names, reading and writing
-/// files. Each sink waits for at most one; but one that hangs goes on hanging when an attempt is
+/// files. Each sink waits for at most one, and its spool for another; but one that hangs goes on hanging when an attempt is
 /// given up at its deadline, and the next attempt takes another. When all hang, attempts of every
 /// sink that needs one wait, and fail at their deadlines, until one comes back.
 const THREADS: usize = 64;
+
+/// How much later than its deadline a sink may have ended.
+const CLOSING: Duration = Duration::from_millis(100);
 
 /// A new sink and its queue.
 pub(super) type Added = (Arc<Outbox>, Ready);
@@ -105,10 +108,15 @@ pub(super) async fn supervise(mut commands: UnboundedReceiver<Command>, retired:
 async fn replace(removed: Vec<Arc<Outbox>>, added: Vec<Added>, retired: Retired) {
     end(&removed, Instant::now() + GRACE).await;
     for outbox in &removed {
-        let left = outbox.left();
-        if retired.take_one(outbox) && left > 0 {
+        let Leftover { lost, kept } = outbox.left();
+        if retired.take_one(outbox) {
             let name = outbox.name();
-            log::warn!("sink {name} was removed, and {left} messages for it are not sent");
+            if lost > 0 {
+                log::warn!("sink {name} was removed, and {lost} messages for it are not sent");
+            }
+            if kept > 0 {
+                log::info!("sink {name} was removed; its spool has {kept} messages that wait");
+            }
         }
     }
     for (outbox, ready) in added {
@@ -121,8 +129,9 @@ async fn end(outboxes: &[Arc<Outbox>], deadline: Instant) {
         outbox.close(deadline);
     }
     for outbox in outboxes {
-        // One whose sink was not even started ends here.
-        if tokio::time::timeout_at(deadline, outbox.ended())
+        // One whose sink was not even started ends here. The others end by themselves, and what
+        // they have open is closed then.
+        if tokio::time::timeout_at(deadline + CLOSING, outbox.ended())
             .await
             .is_err()
         {

@@ -26,10 +26,13 @@ pub(super) fn on_the_page(example: &str, text: &str) {
     }
 }
 
+mod spooled;
+
 fn settings(name: &str, to: SinkKind) -> SinkSettings {
     SinkSettings {
         name: name.to_owned(),
         queue: 1000,
+        spool: None,
         to,
     }
 }

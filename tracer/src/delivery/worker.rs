@@ -10,6 +10,7 @@ use super::{
     backoff::Backoff,
     outbox::{News, Outbox},
     queue::Message,
+    spool::Spool,
 };
 
 /// How long lines gather before they are written: one wake-up for all that come meanwhile.
@@ -30,12 +31,25 @@ pub(crate) trait Send {
 }
 
 /// Runs until the outbox is closed and empty or overdue, or the sink takes no more; then ends the
-/// outbox, whatever happens.
-pub(crate) async fn run(outbox: Arc<Outbox>, sink: impl Send, backoff: Backoff) {
+/// outbox, whatever happens. What waits is kept in the spool meanwhile, if there is one.
+pub(super) async fn run(
+    outbox: Arc<Outbox>,
+    sink: impl Send,
+    backoff: Backoff,
+    spool: Option<Spool>,
+) {
     let ending = Ending(outbox);
+    let work = async {
+        // On the heap: moved on, it would be held more than once.
+        let work = Box::pin(work(&ending.0, sink, backoff));
+        match &spool {
+            Some(spool) => spool.beside(&ending.0, work).await,
+            None => work.await,
+        }
+    };
     tokio::select! {
         biased;
-        () = work(&ending.0, sink, backoff) => {}
+        () = work => {}
         () = ending.0.overdue() => {}
     }
 }

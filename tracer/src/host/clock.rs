@@ -23,6 +23,11 @@ pub(crate) fn boot_ticks() -> u64 {
     boottime_ns() / TICK_NS
 }
 
+/// Wall-clock time, in nanoseconds since 1970.
+pub(crate) fn realtime_ns() -> i64 {
+    nanoseconds(ClockId::CLOCK_REALTIME)
+}
+
 /// Wall-clock time minus `CLOCK_MONOTONIC`, in nanoseconds.
 pub(crate) fn wall_offset_ns() -> i64 {
     nanoseconds(ClockId::CLOCK_REALTIME).saturating_sub(nanoseconds(ClockId::CLOCK_MONOTONIC))

@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     AlertSettings, DaemonSettings, Given, MOST_SERVICES, MetricsSettings, Settings, SinkSettings,
+    SpoolSettings,
     feed::{HttpTarget, SinkKind},
     file::keys::{OF_EVERY_SINK, SINKS, TABLES},
     values::{MOST_PORTS, bytes_text, duration_text},
@@ -191,6 +192,11 @@ fn the_bounds_of_the_page_are_those_that_hold() {
         ("| `timeout` |", times(&HttpTarget::TIMEOUT)),
         ("| `rotate` |", between(&SinkKind::ROTATE, bytes_text)),
         ("| `keep` |", numbers(&SinkKind::KEEP)),
+        (
+            "| `spool_size` |",
+            between(&SpoolSettings::BYTES, bytes_text),
+        ),
+        ("| `spool_age` |", times(&SpoolSettings::AGE)),
         ("| `urls` |", format!("up to {}", SinkKind::MOST_URLS)),
         (
             "| `name` | all",

@@ -224,8 +224,33 @@ pub struct SinkSettings {
     pub name: String,
     /// Most notices and events that wait for it.
     pub queue: usize,
+    /// Where what waits for it outlives the end of sockpick; `None`: nowhere.
+    pub spool: Option<SpoolSettings>,
     /// Where to.
     pub to: SinkKind,
+}
+
+/// The file in which what waits for a sink outlives the end of sockpick.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpoolSettings {
+    /// Which.
+    pub path: PathBuf,
+    /// Most bytes of what waits; past it the oldest is thrown away.
+    pub bytes: u64,
+    /// What is older than this is thrown away.
+    pub age: Duration,
+}
+
+impl SpoolSettings {
+    /// What `spool_size` may be: the least has room for some records as long as they may be.
+    pub const BYTES: RangeInclusive<u64> = 1 << 20..=1 << 30;
+    /// `spool_size`, unless told otherwise.
+    pub const USUAL_BYTES: u64 = 64 << 20;
+    /// What `spool_age` may be.
+    pub const AGE: RangeInclusive<Duration> =
+        Duration::from_mins(1)..=Duration::from_hours(30 * 24);
+    /// `spool_age`, unless told otherwise.
+    pub const USUAL_AGE: Duration = Duration::from_hours(24);
 }
 
 impl SinkSettings {
@@ -273,6 +298,16 @@ impl SinkKind {
     #[must_use]
     pub fn takes_events(&self) -> bool {
         matches!(self, Self::File { .. } | Self::Stdout)
+    }
+
+    /// Whether it is told once that an alert begins or ends, and nothing in between: what it
+    /// misses it never hears of. Only such a one may have a spool.
+    #[must_use]
+    pub fn is_told_once(&self) -> bool {
+        match self {
+            Self::Webhook { .. } | Self::Otlp(_) | Self::Journald => true,
+            Self::Alertmanager(_) | Self::File { .. } | Self::Stdout => false,
+        }
     }
 
     /// Most addresses of one sink.

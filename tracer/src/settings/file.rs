@@ -134,17 +134,18 @@ fn shortened(wrong: &str) -> String {
 fn checked(text: &str) -> Result<Settings, String> {
     keys::check(text)?;
     let file: Written = toml::from_str(text).map_err(|error| told(text, &error))?;
+    let alerts = file.alerts.checked()?;
     Ok(Settings {
         watch: file.watch.into(),
         expectations: Expectations {
             services: services(file.service)?,
             hold: file.learn.enabled.then_some(file.learn.hold),
         },
-        alerts: file.alerts.checked()?,
+        sinks: sinks(file.sink, text, alerts.state.as_deref())?,
+        alerts,
         metrics: file.metrics.into(),
         stream: file.stream.events,
         daemon: file.daemon.into(),
-        sinks: sinks(file.sink, text)?,
     })
 }
 

@@ -12,7 +12,7 @@ use proptest::{
 
 use super::{
     AlertSettings, DaemonSettings, Given, MetricsSettings, OnUntraceable, Settings, SinkSettings,
-    Stream, Watch,
+    SpoolSettings, Stream, Watch,
     change::{Changes, changes},
     feed::{HttpTarget, Kind, Listen, SinkKind},
     file::keys::{OF_EVERY_SINK, SINKS, TABLES},
@@ -181,9 +181,20 @@ fn kind() -> impl Strategy<Value = SinkKind> {
     ]
 }
 
+fn spool() -> impl Strategy<Value = SpoolSettings> {
+    let spool = (path(), SpoolSettings::BYTES, time(SpoolSettings::AGE));
+    spool.prop_map(|(path, bytes, age)| SpoolSettings { path, bytes, age })
+}
+
 fn sinks() -> impl Strategy<Value = Vec<SinkSettings>> {
-    let sink = ("[a-zA-Z0-9._-]{1,64}", SinkSettings::QUEUE, kind());
-    let sink = sink.prop_map(|(name, queue, to)| SinkSettings { name, queue, to });
+    let name = "[a-zA-Z0-9._-]{1,64}";
+    let sink = (name, SinkSettings::QUEUE, option::of(spool()), kind());
+    let sink = sink.prop_map(|(name, queue, spool, to)| SinkSettings {
+        name,
+        queue,
+        spool: spool.filter(|_| to.is_told_once()),
+        to,
+    });
     vec(sink, 0..4)
 }
 
@@ -268,7 +279,7 @@ proptest! {
             }
             // Made-up services and sinks may stand in each other's way, and in nothing else.
             Err(wrong) => prop_assert!(
-                ["two services", "another service's", "another sink", "writes there"]
+                ["two services", "another service's", "another sink", "writes there", "is state"]
                     .iter()
                     .any(|way| wrong.contains(way)),
                 "{}: {}", wrong, written

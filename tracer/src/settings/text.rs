@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Settings, SinkSettings, Watch,
-    feed::{HttpTarget, SinkKind},
+    feed::{HttpTarget, SinkKind, SpoolSettings},
     values::{bytes_text, duration_text},
 };
 use crate::{
@@ -164,10 +164,12 @@ impl Text {
                 self.text("url", &target.url);
                 self.file("secret_file", secret_file.as_deref());
                 self.target(target);
+                self.spool(sink.spool.as_ref());
             }
             SinkKind::Otlp(target) => {
                 self.text("url", &target.url);
                 self.target(target);
+                self.spool(sink.spool.as_ref());
             }
             SinkKind::File {
                 path,
@@ -179,7 +181,21 @@ impl Text {
                 self.text("rotate", rotate.as_deref().unwrap_or("off"));
                 self.key("keep", keep);
             }
-            SinkKind::Journald | SinkKind::Stdout => {}
+            SinkKind::Journald => self.spool(sink.spool.as_ref()),
+            SinkKind::Stdout => {}
+        }
+    }
+
+    fn spool(&mut self, spool: Option<&SpoolSettings>) {
+        self.file("spool", spool.map(|spool| &*spool.path));
+        let size = bytes_text(spool.map_or(SpoolSettings::USUAL_BYTES, |spool| spool.bytes));
+        let age = duration_text(spool.map_or(SpoolSettings::USUAL_AGE, |spool| spool.age));
+        for (key, value) in [("spool_size", size), ("spool_age", age)] {
+            match spool {
+                Some(_) => self.text(key, value),
+                // Alone it would be refused.
+                None => self.line(format_args!("# {key}: \"{value}\" with a spool")),
+            }
         }
     }
 

@@ -113,8 +113,68 @@ fn what_is_being_sent_counts() {
 fn what_is_abandoned_is_counted_with_what_is_being_sent() {
     let mut queue = filled(9, "B1 =a L1");
     queue.take(1);
-    assert_eq!(queue.abandon(), 3);
+    let left = queue.abandon(&BTreeSet::new());
+    assert_eq!((left.lost, left.kept), (3, 0));
     assert_eq!((queue.unsettled(), queue.losses().sum()), (0, 3));
+}
+
+fn restored(queue: &mut Queue, messages: &str) -> Vec<u64> {
+    let notices = messages.split(' ').map(|text| match long(text) {
+        Message::Notice(notice) => notice,
+        Message::Line(_) => panic!("{text} is no notice"),
+    });
+    queue.restore(notices.collect())
+}
+
+fn changes(queue: &Queue) -> (Vec<u64>, String) {
+    let (numbers, notices): (Vec<u64>, Vec<Message>) = queue
+        .changes()
+        .map(|(number, notice)| (number, Message::Notice(Arc::clone(notice))))
+        .unzip();
+    (numbers, shorts(&notices))
+}
+
+#[test]
+fn what_an_earlier_run_left_goes_before_everything_even_what_is_being_sent() {
+    let mut queue = filled(9, "B1 B2 L1");
+    queue.take(1);
+    let numbers = restored(&mut queue, "B8 E8");
+    queue.settle(0);
+    let (kept, shown) = changes(&queue);
+    assert_eq!(shown, "B8 E8 B1 B2");
+    assert_eq!(kept[..2], numbers);
+    assert!(kept.is_sorted());
+    assert_eq!(drained(queue), "B8 E8 B1 B2 L1");
+}
+
+#[test]
+fn at_the_bound_the_oldest_of_what_an_earlier_run_left_goes_first() {
+    let mut queue = filled(3, "B1 B2");
+    assert_eq!(restored(&mut queue, "B7 B8 B9").len(), 3);
+    assert_eq!(queue.losses().notices, 2);
+    assert_eq!(drained(queue), "B9 B1 B2");
+}
+
+#[test]
+fn what_waits_may_be_given_up_and_what_is_being_sent_not() {
+    let mut queue = filled(9, "B1 B2 B3");
+    queue.take(1);
+    let (numbers, _) = changes(&queue);
+    queue.give_up(numbers[0]);
+    queue.give_up(numbers[1]);
+    queue.give_up(numbers[1]);
+    assert_eq!(queue.losses().notices, 1);
+    assert_eq!(changes(&queue).1, "B1 B3");
+}
+
+#[test]
+fn what_is_kept_elsewhere_is_no_loss_at_the_end() {
+    let mut queue = filled(9, "B1 B2 =a B3");
+    queue.take(1);
+    let (numbers, _) = changes(&queue);
+    let left = queue.abandon(&numbers[..2].iter().copied().collect());
+    assert_eq!((left.lost, left.kept), (2, 2));
+    assert_eq!((queue.unsettled(), queue.losses().sum()), (0, 2));
 }
 
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@ fn settings(name: &str, to: SinkKind) -> SinkSettings {
     SinkSettings {
         name: name.to_owned(),
         queue: 10,
+        spool: None,
         to,
     }
 }

@@ -24,6 +24,7 @@ fn feed(stream: Stream) -> (Feed, Rc<RefCell<Vec<Message>>>) {
         sinks: vec![SinkSettings {
             name: "stdout".to_owned(),
             queue: 1,
+            spool: None,
             to: SinkKind::Stdout,
         }],
         ..Settings::default()

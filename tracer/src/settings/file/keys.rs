@@ -25,7 +25,8 @@ pub(crate) const TABLES: [(&str, &[&str]); 7] = [
 /// Keys that every sink has.
 pub(crate) const OF_EVERY_SINK: [&str; 3] = ["type", "name", "queue"];
 
-/// Types of sinks, with the keys that they have beside those.
+/// Types of sinks, with the keys that they have beside those. Only those have a spool that are told
+/// once that an alert begins or ends: the others are told again what lasts.
 pub(crate) const SINKS: [(&str, &[&str]); 6] = [
     (
         "alertmanager",
@@ -33,10 +34,30 @@ pub(crate) const SINKS: [(&str, &[&str]); 6] = [
     ),
     (
         "webhook",
-        &["url", "secret_file", "ca_file", "bearer_file", "timeout"],
+        &[
+            "url",
+            "secret_file",
+            "ca_file",
+            "bearer_file",
+            "timeout",
+            "spool",
+            "spool_size",
+            "spool_age",
+        ],
     ),
-    ("otlp", &["url", "ca_file", "bearer_file", "timeout"]),
-    ("journald", &[]),
+    (
+        "otlp",
+        &[
+            "url",
+            "ca_file",
+            "bearer_file",
+            "timeout",
+            "spool",
+            "spool_size",
+            "spool_age",
+        ],
+    ),
+    ("journald", &["spool", "spool_size", "spool_age"]),
     ("file", &["path", "rotate", "keep"]),
     ("stdout", &[]),
 ];
@@ -249,6 +270,11 @@ mod tests {
                 "[[sink]]\ntype = 'webhook'\nurls = ['x']",
                 "line 3: a sink of type `webhook` has no key `urls`; sinks of these types have it: \
                  alertmanager",
+            ),
+            (
+                "[[sink]]\ntype = 'alertmanager'\nspool = '/x'",
+                "line 3: a sink of type `alertmanager` has no key `spool`; sinks of these types \
+                 have it: webhook, otlp, journald",
             ),
             (
                 "[[sink]]\ntype='stdout'\n[[sink]]\nqueu = 1\ntype = 'stdout'",

@@ -2,7 +2,7 @@
 
 mod table;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, path::Path};
 
 use toml::Spanned;
 
@@ -11,13 +11,14 @@ pub(super) use table::SinkTable;
 use super::line;
 use crate::settings::{SinkSettings, feed::SinkKind};
 
-/// The sinks of a file with this text.
+/// The sinks of a file with this text. `state`: where alerts are kept.
 ///
 /// # Errors
 /// The line of a sink, its name, and what is wrong with it.
 pub(super) fn sinks(
     tables: Vec<Spanned<SinkTable>>,
     text: &str,
+    state: Option<&Path>,
 ) -> Result<Vec<SinkSettings>, String> {
     if tables.len() > SinkSettings::MOST {
         return Err(format!(
@@ -39,6 +40,10 @@ pub(super) fn sinks(
         let wrong = |wrong| format!("line {at}: sink \"{shown}\": {wrong}");
         let sink = table.checked(name).map_err(wrong)?;
         beside(&sink, &sinks).map_err(wrong)?;
+        if state.is_some() && state == file(&sink) {
+            let taken = "the file is state in [alerts] already; name another";
+            return Err(wrong(taken.to_owned()));
+        }
         sinks.push(sink);
     }
     Ok(sinks)
@@ -64,9 +69,8 @@ fn beside(sink: &SinkSettings, others: &[SinkSettings]) -> Result<(), String> {
         return Err("another sink has this name; give it one of its own".to_owned());
     }
     let same = |other: &&SinkSettings| match (&sink.to, &other.to) {
-        (SinkKind::File { path, .. }, SinkKind::File { path: other, .. }) => path == other,
         (SinkKind::Journald, SinkKind::Journald) | (SinkKind::Stdout, SinkKind::Stdout) => true,
-        _ => false,
+        _ => file(sink).is_some() && file(sink) == file(other),
     };
     match others.iter().find(same) {
         Some(other) => Err(format!(
@@ -77,10 +81,21 @@ fn beside(sink: &SinkSettings, others: &[SinkSettings]) -> Result<(), String> {
     }
 }
 
+/// The file that it writes to, or that what waits for it is kept in.
+fn file(sink: &SinkSettings) -> Option<&Path> {
+    match &sink.to {
+        SinkKind::File { path, .. } => Some(path),
+        _ => sink.spool.as_ref().map(|spool| &*spool.path),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{feed::HttpTarget, file::parse};
+    use crate::settings::{
+        feed::{HttpTarget, SpoolSettings},
+        file::parse,
+    };
 
     fn read(text: &str) -> Result<Vec<SinkSettings>, String> {
         parse(text).map(|settings| settings.sinks)
@@ -151,8 +166,31 @@ mod tests {
                 SinkKind::Stdout,
             ]
         );
+        assert!(sinks.iter().all(|sink| sink.spool.is_none()));
         let queues: Vec<usize> = sinks.iter().map(|sink| sink.queue).collect();
         assert_eq!(queues[1..3], [10_000, 7]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_spool_is_read_with_what_is_usual() -> Result<(), String> {
+        let sinks = read(
+            "[[sink]]\ntype = 'journald'\nspool = '/s'
+             [[sink]]\ntype = 'otlp'\nurl = 'http://o'\nspool = '/t'\nspool_size = '1M'
+             spool_age = '90m'",
+        )?;
+        let spools: Vec<_> = sinks.into_iter().map(|sink| sink.spool).collect();
+        let spool = |path: &str, bytes, minutes| {
+            Some(SpoolSettings {
+                path: path.into(),
+                bytes,
+                age: std::time::Duration::from_mins(minutes),
+            })
+        };
+        assert_eq!(
+            spools,
+            [spool("/s", 64 << 20, 1440), spool("/t", 1 << 20, 90)]
+        );
         Ok(())
     }
 
@@ -216,6 +254,30 @@ mod tests {
             (
                 "[[sink]]\ntype='alertmanager'\nurls=['http://h', 'http://h']",
                 "urls: the second of",
+            ),
+            (
+                "[[sink]]\ntype='journald'\nspool='s'",
+                "spool: it is no path from the root",
+            ),
+            (
+                "[[sink]]\ntype='journald'\nspool='/s'\nspool_size='1K'",
+                "spool_size: \"1K\" is no size from 1M to 1G; write it as 100M or 1G",
+            ),
+            (
+                "[[sink]]\ntype='journald'\nspool='/s'\nspool_age='1s'",
+                "spool_age: \"1s\" is out of range; write a time from 1m to 30d",
+            ),
+            (
+                "[[sink]]\ntype='journald'\nspool_age='1d'",
+                "spool_age: it is for a spool, and none is named; add spool = ",
+            ),
+            (
+                "[[sink]]\ntype='journald'\nspool='/s'\n[[sink]]\ntype='file'\npath='/s'",
+                "the sink \"journald\" writes there",
+            ),
+            (
+                "[alerts]\nstate='/s'\n[[sink]]\ntype='journald'\nspool='/s'",
+                "line 3: sink \"journald\": the file is state in [alerts] already",
             ),
             (&many, "at most 32"),
         ];

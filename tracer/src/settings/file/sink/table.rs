@@ -1,13 +1,13 @@
 //! One `[[sink]]` as it is written. All is checked here and not while it is read, so that what is
 //! told of it is chosen: a value may be a secret in the wrong place.
 
-use std::path::PathBuf;
+use std::{ops::RangeInclusive, path::PathBuf};
 
 use serde::Deserialize;
 
 use crate::settings::{
     SinkSettings,
-    feed::{HttpTarget, SinkKind},
+    feed::{HttpTarget, SinkKind, SpoolSettings},
     file::{number, url},
     values::{bytes, bytes_text},
 };
@@ -29,6 +29,9 @@ pub(in crate::settings::file) struct SinkTable {
     path: Option<String>,
     rotate: Option<String>,
     keep: Option<i64>,
+    spool: Option<String>,
+    spool_size: Option<String>,
+    spool_age: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -70,8 +73,35 @@ impl SinkTable {
             Some(queue) => key("queue", number::whole(queue, &SinkSettings::QUEUE))?,
             None => SinkSettings::USUAL_QUEUE,
         };
+        let spool = self.spool()?;
         let to = self.to()?;
-        Ok(SinkSettings { name, queue, to })
+        Ok(SinkSettings {
+            name,
+            queue,
+            spool,
+            to,
+        })
+    }
+
+    fn spool(&self) -> Result<Option<SpoolSettings>, String> {
+        let Some(path) = path("spool", self.spool.as_deref())? else {
+            return match (&self.spool_size, &self.spool_age) {
+                (None, None) => Ok(None),
+                (Some(_), _) => Err(without_spool("spool_size")),
+                (None, Some(_)) => Err(without_spool("spool_age")),
+            };
+        };
+        Ok(Some(SpoolSettings {
+            path,
+            bytes: match self.spool_size.as_deref() {
+                Some(text) => key("spool_size", size(text, &SpoolSettings::BYTES, ""))?,
+                None => SpoolSettings::USUAL_BYTES,
+            },
+            age: match self.spool_age.as_deref() {
+                Some(text) => key("spool_age", number::time(text, &SpoolSettings::AGE))?,
+                None => SpoolSettings::USUAL_AGE,
+            },
+        }))
     }
 
     fn to(&self) -> Result<SinkKind, String> {
@@ -145,7 +175,10 @@ impl SinkTable {
             path: path.ok_or("it needs path = \"/var/lib/sockpick/alerts.jsonl\"")?,
             rotate_bytes: match self.rotate.as_deref() {
                 Some("off") => None,
-                Some(text) => Some(key("rotate", rotate(text))?),
+                Some(text) => {
+                    let rotate = size(text, &SinkKind::ROTATE, ", or \"off\"");
+                    Some(key("rotate", rotate)?)
+                }
                 None => Some(SinkKind::USUAL_ROTATE),
             },
             keep: match self.keep {
@@ -164,10 +197,19 @@ fn path(name: &str, text: Option<&str>) -> Result<Option<PathBuf>, String> {
     text.map(|text| key(name, number::path(text))).transpose()
 }
 
-fn rotate(text: &str) -> Result<u64, String> {
-    let size = bytes(text).filter(|size| SinkKind::ROTATE.contains(size));
+/// A size from one to another. `other`: what may be written instead.
+fn size(text: &str, range: &RangeInclusive<u64>, other: &str) -> Result<u64, String> {
+    let size = bytes(text).filter(|size| range.contains(size));
     size.ok_or_else(|| {
-        let [least, most] = [*SinkKind::ROTATE.start(), *SinkKind::ROTATE.end()].map(bytes_text);
-        format!("{text:?} is no size from {least} to {most}; write it as 100M or 1G, or \"off\"")
+        let [least, most] = [*range.start(), *range.end()].map(bytes_text);
+        format!("{text:?} is no size from {least} to {most}; write it as 100M or 1G{other}")
     })
+}
+
+/// A key that does nothing hides what its writer believes.
+fn without_spool(name: &str) -> String {
+    format!(
+        "{name}: it is for a spool, and none is named; add spool = \
+         \"/var/lib/sockpick/NAME.spool\", or leave it out"
+    )
 }
