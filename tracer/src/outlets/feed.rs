@@ -206,6 +206,7 @@ impl Outlet for Feed {
 }
 
 /// Which events are written as lines: none where no sink takes them.
+#[must_use]
 pub fn stream(settings: &Settings) -> Stream {
     let mut sinks = settings.sinks.iter();
     if sinks.any(|sink| sink.to.takes_events()) {

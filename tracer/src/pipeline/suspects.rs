@@ -32,8 +32,10 @@ impl Suspects {
         }
         let listener = &record.listener;
         if !self.listeners.contains_key(&listener.stamp) {
+            if !self.meet(listener) {
+                return;
+            }
             self.doubted.insert(listener.port);
-            self.meet(listener);
         }
         self.seen.insert(listener.stamp, listener.port);
     }
@@ -43,12 +45,15 @@ impl Suspects {
         self.meet(listener);
     }
 
-    fn meet(&mut self, listener: &Listener) {
+    /// Whether SYNs of it may be said to be right.
+    fn meet(&mut self, listener: &Listener) -> bool {
         // Past that the programs give a listener another name with each SYN.
-        if self.listeners.len() < MAX_LISTENERS as usize && listener.closed == 0 {
+        let has_room = self.listeners.len() < MAX_LISTENERS as usize;
+        if has_room && listener.closed == 0 {
             self.listeners
                 .insert(listener.stamp, judge::bound(listener));
         }
+        has_room && listener.closed == 0
     }
 
     pub(super) fn closed(&mut self, listener: &Listener) {

@@ -119,6 +119,7 @@ impl Rights {
     }
 
     /// No SYN can reach a listener any more; those that were counted.
+    #[must_use]
     pub fn leave(&self, stamp: u64) -> [u64; 2] {
         let Some(row) = self.row(stamp) else {
             return [0; 2];

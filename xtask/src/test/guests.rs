@@ -27,7 +27,14 @@ const APPEND: &str = "rcupdate.rcu_expedited=1";
 /// Backends by which a kernel runs the core of the scenarios only: its neighbours in the matrix
 /// run all of them by it, with the same programs over the same code of the kernel's, and the
 /// whole has to end within an hour.
-const CORE: [(&str, &str); 3] = [("6.1", "legacy"), ("6.19", "kprobe"), ("7.2", "kprobe")];
+const CORE: [(&str, &str); 6] = [
+    ("6.1", "kprobe"),
+    ("6.1", "legacy"),
+    ("6.19", "fentry"),
+    ("6.19", "kprobe"),
+    ("7.2", "fentry"),
+    ("7.2", "kprobe"),
+];
 
 /// Lines shown of what a failed scenario said; the log has them all.
 const SHOWN: usize = 25;

@@ -124,14 +124,13 @@ pub(crate) fn daemon_counts(cx: &Context) -> Result<()> {
         let labels = [("listener", listener), ("match", matched)];
         daemon.metric("sockpick_syn_total", &labels, sum)?;
     }
-    daemon.metric("sockpick_syn_total", &[], 960.0)?;
     daemon.metric("sockpick_refused_total", &[("port", "99")], 240.0)?;
     daemon.metric("sockpick_events_lost_total", &[], 0.0)?;
     for index in [0, 1] {
         let by = attempts.iter().filter_map(Attempt::identity);
         let accepted = by.filter(|who| who.name == "A" && who.index == index);
         let labels = [("member", &*index.to_string())];
-        let sum = accepted.count() as f64;
+        let sum = f64::from(u32::try_from(accepted.count())?);
         daemon.metric("sockpick_reuseport_member_syn_total", &labels, sum)?;
     }
     daemon.finish()?;

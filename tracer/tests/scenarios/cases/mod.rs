@@ -176,7 +176,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             .not_mixed()
             .core(),
         within(180, "daemon_story", daemon::daemon_story).not_mixed(),
-        within(180, "daemon_counts", daemon::daemon_counts),
+        within(180, "daemon_counts", daemon::daemon_counts).core(),
         within(180, "daemon_reload", daemon::daemon_reload).once(),
         within(180, "daemon_names", daemon::daemon_names).once(),
         within(180, "daemon_blind", daemon::daemon_blind).once(),
