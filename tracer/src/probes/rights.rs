@@ -204,7 +204,8 @@ fn refused_in(ports: &MmapRaw, port: u16) -> &AtomicU32 {
     #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins with a page")]
     // SAFETY: inside of the mapping, by the line above.
     let word = unsafe { ports.as_ptr().add(place) }.cast::<AtomicU32>();
-    // SAFETY: aligned and alive as long as the mapping; the programs only read it.
+    // SAFETY: aligned and alive as long as the mapping; the programs only read it, and nobody here
+    // takes it together with the other half of its word.
     unsafe { &*word }
 }
 

@@ -108,6 +108,7 @@ idle() {
     echo "IDLE $name $((ran1 - ran0))"
 }
 
+printf '[metrics]\nlisten = "127.0.0.1:9464"\n' >/tmp/daemon.toml
 [ -r /proc/schedstat ] || fail "this kernel has no /proc/schedstat (CONFIG_SCHEDSTATS)"
 : >/tmp/messages
 echo "RELEASE $(uname -r)"

@@ -19,11 +19,15 @@ const FILE: &str = "/tmp/output";
 
 pub(super) const JSON: &str = "json";
 pub(super) const TABLE: &str = "table";
+const COUNTING: &str = "bpftrace-count";
 pub(super) const BPFTRACE: [&str; 2] = ["bpftrace-listener", "bpftrace-connection"];
 
 /// Prints just the listener.
 pub(super) const LISTENER_SCRIPT: &str =
     r#"kretprobe:__inet_lookup_listener { printf("%llx\n", retval); }"#;
+
+/// Counts by listener, and prints nothing before its end.
+const COUNTING_SCRIPT: &str = "kretprobe:__inet_lookup_listener { @[retval] = count(); }";
 
 /// Prints client, destination and listener. The destination is on the stack.
 pub(super) const CONNECTION_SCRIPT: &str = r#"kprobe:__inet_lookup_listener {
@@ -53,7 +57,7 @@ const fn bpftrace(name: &'static str, about: &'static str) -> Variant {
     sockpick(name, about, "")
 }
 
-pub(super) const VARIANTS: [Variant; 11] = [
+pub(super) const VARIANTS: [Variant; 13] = [
     sockpick(JSON, "`sockpick trace -o json`", "sockpick trace -o json"),
     sockpick(TABLE, "`sockpick trace`", "sockpick trace"),
     Variant {
@@ -108,10 +112,22 @@ pub(super) const VARIANTS: [Variant; 11] = [
     Variant {
         lines: 0,
         ..sockpick(
+            "daemon",
+            "`sockpick daemon`, nothing wrong",
+            "sockpick daemon --config /tmp/daemon.toml",
+        )
+    },
+    Variant {
+        lines: 0,
+        ..sockpick(
             "kernel-filter",
             "… that records nothing: `--port 9`",
             "sockpick trace -o json --port 9",
         )
+    },
+    Variant {
+        lines: 0,
+        ..bpftrace(COUNTING, "bpftrace that counts by listener")
     },
     bpftrace(BPFTRACE[0], "bpftrace, listener only"),
     bpftrace(BPFTRACE[1], "bpftrace, client, destination and listener"),
@@ -123,6 +139,7 @@ impl Variant {
         let script = match self.name {
             name if name == BPFTRACE[0] => Some(LISTENER_SCRIPT),
             name if name == BPFTRACE[1] => Some(CONNECTION_SCRIPT),
+            COUNTING => Some(COUNTING_SCRIPT),
             _ => None,
         };
         let command = match script {
