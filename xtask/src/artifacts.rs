@@ -47,12 +47,16 @@ pub(crate) fn collect(wanted: Build) -> Result<Vec<GuestFile>> {
 
 /// Where xtask keeps what it writes for people to read: logs, reports.
 pub(crate) fn folder() -> Result<PathBuf> {
-    let target = metadata()?["target_directory"]
-        .as_str()
-        .map_or_else(|| Path::new("target").to_owned(), PathBuf::from);
-    let folder = target.join("xtask");
+    let folder = target()?.join("xtask");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     Ok(folder)
+}
+
+/// Cargo's folder for what is built.
+pub(crate) fn target() -> Result<PathBuf> {
+    let metadata = metadata()?;
+    let target = metadata["target_directory"].as_str();
+    Ok(target.map_or_else(|| Path::new("target").to_owned(), PathBuf::from))
 }
 
 /// Names in the guest, and the built files.

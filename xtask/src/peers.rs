@@ -1,5 +1,6 @@
-//! Programs of others that tests on this machine run, to have their word on what sockpick tells
-//! them: Prometheus and Alertmanager. They are unpacked into the cache, and not installed.
+//! Programs of others that tests on this machine and the demo's guest run, to have their word on
+//! what sockpick tells them: Prometheus and Alertmanager. They are unpacked into the cache, and
+//! not installed.
 
 use std::env;
 use std::fs;
@@ -35,8 +36,8 @@ pub(crate) fn folder() -> Result<PathBuf> {
         eprintln!("fetching {} of {suite}", PACKAGES.join(" and "));
         archive::unpack(&PACKAGES, &suite, &folder).with_context(|| {
             format!(
-                "Prometheus and Alertmanager, which tests here run, cannot be fetched; install \
-                 them and set {VARIABLE}=/, or to another folder that has them in usr/bin"
+                "Prometheus and Alertmanager, which tests and the demo run, cannot be fetched; \
+                 install them and set {VARIABLE}=/, or to another folder that has them in usr/bin"
             )
         })?;
     }
