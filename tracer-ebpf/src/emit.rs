@@ -14,7 +14,7 @@ use sockpick_ebpf::abi::{
 use crate::suspects;
 use crate::{
     compat::each,
-    fields::{KernelPtr, config, field, words},
+    fields::{Fields, KernelPtr, config, field, words},
     filter,
     inflight::Inflight,
     listeners::{self, Entry},
@@ -47,12 +47,18 @@ const NO_GROUP: Group = Group {
 };
 
 /// Ends the lookup in the slot with the socket it got (null: none) and writes its event.
+/// `fields`: how the socket's are read, where that may be for less.
 #[inline(always)]
 pub(crate) fn finish<C: EbpfContext>(
     ctx: &C,
     slot: &mut Inflight,
     stats: &mut Stats,
     sk: KernelPtr,
+    #[cfg_attr(
+        feature = "legacy",
+        expect(unused_variables, reason = "these programs record every SYN")
+    )]
+    fields: impl Fields,
     steered_by: u8,
 ) {
     slot.done(sk);
@@ -66,7 +72,7 @@ pub(crate) fn finish<C: EbpfContext>(
     }
     let hint = listener.get().map_or(0, count);
     #[cfg(not(feature = "legacy"))]
-    if suspects::excludes(slot, steered_by, sk, listener.get()) {
+    if suspects::excludes(slot, steered_by, sk, fields, listener.get()) {
         slot.forget_facts();
         stats.counted += 1;
         return;

@@ -211,6 +211,134 @@ fn context_word<const AT: usize>(_: *const u8) -> u64 {
     unreachable!("the programs run in the kernel only")
 }
 
+/// An argument, or the result, of a function traced by fentry or fexit, whose fields are loaded:
+/// `typed!(ctx, request_sk)`.
+#[cfg(not(feature = "legacy"))]
+macro_rules! typed {
+    ($ctx:expr, $($place:ident).+) => {
+        $crate::fields::Typed::<
+            { core::mem::offset_of!(sockpick_ebpf::abi::Args, $($place).+) },
+        >::of($ctx)
+    };
+}
+#[cfg(not(feature = "legacy"))]
+pub(crate) use typed;
+
+/// What has fields that can be read, whichever way.
+pub(crate) trait Fields: Copy {
+    /// The value at `offset`.
+    fn read<T: Word>(self, offset: u16) -> T;
+
+    /// The values at two offsets that stand close together.
+    fn read_two<T: Word>(self, first: u16, second: u16) -> (T, T);
+
+    /// The value at `offset`, or zero where the kernel has no such field.
+    #[inline(always)]
+    fn read_if_there<T: Word>(self, offset: u16) -> T {
+        if offset == ABSENT {
+            return T::default();
+        }
+        self.read(offset)
+    }
+
+    /// As [`Fields::read_two`], with zeros for what the kernel does not have.
+    #[cfg(not(feature = "legacy"))]
+    #[inline(always)]
+    fn read_two_if_there<T: Word>(self, first: u16, second: u16) -> (T, T) {
+        if first == ABSENT || second == ABSENT {
+            return (self.read_if_there(first), self.read_if_there(second));
+        }
+        self.read_two(first, second)
+    }
+}
+
+impl Fields for KernelPtr {
+    #[inline(always)]
+    fn read<T: Word>(self, offset: u16) -> T {
+        Self::read(self, offset)
+    }
+
+    #[inline(always)]
+    fn read_two<T: Word>(self, first: u16, second: u16) -> (T, T) {
+        Self::read_two(self, first, second)
+    }
+}
+
+/// An argument, or the result, of a function traced by fentry or fexit. The verifier knows its
+/// type, and takes loads of its fields, whose place and size it holds against that type (5.5,
+/// `btf_struct_access`, kernel/bpf/btf.c); what cannot be read is zero. A helper costs a hundred
+/// instructions.
+///
+/// `AT`: where its place stands in `abi::Args`.
+#[cfg(not(feature = "legacy"))]
+#[derive(Clone, Copy)]
+pub(crate) struct Typed<const AT: usize>(*const u8);
+
+#[cfg(not(feature = "legacy"))]
+impl<const AT: usize> Typed<AT> {
+    #[inline(always)]
+    pub(crate) fn of<C: EbpfContext>(ctx: &C) -> Self {
+        Self(ctx.as_ptr().cast())
+    }
+}
+
+#[cfg(not(feature = "legacy"))]
+impl<const AT: usize> Fields for Typed<AT> {
+    #[inline(always)]
+    fn read<T: Word>(self, offset: u16) -> T {
+        T::field_of::<AT>(self.0, offset)
+    }
+
+    #[inline(always)]
+    fn read_two<T: Word>(self, first: u16, second: u16) -> (T, T) {
+        (self.read(first), self.read(second))
+    }
+}
+
+/// An integer that one load takes.
+pub(crate) trait Word: Copy + Default {
+    /// The one at `offset` of what the argument points to.
+    #[cfg(not(feature = "legacy"))]
+    fn field_of<const AT: usize>(ctx: *const u8, offset: u16) -> Self;
+}
+
+macro_rules! word {
+    ($type:ident) => {
+        impl Word for $type {
+            #[cfg(all(target_arch = "bpf", not(feature = "legacy")))]
+            #[inline(always)]
+            fn field_of<const AT: usize>(ctx: *const u8, offset: u16) -> Self {
+                let value: u64;
+                // In one go, as the compiler would calculate with the pointer as it likes.
+                // SAFETY: reads the context and a field, which the verifier checks.
+                unsafe {
+                    core::arch::asm!(
+                        "{value} = *(u64 *)({ctx} + {mark})",
+                        "{value} += {offset}",
+                        concat!("{value} = *(", stringify!($type), " *)({value} + 0)"),
+                        value = out(reg) value,
+                        ctx = in(reg) ctx,
+                        offset = in(reg) u64::from(offset),
+                        mark = const sockpick_ebpf::abi::MARK as usize + AT,
+                        options(readonly, nostack),
+                    );
+                }
+                value as Self
+            }
+
+            #[cfg(all(not(target_arch = "bpf"), not(feature = "legacy")))]
+            fn field_of<const AT: usize>(_: *const u8, _: u16) -> Self {
+                unreachable!("the programs run in the kernel only")
+            }
+        }
+    };
+}
+
+word!(u8);
+word!(u16);
+word!(u32);
+word!(u64);
+
 /// An argument at a place that is only known while the program runs.
 #[cfg(feature = "legacy")]
 #[inline(always)]

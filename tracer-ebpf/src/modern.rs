@@ -24,9 +24,9 @@ programs! {
     fexit steer4_x(FExitContext) => steer::exit::<V4, _>;
     fexit steer6_x(FExitContext) => steer::exit::<V6, _>;
     fexit group_prog_x(FExitContext) => reuseport::exit;
-    fentry request_e(FEntryContext) => request::entry;
+    fentry request_e(FEntryContext) => request::entering;
     fexit listen_x(FExitContext) => listen::started;
-    fentry unhash_e(FEntryContext) => listen::unhash;
+    fentry unhash_e(FEntryContext) => listen::unhashing;
     fexit accept_x(FExitContext) => accept::accepted;
     fentry cookie_e(FEntryContext) => handover::cookie;
     fexit migrate_x(FExitContext) => handover::migrated;

@@ -9,7 +9,7 @@ use sockpick_ebpf::abi::{Listener, Port, Right, level, rights, steer};
 
 use crate::{
     emit::{self, atomic_increment},
-    fields::{KernelPtr, config, field, words},
+    fields::{Fields, KernelPtr, config, field, words},
     filter,
     hooks::lookup::V6,
     inflight::Inflight,
@@ -40,6 +40,7 @@ pub(crate) fn excludes(
     slot: &mut Inflight,
     steered_by: u8,
     sk: KernelPtr,
+    fields: impl Fields,
     listener: Option<&mut Listener>,
 ) -> bool {
     let Some(control) = filter::control() else {
@@ -93,12 +94,12 @@ pub(crate) fn excludes(
         return false;
     }
     // Bound to a device since it opened, or come through a VRF.
-    if slot.sdif != 0 || field!(sk, sk_bound_dev_if => u32) != 0 {
+    if slot.sdif != 0 || field!(fields, sk_bound_dev_if => u32) != 0 {
         return false;
     }
     // A full accept queue drops it.
-    let (length, limit) =
-        sk.read_two_if_there::<u32>(config!(off.sk_ack_backlog), config!(off.sk_max_ack_backlog));
+    let (length, limit): (u32, u32) =
+        fields.read_two_if_there(config!(off.sk_ack_backlog), config!(off.sk_max_ack_backlog));
     if length > limit {
         return false;
     }

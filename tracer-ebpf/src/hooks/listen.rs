@@ -3,16 +3,16 @@
 use aya_ebpf::{EbpfContext, helpers::bpf_get_current_pid_tgid};
 use sockpick_ebpf::abi::{Listener, Stats, kind};
 
-#[cfg(not(feature = "legacy"))]
-use crate::suspects;
 use crate::{
     compat::debug,
     counters::stats,
     emit,
-    fields::{KernelPtr, arg, current_comm, field},
+    fields::{Fields, KernelPtr, arg, current_comm, field},
     hooks::calls,
     listeners::{self, TCP_LISTEN},
 };
+#[cfg(not(feature = "legacy"))]
+use crate::{fields::typed, suspects};
 
 /// fexit: socket and result at once.
 #[cfg(not(feature = "legacy"))]
@@ -57,14 +57,27 @@ fn note<C: EbpfContext>(ctx: &C, sk: KernelPtr, result: u64) {
     record(ctx, kind::LISTEN, sk, entry, stats);
 }
 
-/// Entry of `inet_unhash`, which every TCP socket passes on its way out. The state
-/// is still `TCP_LISTEN` here for a listener (`tcp_set_state`, net/ipv4/tcp.c).
+/// fentry of `inet_unhash`
+#[cfg(not(feature = "legacy"))]
+#[inline(always)]
+pub(crate) fn unhashing<C: EbpfContext>(ctx: &C) {
+    leaves(ctx, typed!(ctx, unhash_sk));
+}
+
+/// kprobe
 #[inline(always)]
 pub(crate) fn unhash<C: EbpfContext>(ctx: &C) {
-    let sk = KernelPtr(arg!(ctx, unhash_sk));
-    if field!(sk, sk_state => u8) != TCP_LISTEN {
+    leaves(ctx, KernelPtr(arg!(ctx, unhash_sk)));
+}
+
+/// Every TCP socket passes there on its way out. The state is still `TCP_LISTEN` for a listener
+/// (`tcp_set_state`, net/ipv4/tcp.c).
+#[inline(always)]
+fn leaves<C: EbpfContext>(ctx: &C, fields: impl Fields) {
+    if field!(fields, sk_state => u8) != TCP_LISTEN {
         return;
     }
+    let sk = KernelPtr(arg!(ctx, unhash_sk));
     // One that was there before sockpick and got no SYN since is met here for the first time.
     if let Some(stats) = stats()
         && let Some(entry) = listeners::of(sk, listeners::PROCESS, stats)

@@ -3,11 +3,13 @@
 use aya_ebpf::EbpfContext;
 use sockpick_ebpf::abi::{Stats, steer};
 
+#[cfg(not(feature = "legacy"))]
+use crate::fields::typed;
 use crate::{
     compat::debug,
     counters::stats,
     emit,
-    fields::{KernelPtr, arg, config, field, mapped, words},
+    fields::{Fields, KernelPtr, arg, config, field, mapped, words},
     filter,
     inflight::{Inflight, inflight, state},
 };
@@ -41,8 +43,37 @@ pub(crate) fn whole<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
     let (Some(slot), Some(stats)) = (inflight(), stats()) else {
         return;
     };
-    start::<FAMILY, C>(ctx, slot, stats);
-    end(ctx, slot, stats, of!(FAMILY, ctx, ret));
+    if FAMILY == V4 {
+        start::<FAMILY, _, _, C>(
+            ctx,
+            slot,
+            stats,
+            typed!(ctx, lookup4.skb),
+            typed!(ctx, lookup4.net),
+        );
+        end(
+            ctx,
+            slot,
+            stats,
+            of!(FAMILY, ctx, ret),
+            typed!(ctx, lookup4.ret),
+        );
+    } else {
+        start::<FAMILY, _, _, C>(
+            ctx,
+            slot,
+            stats,
+            typed!(ctx, lookup6.skb),
+            typed!(ctx, lookup6.net),
+        );
+        end(
+            ctx,
+            slot,
+            stats,
+            of!(FAMILY, ctx, ret),
+            typed!(ctx, lookup6.ret),
+        );
+    }
 }
 
 /// kprobe: the lookup starts.
@@ -52,7 +83,9 @@ pub(crate) fn entry<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
         return;
     };
     slot.forget_facts();
-    start::<FAMILY, C>(ctx, slot, stats);
+    let skb = KernelPtr(of!(FAMILY, ctx, skb));
+    let net = KernelPtr(of!(FAMILY, ctx, net));
+    start::<FAMILY, _, _, C>(ctx, slot, stats, skb, net);
 }
 
 /// kretprobe: the lookup ended.
@@ -61,7 +94,8 @@ pub(crate) fn exit<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
     let (Some(slot), Some(stats)) = (inflight(), stats()) else {
         return;
     };
-    end(ctx, slot, stats, of!(FAMILY, ctx, ret));
+    let ret = of!(FAMILY, ctx, ret);
+    end(ctx, slot, stats, ret, KernelPtr(ret));
 }
 
 /// kprobe on the table walk inside the lookup.
@@ -76,21 +110,34 @@ pub(crate) fn walked<C: EbpfContext>(_ctx: &C) {
 }
 
 #[inline(always)]
-fn start<const FAMILY: u16, C: EbpfContext>(ctx: &C, slot: &mut Inflight, stats: &mut Stats) {
+fn start<const FAMILY: u16, S: Fields, N: Fields, C: EbpfContext>(
+    ctx: &C,
+    slot: &mut Inflight,
+    stats: &mut Stats,
+    skb: S,
+    net: N,
+) {
     give_up_unfinished(slot, stats);
-    let skb = KernelPtr(of!(FAMILY, ctx, skb));
-    if skb.is_null() {
+    let address = of!(FAMILY, ctx, skb);
+    if address == 0 {
         stats.no_skb += 1;
         return;
     }
-    let net = KernelPtr(of!(FAMILY, ctx, net));
     slot.ifindex = of!(FAMILY, ctx, dif) as u32;
     slot.sdif = of!(FAMILY, ctx, sdif) as u32;
+    slot.skb = address;
     begin(slot, stats, skb, net, FAMILY);
 }
 
+/// `fields`: those of the socket `ret`.
 #[inline(always)]
-fn end<C: EbpfContext>(ctx: &C, slot: &mut Inflight, stats: &mut Stats, ret: u64) {
+fn end<C: EbpfContext>(
+    ctx: &C,
+    slot: &mut Inflight,
+    stats: &mut Stats,
+    ret: u64,
+    fields: impl Fields,
+) {
     let sk = KernelPtr(ret);
     if slot.state == state::FILTERED {
         slot.done(sk);
@@ -100,7 +147,7 @@ fn end<C: EbpfContext>(ctx: &C, slot: &mut Inflight, stats: &mut Stats, ret: u64
         slot.nf_sk = sk.0;
         slot.forget_facts();
     } else if slot.state == state::RECEIVE {
-        emit::finish(ctx, slot, stats, sk, steer::LOOKUP);
+        emit::finish(ctx, slot, stats, sk, fields, steer::LOOKUP);
         debug!(
             ctx,
             "SYN for port {}: found={}",
@@ -120,14 +167,14 @@ pub(crate) fn give_up_unfinished(slot: &mut Inflight, stats: &mut Stats) {
     slot.state = state::IDLE;
 }
 
-/// Reads the packet into the slot. Leaves the slot idle unless it is a SYN that is
-/// to be recorded, or one that netfilter looks up.
+/// Reads the packet into the slot, which has its address already. Leaves the slot idle unless it
+/// is a SYN that is to be recorded, or one that netfilter looks up.
 #[inline(always)]
 pub(crate) fn begin(
     slot: &mut Inflight,
     stats: &mut Stats,
-    skb: KernelPtr,
-    net: KernelPtr,
+    skb: impl Fields,
+    net: impl Fields,
     family: u16,
 ) {
     let (head, data) = skb.read_two::<u64>(config!(off.skb_head), config!(off.skb_data));
@@ -151,7 +198,6 @@ pub(crate) fn begin(
         stats.not_syn += 1;
         return;
     }
-    slot.skb = skb.0;
     slot.family = family;
     if position != transport {
         stats.netfilter += 1;

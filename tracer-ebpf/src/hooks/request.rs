@@ -4,18 +4,33 @@
 use aya_ebpf::EbpfContext;
 use sockpick_ebpf::abi::{ABSENT, Stats, steer};
 
+#[cfg(not(feature = "legacy"))]
+use crate::fields::typed;
 use crate::{
     compat::debug,
     counters::stats,
     emit,
-    fields::{KernelPtr, arg, config, field},
+    fields::{Fields, KernelPtr, arg, config, field},
     hooks::lookup::{self, V4, V6},
     inflight::{Inflight, inflight, state},
 };
 
-/// Entry of `tcp_conn_request(rsk_ops, af_ops, sk, skb)`.
+/// fentry
+#[cfg(not(feature = "legacy"))]
+#[inline(always)]
+pub(crate) fn entering<C: EbpfContext>(ctx: &C) {
+    taken(ctx, typed!(ctx, request_skb));
+}
+
+/// kprobe
 #[inline(always)]
 pub(crate) fn entry<C: EbpfContext>(ctx: &C) {
+    taken(ctx, KernelPtr(arg!(ctx, request_skb)));
+}
+
+/// Entry of `tcp_conn_request(rsk_ops, af_ops, sk, skb)`. `fields`: those of the packet.
+#[inline(always)]
+fn taken<C: EbpfContext>(ctx: &C, fields: impl Fields) {
     let (Some(slot), Some(stats)) = (inflight(), stats()) else {
         return;
     };
@@ -26,7 +41,7 @@ pub(crate) fn entry<C: EbpfContext>(ctx: &C) {
         // The sequence number tells the packet from an earlier one that was dropped
         // after its lookup and whose memory this one got.
         let seq = config!(off.skb_cb_seq);
-        if seq == ABSENT || skb.read::<u32>(seq) == slot.done_seq {
+        if seq == ABSENT || fields.read::<u32>(seq) == slot.done_seq {
             return;
         }
     }
@@ -36,7 +51,7 @@ pub(crate) fn entry<C: EbpfContext>(ctx: &C) {
         by = steered(slot, stats, sk, skb);
     }
     if slot.state == state::RECEIVE {
-        emit::finish(ctx, slot, stats, sk, by);
+        emit::finish(ctx, slot, stats, sk, sk, by);
         slot.done_skb = 0;
         debug!(
             ctx,
@@ -65,6 +80,7 @@ fn steered(slot: &mut Inflight, stats: &mut Stats, sk: KernelPtr, skb: KernelPtr
     slot.ifindex = skb.read_if_there(config!(off.skb_iif));
     slot.sdif = 0;
     let net = sk.follow(config!(off.sk_net));
+    slot.skb = skb.0;
     lookup::begin(slot, stats, skb, net, if version == 4 { V4 } else { V6 });
     by
 }
