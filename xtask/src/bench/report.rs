@@ -6,7 +6,9 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use super::samples::{Column, Row};
-use super::variants::{BPFTRACE, CONNECTION_SCRIPT, JSON, LISTENER_SCRIPT, TABLE};
+use super::variants::{
+    BPFTRACE, CONNECTION_SCRIPT, COUNTING_SCRIPT, JSON, LISTENER_SCRIPT, TABLE,
+};
 use crate::process::workspace_root;
 
 /// Figures on the page are rounded to this: two runs differ by about as much.
@@ -73,7 +75,7 @@ fn page(columns: &[Column]) -> String {
     }
     let _ = write!(
         page,
-        "## The bpftrace scripts\n\nListener only:\n\n```\n{LISTENER_SCRIPT}\n```\n\n\
+        "## The bpftrace scripts\n\nCounts by listener:\n\n```\n{COUNTING_SCRIPT}\n```\n\nListener only:\n\n```\n{LISTENER_SCRIPT}\n```\n\n\
          Client, destination and listener:\n\n```\n{CONNECTION_SCRIPT}\n```\n"
     );
     page

@@ -27,7 +27,7 @@ pub(super) const LISTENER_SCRIPT: &str =
     r#"kretprobe:__inet_lookup_listener { printf("%llx\n", retval); }"#;
 
 /// Counts by listener, and prints nothing before its end.
-const COUNTING_SCRIPT: &str = "kretprobe:__inet_lookup_listener { @[retval] = count(); }";
+pub(super) const COUNTING_SCRIPT: &str = "kretprobe:__inet_lookup_listener { @[retval] = count(); }";
 
 /// Prints client, destination and listener. The destination is on the stack.
 pub(super) const CONNECTION_SCRIPT: &str = r#"kprobe:__inet_lookup_listener {
@@ -182,10 +182,11 @@ pub(super) fn counted(connections: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{CONNECTION_SCRIPT, LISTENER_SCRIPT, VARIANTS, script};
+    use super::{CONNECTION_SCRIPT, COUNTING_SCRIPT, LISTENER_SCRIPT, VARIANTS, script};
 
     #[test]
     fn the_scripts_survive_the_shells_quotes() {
+        assert!(!COUNTING_SCRIPT.contains('\''));
         assert!(!LISTENER_SCRIPT.contains('\''));
         assert!(!CONNECTION_SCRIPT.contains('\''));
     }
