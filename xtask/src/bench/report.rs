@@ -6,9 +6,7 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use super::samples::{Column, Row};
-use super::variants::{
-    BPFTRACE, CONNECTION_SCRIPT, COUNTING_SCRIPT, JSON, LISTENER_SCRIPT, TABLE,
-};
+use super::variants::{BPFTRACE, CONNECTION_SCRIPT, COUNTING_SCRIPT, JSON, LISTENER_SCRIPT, TABLE};
 use crate::process::workspace_root;
 
 /// Figures on the page are rounded to this: two runs differ by about as much.

@@ -27,7 +27,8 @@ pub(super) const LISTENER_SCRIPT: &str =
     r#"kretprobe:__inet_lookup_listener { printf("%llx\n", retval); }"#;
 
 /// Counts by listener, and prints nothing before its end.
-pub(super) const COUNTING_SCRIPT: &str = "kretprobe:__inet_lookup_listener { @[retval] = count(); }";
+pub(super) const COUNTING_SCRIPT: &str =
+    "kretprobe:__inet_lookup_listener { @[retval] = count(); }";
 
 /// Prints client, destination and listener. The destination is on the stack.
 pub(super) const CONNECTION_SCRIPT: &str = r#"kprobe:__inet_lookup_listener {
