@@ -13,5 +13,6 @@ mod reload;
 mod service;
 mod systemd;
 mod view;
+mod waits;
 
 pub use service::run;

@@ -13,8 +13,9 @@ use super::{
     keeper::Keeper,
     looks::{self, Looks, Outcome},
     reload,
-    service::{Signals, flush, interval, reload_remark, time, until},
-    systemd::{self, Watchdog},
+    service::{flush, reload_remark, time},
+    systemd::{self, Status, Watchdog},
+    waits::{Signals, interval, until},
 };
 use crate::{
     alerts::Sight,
@@ -55,8 +56,7 @@ pub(super) struct Inventory {
     remarks: Vec<String>,
     reloaded: Reload,
     watchdog: Watchdog,
-    /// The line that was shown last.
-    shown: String,
+    shown: Status,
 }
 
 impl Inventory {
@@ -105,7 +105,7 @@ impl Inventory {
                 taken: time().wall,
             },
             watchdog: Watchdog::new(),
-            shown: String::new(),
+            shown: Status::default(),
             settings,
         };
         inventory.sight();
@@ -132,7 +132,8 @@ impl Inventory {
             self.feed.tick(time());
             self.keeper.keep(self.feed.alerts());
             self.watchdog.alive();
-            self.show();
+            let status = self.status();
+            self.shown.show(status);
         }
     }
 
@@ -254,15 +255,6 @@ impl Inventory {
             );
         }
         Ok(())
-    }
-
-    /// Keeps the line up to date that `systemctl status` shows.
-    fn show(&mut self) {
-        let status = self.status();
-        if status != self.shown {
-            systemd::status(&status);
-            self.shown = status;
-        }
     }
 
     /// One line for who asks how it is.

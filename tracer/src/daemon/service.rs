@@ -5,11 +5,7 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use anyhow::Result;
 use log::{error, info, warn};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
-    time::{Instant, sleep, sleep_until},
-};
+use tokio::sync::mpsc;
 
 use super::{
     canary::{Canary, Step},
@@ -18,7 +14,8 @@ use super::{
     keeper::Keeper,
     level::{Held, at_level},
     names::Names,
-    systemd::{self, Watchdog},
+    systemd::{self, Status, Watchdog},
+    waits::{Signals, interval, until},
 };
 use crate::{
     alerts::{Now, Sight},
@@ -68,15 +65,7 @@ pub(super) struct Service {
     pub(super) reloaded: Reload,
     pub(super) held: Held,
     watchdog: Watchdog,
-    /// The line that was shown last.
-    shown: String,
-}
-
-/// What a process is told from outside.
-pub(super) struct Signals {
-    pub(super) interrupt: Signal,
-    pub(super) terminate: Signal,
-    pub(super) hangup: Signal,
+    shown: Status,
 }
 
 /// What is attached, and what it looks at.
@@ -93,11 +82,7 @@ struct Traced {
 /// What stands in the way at the start; later, if the kernel refuses to be asked.
 pub async fn run(args: DaemonArgs, settings: Settings) -> Result<()> {
     // Before anything is attached, so that a signal from here on ends it cleanly.
-    let mut signals = Signals {
-        interrupt: signal(SignalKind::interrupt())?,
-        terminate: signal(SignalKind::terminate())?,
-        hangup: signal(SignalKind::hangup())?,
-    };
+    let mut signals = Signals::new()?;
     let (asks, mut questions) = mpsc::channel(16);
     // The sockets that systemd passes are there once: whatever comes of tracing has them.
     let exposition = Exposition::start(settings.metrics.listen.as_ref(), asks)?;
@@ -140,25 +125,6 @@ fn trace(args: &DaemonArgs, settings: &Settings) -> Result<Traced> {
 fn goes_on(settings: &Settings, error: &anyhow::Error) -> bool {
     settings.daemon.on_untraceable == OnUntraceable::Inventory
         && failure::exit_code(error) == failure::Kind::Environment.exit_code()
-}
-
-/// Waits until a time on `CLOCK_MONOTONIC`.
-pub(super) async fn until(ktime_ns: Option<u64>) {
-    let Some(ktime_ns) = ktime_ns else {
-        return std::future::pending().await;
-    };
-    let left = Duration::from_nanos(ktime_ns.saturating_sub(monotonic_ns()));
-    match Instant::now().checked_add(left) {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
-pub(super) async fn interval(interval: Option<Duration>) {
-    match interval {
-        Some(interval) => sleep(interval).await,
-        None => std::future::pending().await,
-    }
 }
 
 pub(super) fn time() -> Now {
@@ -218,7 +184,7 @@ impl Service {
             },
             held: Held::default(),
             watchdog: Watchdog::new(),
-            shown: String::new(),
+            shown: Status::default(),
         })
     }
 
@@ -265,17 +231,9 @@ impl Service {
             self.end_check()?;
         }
         self.watchdog.alive();
-        self.show();
-        Ok(())
-    }
-
-    /// Keeps the line up to date that `systemctl status` shows.
-    fn show(&mut self) {
         let status = self.status();
-        if status != self.shown {
-            systemd::status(&status);
-            self.shown = status;
-        }
+        self.shown.show(status);
+        Ok(())
     }
 
     /// What the self-check came to.

@@ -13,9 +13,20 @@ pub(super) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// What is going on, in a line.
-pub(super) fn status(status: &str) {
-    tell(&[NotifyState::Status(status)]);
+/// What is going on, in a line: what `systemctl status` shows.
+#[derive(Default)]
+pub(super) struct Status {
+    shown: String,
+}
+
+impl Status {
+    /// Told only where it changed.
+    pub(super) fn show(&mut self, status: String) {
+        if status != self.shown {
+            tell(&[NotifyState::Status(&status)]);
+            self.shown = status;
+        }
+    }
 }
 
 /// A reload begins; [`ready`] ends it.
