@@ -57,17 +57,6 @@ impl KernelPtr {
         self.at(offset.into()).load()
     }
 
-    /// The values at two offsets: by one read where the second stands right behind the first.
-    #[inline(always)]
-    pub(crate) fn read_two<T: Copy>(self, first: u16, second: u16) -> (T, T) {
-        if second == first + size_of::<T>() as u16 {
-            let [first, second] = self.read::<[T; 2]>(first);
-            (first, second)
-        } else {
-            (self.read(first), self.read(second))
-        }
-    }
-
     /// The value at `offset`, or zeros where the kernel has no such field.
     #[inline(always)]
     pub(crate) fn read_if_there<T: Copy + Default>(self, offset: u16) -> T {
@@ -75,15 +64,6 @@ impl KernelPtr {
             return T::default();
         }
         self.read(offset)
-    }
-
-    /// As [`KernelPtr::read_two`], with zeros for what the kernel does not have.
-    #[inline(always)]
-    pub(crate) fn read_two_if_there<T: Copy + Default>(self, first: u16, second: u16) -> (T, T) {
-        if first == ABSENT || second == ABSENT {
-            return (self.read_if_there(first), self.read_if_there(second));
-        }
-        self.read_two(first, second)
     }
 
     /// The value of a pointer field, or null where the kernel has no such field.
@@ -242,7 +222,6 @@ pub(crate) trait Fields: Copy {
     }
 
     /// As [`Fields::read_two`], with zeros for what the kernel does not have.
-    #[cfg(not(feature = "legacy"))]
     #[inline(always)]
     fn read_two_if_there<T: Word>(self, first: u16, second: u16) -> (T, T) {
         if first == ABSENT || second == ABSENT {
@@ -258,9 +237,15 @@ impl Fields for KernelPtr {
         Self::read(self, offset)
     }
 
+    /// By one read where the second stands right behind the first.
     #[inline(always)]
     fn read_two<T: Word>(self, first: u16, second: u16) -> (T, T) {
-        Self::read_two(self, first, second)
+        if second == first + size_of::<T>() as u16 {
+            let [first, second] = Self::read::<[T; 2]>(self, first);
+            (first, second)
+        } else {
+            (Self::read(self, first), Self::read(self, second))
+        }
     }
 }
 

@@ -40,40 +40,36 @@ macro_rules! of {
 #[cfg(not(feature = "legacy"))]
 #[inline(always)]
 pub(crate) fn whole<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
-    let (Some(slot), Some(stats)) = (inflight(), stats()) else {
-        return;
-    };
     if FAMILY == V4 {
-        start::<FAMILY, _, _, C>(
+        seen_whole::<FAMILY, C>(
             ctx,
-            slot,
-            stats,
             typed!(ctx, lookup4.skb),
             typed!(ctx, lookup4.net),
-        );
-        end(
-            ctx,
-            slot,
-            stats,
-            of!(FAMILY, ctx, ret),
             typed!(ctx, lookup4.ret),
         );
     } else {
-        start::<FAMILY, _, _, C>(
+        seen_whole::<FAMILY, C>(
             ctx,
-            slot,
-            stats,
             typed!(ctx, lookup6.skb),
             typed!(ctx, lookup6.net),
-        );
-        end(
-            ctx,
-            slot,
-            stats,
-            of!(FAMILY, ctx, ret),
             typed!(ctx, lookup6.ret),
         );
     }
+}
+
+#[cfg(not(feature = "legacy"))]
+#[inline(always)]
+fn seen_whole<const FAMILY: u16, C: EbpfContext>(
+    ctx: &C,
+    skb: impl Fields,
+    net: impl Fields,
+    sk: impl Fields,
+) {
+    let (Some(slot), Some(stats)) = (inflight(), stats()) else {
+        return;
+    };
+    start::<FAMILY, C>(ctx, slot, stats, skb, net);
+    end(ctx, slot, stats, of!(FAMILY, ctx, ret), sk);
 }
 
 /// kprobe: the lookup starts.
@@ -85,7 +81,7 @@ pub(crate) fn entry<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
     slot.forget_facts();
     let skb = KernelPtr(of!(FAMILY, ctx, skb));
     let net = KernelPtr(of!(FAMILY, ctx, net));
-    start::<FAMILY, _, _, C>(ctx, slot, stats, skb, net);
+    start::<FAMILY, C>(ctx, slot, stats, skb, net);
 }
 
 /// kretprobe: the lookup ended.
@@ -110,12 +106,12 @@ pub(crate) fn walked<C: EbpfContext>(_ctx: &C) {
 }
 
 #[inline(always)]
-fn start<const FAMILY: u16, S: Fields, N: Fields, C: EbpfContext>(
+fn start<const FAMILY: u16, C: EbpfContext>(
     ctx: &C,
     slot: &mut Inflight,
     stats: &mut Stats,
-    skb: S,
-    net: N,
+    skb: impl Fields,
+    net: impl Fields,
 ) {
     give_up_unfinished(slot, stats);
     let address = of!(FAMILY, ctx, skb);
