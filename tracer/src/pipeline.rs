@@ -39,7 +39,7 @@ use flows::{Flow, Flows};
 pub use holders::Holders;
 pub use snapshot::{Bounds, Snapshot};
 pub use standing::Standing;
-pub use suspects::Suspects;
+pub use suspects::{Suspects, Unrecorded};
 
 /// What the pipeline takes, in this order: batches of a beginning, what happened and an account.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -97,29 +97,6 @@ pub enum Output {
     Own(u32),
     /// SYNs that there is no record of.
     Unrecorded(Unrecorded),
-}
-
-/// SYNs that cannot be an alert: the programs counted them, and wrote no record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unrecorded {
-    /// They were given to a listener.
-    Given {
-        /// Which: [`Listener::stamp`].
-        stamp: u64,
-        /// How many came over IPv4.
-        ipv4: u64,
-        /// How many came over IPv6.
-        ipv6: u64,
-    },
-    /// Nobody got them.
-    Refused {
-        /// Inode number of the namespace.
-        netns: u32,
-        /// Port that they were sent to.
-        port: u16,
-        /// How many.
-        syns: u64,
-    },
 }
 
 /// The last of a listener.

@@ -39,9 +39,6 @@ const LINGER_NS: u64 = 1_000_000_000;
 /// How often a batch is taken again at once, while there is something to tell the programs.
 const MOST_TURNS: u32 = 3;
 
-/// How often there is a record again of a listener whose SYNs are counted.
-const RENEW_NS: u64 = 10_000_000_000;
-
 /// A recording that goes along with the session.
 pub struct Recording {
     /// Writes it.
@@ -63,8 +60,6 @@ pub struct Session<O> {
     log: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Where there are records only of SYNs that may be an alert.
     told: Option<Told<Rights>>,
-    /// When there was to be a record of each of their listeners last.
-    renewed_ns: u64,
     /// Counters when recording began.
     baseline: Stats,
     /// Counters after the last batch: what they count was written before this one.
@@ -91,14 +86,6 @@ fn log_of(
         .transpose()
 }
 
-/// Where the programs are told what is right.
-fn told(pipeline: &mut Pipeline, rights: Option<Rights>) -> Option<Told<Rights>> {
-    if rights.is_some() {
-        pipeline.expect_suspects();
-    }
-    rights.map(Told::new)
-}
-
 impl<O: Outlet> Session<O> {
     /// Begins to record. `debug`: has the programs say what they do.
     ///
@@ -115,10 +102,9 @@ impl<O: Outlet> Session<O> {
             source,
             rights,
         } = attached;
-        let told = told(engine.pipeline(), rights);
+        let told = Told::of(engine.pipeline(), rights);
         let mut session = Self {
             told,
-            renewed_ns: 0,
             log: log_of(&mut programs, debug)?,
             programs,
             source,
@@ -143,7 +129,7 @@ impl<O: Outlet> Session<O> {
         self.programs = attached.programs;
         self.source = attached.source;
         self.log = log_of(&mut self.programs, debug)?;
-        self.told = told(&mut pipeline, attached.rights);
+        self.told = Told::of(&mut pipeline, attached.rights);
         *self.engine.pipeline() = pipeline;
         self.missing = Missing::default();
         self.started = Instant::now();
@@ -227,14 +213,11 @@ impl<O: Outlet> Session<O> {
             }
             self.take(Some(monotonic_ns()))?;
         }
-        if self.is_renewal_due(monotonic_ns()) {
+        let is_due = |told: &Told<Rights>| told.is_due(monotonic_ns());
+        if self.told.as_ref().is_some_and(is_due) {
             self.count()?;
         }
         Ok(())
-    }
-
-    fn is_renewal_due(&self, now_ns: u64) -> bool {
-        now_ns.saturating_sub(self.renewed_ns) >= RENEW_NS
     }
 
     /// Has the outlet take what was counted and not recorded, up to now.
@@ -242,17 +225,11 @@ impl<O: Outlet> Session<O> {
     /// # Errors
     /// If it takes no more.
     pub fn count(&mut self) -> Result<()> {
-        let now_ns = monotonic_ns();
-        let is_due = self.is_renewal_due(now_ns);
         let Some(told) = &mut self.told else {
             return Ok(());
         };
-        for counted in told.counts(now_ns) {
+        for counted in told.counts(monotonic_ns()) {
             self.engine.unrecorded(counted)?;
-        }
-        if is_due {
-            told.renew(now_ns);
-            self.renewed_ns = now_ns;
         }
         Ok(())
     }

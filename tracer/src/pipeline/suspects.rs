@@ -7,6 +7,29 @@ use sockpick_ebpf::abi::{Listener, MAX_LISTENERS, SynRecord};
 use super::Pipeline;
 use crate::judge::{self, right::Right, rules::Bound};
 
+/// SYNs that cannot be an alert: the programs counted them, and wrote no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unrecorded {
+    /// They were given to a listener.
+    Given {
+        /// Which: [`Listener::stamp`].
+        stamp: u64,
+        /// How many came over IPv4.
+        ipv4: u64,
+        /// How many came over IPv6.
+        ipv6: u64,
+    },
+    /// Nobody got them.
+    Refused {
+        /// Inode number of the namespace.
+        netns: u32,
+        /// Port that they were sent to.
+        port: u16,
+        /// How many.
+        syns: u64,
+    },
+}
+
 /// What records said of listeners since the programs were told of them.
 #[derive(Debug, Default)]
 pub struct Suspects {

@@ -30,14 +30,14 @@ const ROW: usize = size_of::<Right>() / size_of::<u64>();
 /// Words of a port.
 const PORT: usize = size_of::<Port>() / size_of::<u64>();
 // Places of the words in a row.
-const STAMP: usize = 0;
-const AS_OF: usize = 1;
-const BUT: usize = 2;
-const RECORD: usize = 5;
-const COUNTED: usize = 6;
+const STAMP: usize = offset_of!(Right, stamp) / size_of::<u64>();
+const AS_OF: usize = offset_of!(Right, as_of) / size_of::<u64>();
+const BUT: usize = offset_of!(Right, but) / size_of::<u64>();
+const RECORD: usize = offset_of!(Right, record) / size_of::<u64>();
+const COUNTED: usize = offset_of!(Right, counted) / size_of::<u64>();
 // And of those of a port; the second has two halves, of which user space writes one.
-const GENERATION: usize = 0;
-const REFUSED: usize = 2;
+const GENERATION: usize = offset_of!(Port, generation) / size_of::<u64>();
+const REFUSED: usize = offset_of!(Port, refused) / size_of::<u64>();
 
 /// What the programs know to be right.
 pub struct Rights {

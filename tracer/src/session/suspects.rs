@@ -81,6 +81,8 @@ pub(super) struct Told<T> {
     refused: FxHashMap<u16, Refused>,
     /// Ports of which there is a record of each SYN, whatever is right.
     held: FxHashSet<u16>,
+    /// When there was to be one more record of each listener last.
+    renewed_ns: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -109,17 +111,31 @@ struct Refused {
     last_ns: u64,
 }
 
+/// How often there is a record again of a listener whose SYNs are counted.
+const RENEW_NS: u64 = 10_000_000_000;
+
 /// Refused SYNs to a port are counted until none came for so long.
 const REFUSED_STAYS_NS: u64 = 15 * 60 * 1_000_000_000;
 
+impl Told<Rights> {
+    /// Where there is something to be told; the pipeline knows then.
+    pub(super) fn of(pipeline: &mut Pipeline, rights: Option<Rights>) -> Option<Self> {
+        if rights.is_some() {
+            pipeline.expect_suspects();
+        }
+        rights.map(Self::new)
+    }
+}
+
 impl<T: Tell> Told<T> {
-    pub(super) fn new(programs: T) -> Self {
+    fn new(programs: T) -> Self {
         Self {
             programs,
             noted: FxHashMap::default(),
             listeners: FxHashMap::default(),
             refused: FxHashMap::default(),
             held: FxHashSet::default(),
+            renewed_ns: 0,
         }
     }
 
@@ -144,7 +160,9 @@ impl<T: Tell> Told<T> {
             return;
         };
         let changed = suspects.take_changed();
-        let known = self.listeners.iter().filter(|_| !changed.is_empty());
+        // Nearly always nothing changed, and there may be thousands.
+        let known = (!changed.is_empty()).then_some(&self.listeners);
+        let known = known.into_iter().flatten();
         let known = known.map(|(&stamp, known)| (stamp, known.port, true));
         let known = known.filter(|(_, port, _)| changed.contains(port));
         let seen = suspects.take_seen().into_iter();
@@ -223,7 +241,14 @@ impl<T: Tell> Told<T> {
         self.held = ports;
     }
 
-    /// What was counted since this was last asked.
+    /// Whether it is time for [`Told::counts`], whoever wants to know them.
+    pub(super) fn is_due(&self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.renewed_ns) >= RENEW_NS
+    }
+
+    /// What was counted since this was last asked. Every ten seconds at most it also has one more
+    /// SYN recorded of each listener that was given some that were not: how they come there may
+    /// have changed.
     pub(super) fn counts(&mut self, now_ns: u64) -> Vec<Unrecorded> {
         let mut counts = Vec::new();
         for (&stamp, known) in &mut self.listeners {
@@ -246,13 +271,15 @@ impl<T: Tell> Told<T> {
                 refused.taken = now;
             }
         }
+        if self.is_due(now_ns) {
+            self.renew(now_ns);
+        }
         counts
     }
 
-    /// Has one more SYN recorded of each listener that was given some that were not: how they
-    /// come there may have changed. And refused SYNs are counted no longer where none come. To be
-    /// called after [`Told::counts`].
-    pub(super) fn renew(&mut self, now_ns: u64) {
+    /// As [`Told::counts`] says. And refused SYNs are counted no longer where none come.
+    fn renew(&mut self, now_ns: u64) {
+        self.renewed_ns = now_ns;
         for (&stamp, known) in &mut self.listeners {
             if std::mem::take(&mut known.counts) {
                 self.programs.record_next(stamp);

@@ -160,6 +160,8 @@ struct World {
     next: Next,
     now_ns: u64,
     live: [Option<Listener>; SITES],
+    /// Stamps of those that closed.
+    gone: Vec<u64>,
     buffer: Vec<Record>,
     stats: Stats,
     /// Times of SYNs that alerted.
@@ -191,6 +193,7 @@ impl World {
             next: Next::Note,
             now_ns: 0,
             live: [None; SITES],
+            gone: Vec::new(),
             buffer: Vec::new(),
             stats: Stats::default(),
             alerts: Vec::new(),
@@ -238,6 +241,7 @@ impl World {
         bump(self);
         if !opens {
             self.live[site] = None;
+            self.gone.push(listener.stamp);
         }
     }
 
@@ -288,9 +292,10 @@ impl World {
     }
 
     fn renew(&mut self) {
+        self.now_ns += RENEW_NS;
         if let Some(told) = &mut self.told {
+            assert!(told.is_due(self.now_ns));
             let counts = told.counts(self.now_ns);
-            told.renew(self.now_ns);
             self.count(counts);
         }
     }
@@ -394,6 +399,12 @@ impl World {
         }
         // What is under way, and whatever is written then.
         (0..4).for_each(|_| self.session());
+        if let Some(told) = &mut self.told {
+            let gone = self.gone.drain(..);
+            let counts: Vec<_> = gone.filter_map(|stamp| told.left(stamp)).collect();
+            assert!(self.live.iter().flatten().count() >= told.listeners.len());
+            self.count(counts);
+        }
         if let Some(told) = &mut self.told {
             let counts = told.counts(self.now_ns);
             self.count(counts);
