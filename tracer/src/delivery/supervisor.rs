@@ -16,9 +16,10 @@ use tokio::{
 use super::{GRACE, outbox::Outbox, queue::Leftover, route::Ready};
 
 /// Most threads for what cannot be waited for otherwise: looking up names, reading and writing
-/// files. Each sink waits for at most one, and its spool for another; but one that hangs goes on hanging when an attempt is
-/// given up at its deadline, and the next attempt takes another. When all hang, attempts of every
-/// sink that needs one wait, and fail at their deadlines, until one comes back.
+/// files. Each sink waits for at most one, and its spool for another; but one that hangs goes on
+/// hanging when an attempt is given up at its deadline, and the next attempt takes another. When
+/// all hang, attempts of every sink that needs one wait, and fail at their deadlines, until one
+/// comes back.
 const THREADS: usize = 64;
 
 /// How much later than its deadline a sink may have ended.

@@ -67,8 +67,13 @@ pub fn programs(kernel: &mut Kernel, options: &Options) -> Result<Programs> {
     for config in &configs {
         let plan = kernel.settled_plan(options.backend)?;
         if let Some(Decision::Missing(why)) = plan.decision(Hook::Lookup4) {
+            // By fentry the verifier holds each field against the kernel's own types.
+            let file = match options.btf {
+                Some(_) => " The file of --btf may be another kernel's.",
+                None => "",
+            };
             return Err(Failure::environment(format!(
-                "cannot hook {}, without which there is nothing to tell: {why}.",
+                "cannot hook {}, without which there is nothing to tell: {why}.{file}",
                 Hook::Lookup4
             ))
             .see_doctor()
