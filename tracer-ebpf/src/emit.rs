@@ -109,7 +109,7 @@ pub(crate) fn finish<C: EbpfContext>(
 /// Counts the SYN for its listener, in the kernel, whatever becomes of the record. Returns
 /// which member of its group it was last time.
 #[inline(always)]
-fn count(listener: &mut Listener) -> u16 {
+pub(crate) fn count(listener: &mut Listener) -> u16 {
     // SAFETY: an aligned u64 in a live map value; other CPUs add to it the same way.
     unsafe { atomic_increment(&raw mut listener.syns) };
     listener.member_hint

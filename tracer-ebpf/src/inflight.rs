@@ -19,6 +19,10 @@ pub(crate) mod state {
     pub(crate) const NETFILTER: u32 = 2;
     /// A SYN in the TCP receive path that the filter left out is being looked up.
     pub(crate) const FILTERED: u32 = 3;
+    /// A packet in the TCP receive path is or was looked up, and not read: a SYN seldom has to be
+    /// ([`crate::suspects::excludes_unread`]).
+    #[cfg(not(feature = "legacy"))]
+    pub(crate) const UNREAD: u32 = 4;
 }
 
 /// The packet, and what the hooks inside the lookup said about it.
@@ -33,6 +37,12 @@ pub(crate) struct Inflight {
     pub(crate) done_sk: u64,
     /// The time that its record has; 0: it has none.
     pub(crate) done_ns: u64,
+    /// Of a packet that was not read: the listener that its lookup ended with, null until that is
+    /// seen, and the address of its `struct net`.
+    #[cfg(not(feature = "legacy"))]
+    pub(crate) found_sk: u64,
+    #[cfg(not(feature = "legacy"))]
+    pub(crate) net: u64,
     /// Last packet looked up by netfilter, and the socket it got.
     pub(crate) nf_skb: u64,
     pub(crate) nf_sk: u64,
@@ -61,10 +71,19 @@ pub(crate) struct Inflight {
     pub(crate) group_prog: u8,
     /// Fact: the listener tables were walked.
     pub(crate) walked: u8,
-    pub(crate) reserved: [u8; 7],
+    /// By kprobe: a lookup without a packet is under way. A program that looks at the packet in
+    /// the slot may ask for one (`bpf_sk_lookup_tcp`).
+    pub(crate) is_aside: u8,
+    pub(crate) reserved: [u8; 6],
 }
 
 impl Inflight {
+    /// Whether what is inside a lookup now concerns the packet.
+    #[inline(always)]
+    pub(crate) fn is_looked_up(&self) -> bool {
+        self.state != state::IDLE && self.is_aside == 0
+    }
+
     /// Ends the lookup: `tcp_conn_request` need not look at this packet again.
     #[inline(always)]
     pub(crate) fn done(&mut self, sk: KernelPtr) {
@@ -73,6 +92,15 @@ impl Inflight {
         self.done_sk = sk.0;
         self.done_seq = self.seq;
         self.done_ns = 0;
+    }
+
+    /// Whether the lookup of this packet ended with the socket, as far as its end was seen, and the
+    /// packet was not read.
+    #[cfg(not(feature = "legacy"))]
+    #[inline(always)]
+    pub(crate) fn is_unread(&self, skb: KernelPtr, sk: KernelPtr) -> bool {
+        let is_found = self.found_sk == sk.0 || self.found_sk == 0;
+        self.state == state::UNREAD && self.skb == skb.0 && is_found
     }
 
     /// Client and destination, as they stand one behind the other in an IPv6 header.

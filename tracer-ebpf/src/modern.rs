@@ -36,7 +36,8 @@ programs! {
 #[raw_tracepoint(tracepoint = "kfree_skb")]
 pub fn drops_t(ctx: RawTracePointContext) -> i32 {
     // SAFETY: the context begins with the arguments, each of eight bytes.
-    drops::dropped(KernelPtr(unsafe { *ctx.as_ptr().cast::<u64>() }));
+    let skb = KernelPtr(unsafe { *ctx.as_ptr().cast::<u64>() });
+    drops::dropped(&ctx, skb);
     0
 }
 

@@ -5,14 +5,15 @@
 //! another in its place is taken to be right by what was known before.
 
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, macros::map, maps::Array};
-use sockpick_ebpf::abi::{Listener, Port, Right, level, rights, steer};
+use sockpick_ebpf::abi::{Listener, Port, Right, Stats, level, rights, steer};
 
 use crate::{
     emit::{self, atomic_increment},
-    fields::{Fields, KernelPtr, config, field, words},
+    fields::{Fields, KernelPtr, config, field, mapped, words},
     filter,
     hooks::lookup::V6,
-    inflight::Inflight,
+    inflight::{Inflight, state},
+    listeners,
 };
 
 // The sizes are set when the object is loaded: of one row where everything is recorded.
@@ -20,6 +21,13 @@ use crate::{
 static RIGHT: Array<Right> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static PORTS: Array<Port> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Whether there are records of nothing but suspects, in all namespaces.
+#[inline(always)]
+pub(crate) fn are_wanted() -> bool {
+    filter::control()
+        .is_some_and(|control| control.level == level::SUSPECTS && control.only_netns == 0)
+}
 
 /// To be called before and after the record of a listener that comes or goes.
 #[inline(always)]
@@ -90,27 +98,89 @@ pub(crate) fn excludes(
     } else {
         false
     };
-    if !syns || listener.port != number {
-        return false;
-    }
-    // Bound to a device since it opened, or come through a VRF.
-    if slot.sdif != 0 || field!(fields, sk_bound_dev_if => u32) != 0 {
-        return false;
-    }
-    // A full accept queue drops it.
-    let (length, limit): (u32, u32) =
-        fields.read_two_if_there(config!(off.sk_ack_backlog), config!(off.sk_max_ack_backlog));
-    if length > limit {
+    if !syns || listener.port != number || is_special(slot, fields) {
         return false;
     }
     if right.record != 0 {
         right.record = 0;
         return false;
     }
+    count(slot, right);
+    true
+}
+
+/// As [`excludes`], for a packet that was not read, which `tcp_conn_request` takes on the listener
+/// that its lookup ended with: whether such a SYN cannot be an alert, whatever else the packet has.
+///
+/// It has the listener's port and, where that is bound to one, its address (`compute_score`,
+/// net/ipv4/inet_hashtables.c).
+#[inline(always)]
+pub(crate) fn excludes_unread(
+    slot: &mut Inflight,
+    stats: &mut Stats,
+    sk: KernelPtr,
+    fields: impl Fields,
+) -> bool {
+    let Some(listener) = listeners::known(sk) else {
+        return false;
+    };
+    let Some(control) = filter::control() else {
+        return false;
+    };
+    if config!(filters) != 0 || listener.closed != 0 || control.also_netns == listener.netns {
+        return false;
+    }
+    let Some(port) = PORTS.get(listener.port.into()) else {
+        return false;
+    };
+    if port.steered != 0 || emit::steering(slot, steer::LOOKUP) != steer::LOOKUP {
+        return false;
+    }
+    let Some(right) = row(listener.stamp) else {
+        return false;
+    };
+    let syns = if right.as_of == rights::as_of(port.generation, rights::ANY) {
+        right.but[0] | right.but[1] | right.but[2] == 0
+    } else {
+        right.as_of == rights::as_of(port.generation, rights::EXACT) && !is_any(&mut listener.addr)
+    };
+    if !syns || right.record != 0 || is_special(slot, fields) {
+        return false;
+    }
+    emit::count(listener);
+    count(slot, right);
+    slot.state = state::IDLE;
+    slot.forget_facts();
+    stats.syns += 1;
+    stats.counted += 1;
+    true
+}
+
+/// `0.0.0.0` or `::`
+#[inline(always)]
+fn is_any(address: &mut [u8; 16]) -> bool {
+    let address = words(address);
+    address[0] == 0 && (address[1] == 0 || *address == mapped([0; 4]))
+}
+
+/// Whether more counts than who listens where. `fields`: those of the listener.
+#[inline(always)]
+fn is_special(slot: &Inflight, fields: impl Fields) -> bool {
+    // Bound to a device since it opened, or come through a VRF.
+    if slot.sdif != 0 || field!(fields, sk_bound_dev_if => u32) != 0 {
+        return true;
+    }
+    // A full accept queue drops it.
+    let (length, limit): (u32, u32) =
+        fields.read_two_if_there(config!(off.sk_ack_backlog), config!(off.sk_max_ack_backlog));
+    length > limit
+}
+
+#[inline(always)]
+fn count(slot: &Inflight, right: &mut Right) {
     let family = usize::from(slot.family == V6);
     // SAFETY: an aligned u64 in a live map value.
     unsafe { atomic_increment(&raw mut right.counted[family]) };
-    true
 }
 
 #[inline(always)]

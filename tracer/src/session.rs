@@ -242,7 +242,7 @@ impl<O: Outlet> Session<O> {
         }
     }
 
-    /// From now on there are records at this level, as far as the programs can.
+    /// From now on there are a daemon's records at this level, as far as the programs can.
     ///
     /// # Errors
     /// If the kernel refuses the change.
@@ -250,7 +250,7 @@ impl<O: Outlet> Session<O> {
         if self.told.is_none() {
             return Ok(());
         }
-        self.programs.set_level(level);
+        self.programs.serve(level)?;
         self.programs.record()
     }
 

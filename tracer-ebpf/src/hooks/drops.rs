@@ -2,7 +2,9 @@
 //! lookup and before `tcp_conn_request` (TCP-MD5 or -AO, a socket filter, a policy) has a
 //! listener that never took it.
 
-use aya_ebpf::{macros::map, maps::HashMap};
+use aya_ebpf::{EbpfContext, macros::map, maps::HashMap};
+#[cfg(not(feature = "legacy"))]
+use sockpick_ebpf::abi::steer;
 use sockpick_ebpf::abi::{Dropped, MAX_DROPPED};
 
 use crate::{
@@ -10,6 +12,11 @@ use crate::{
     emit,
     fields::{KernelPtr, config, field},
     inflight::inflight,
+};
+#[cfg(not(feature = "legacy"))]
+use crate::{
+    hooks::lookup,
+    inflight::{Inflight, state},
 };
 
 #[map]
@@ -21,10 +28,19 @@ const SEQ: u64 = 4;
 /// A packet is dropped. The one whose lookup ended last on this CPU is dropped in the same go, if
 /// it is: `tcp_v4_rcv` and `tcp_v6_rcv` look up, check and hand on.
 #[inline(always)]
-pub(crate) fn dropped(skb: KernelPtr) {
+pub(crate) fn dropped<C: EbpfContext>(
+    #[cfg_attr(
+        feature = "legacy",
+        expect(unused_variables, reason = "these programs read each packet at its lookup")
+    )]
+    ctx: &C,
+    skb: KernelPtr,
+) {
     let Some(slot) = inflight() else {
         return;
     };
+    #[cfg(not(feature = "legacy"))]
+    read_after_all(ctx, slot, skb);
     if slot.done_skb != skb.0 || slot.done_sk == 0 || slot.done_ns == 0 {
         return;
     }
@@ -47,5 +63,20 @@ pub(crate) fn dropped(skb: KernelPtr) {
         && let Some(stats) = stats()
     {
         stats.dropped_full += 1;
+    }
+}
+
+/// A packet that `tcp_conn_request` was to read.
+#[cfg(not(feature = "legacy"))]
+#[inline(always)]
+fn read_after_all<C: EbpfContext>(ctx: &C, slot: &mut Inflight, skb: KernelPtr) {
+    let sk = KernelPtr(slot.found_sk);
+    if sk.is_null() || !slot.is_unread(skb, sk) {
+        return;
+    }
+    let Some(stats) = stats() else { return };
+    lookup::read_after_all(slot, stats, skb);
+    if slot.state == state::RECEIVE {
+        emit::finish(ctx, slot, stats, sk, sk, steer::LOOKUP);
     }
 }

@@ -4,7 +4,7 @@ use aya_ebpf::EbpfContext;
 use sockpick_ebpf::abi::{Stats, steer};
 
 #[cfg(not(feature = "legacy"))]
-use crate::fields::typed;
+use crate::{fields::typed, suspects};
 use crate::{
     compat::debug,
     counters::stats,
@@ -68,8 +68,18 @@ fn seen_whole<const FAMILY: u16, C: EbpfContext>(
     let (Some(slot), Some(stats)) = (inflight(), stats()) else {
         return;
     };
+    if of!(FAMILY, ctx, skb) == 0 {
+        stats.no_skb += 1;
+        return;
+    }
+    give_up_unfinished(slot, stats);
+    let ret = of!(FAMILY, ctx, ret);
+    if ret != 0 && put_off::<FAMILY, C>(ctx, slot, skb) {
+        slot.found_sk = ret;
+        return;
+    }
     start::<FAMILY, C>(ctx, slot, stats, skb, net);
-    end(ctx, slot, stats, of!(FAMILY, ctx, ret), sk);
+    end(ctx, slot, stats, ret, sk);
 }
 
 /// kprobe: the lookup starts.
@@ -78,8 +88,18 @@ pub(crate) fn entry<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
     let (Some(slot), Some(stats)) = (inflight(), stats()) else {
         return;
     };
-    slot.forget_facts();
     let skb = KernelPtr(of!(FAMILY, ctx, skb));
+    slot.is_aside = u8::from(skb.is_null());
+    if skb.is_null() {
+        stats.no_skb += 1;
+        return;
+    }
+    give_up_unfinished(slot, stats);
+    slot.forget_facts();
+    #[cfg(not(feature = "legacy"))]
+    if put_off::<FAMILY, C>(ctx, slot, skb) {
+        return;
+    }
     let net = KernelPtr(of!(FAMILY, ctx, net));
     start::<FAMILY, C>(ctx, slot, stats, skb, net);
 }
@@ -90,15 +110,67 @@ pub(crate) fn exit<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
     let (Some(slot), Some(stats)) = (inflight(), stats()) else {
         return;
     };
-    let ret = of!(FAMILY, ctx, ret);
-    end(ctx, slot, stats, ret, KernelPtr(ret));
+    if slot.is_aside != 0 {
+        slot.is_aside = 0;
+        return;
+    }
+    let sk = KernelPtr(of!(FAMILY, ctx, ret));
+    #[cfg(not(feature = "legacy"))]
+    if slot.state == state::UNREAD {
+        slot.found_sk = sk.0;
+        if !sk.is_null() {
+            return;
+        }
+        // `tcp_conn_request` is not going to see it.
+        read_after_all(slot, stats, KernelPtr(slot.skb));
+    }
+    end(ctx, slot, stats, sk.0, sk);
+}
+
+/// Leaves the packet to be read when `tcp_conn_request` takes it for processing, and it is known
+/// to be a SYN: nearly none has to be, where suspects alone are recorded. False: it is to be read
+/// now.
+#[cfg(not(feature = "legacy"))]
+#[inline(always)]
+fn put_off<const FAMILY: u16, C: EbpfContext>(
+    ctx: &C,
+    slot: &mut Inflight,
+    skb: impl Fields,
+) -> bool {
+    if !suspects::are_wanted() || !is_received(skb) {
+        return false;
+    }
+    place::<FAMILY, C>(ctx, slot);
+    slot.skb = of!(FAMILY, ctx, skb);
+    slot.found_sk = 0;
+    slot.net = of!(FAMILY, ctx, net);
+    slot.family = FAMILY;
+    slot.state = state::UNREAD;
+    true
+}
+
+/// Reads a packet that was left to be read; `skb`: its fields.
+#[cfg(not(feature = "legacy"))]
+#[inline(always)]
+pub(crate) fn read_after_all(slot: &mut Inflight, stats: &mut Stats, skb: impl Fields) {
+    slot.state = state::IDLE;
+    begin(slot, stats, skb, KernelPtr(slot.net), slot.family);
+}
+
+/// Whether TCP has the packet, and no netfilter rule.
+#[cfg(not(feature = "legacy"))]
+#[inline(always)]
+fn is_received(skb: impl Fields) -> bool {
+    let (head, data) = skb.read_two::<u64>(config!(off.skb_head), config!(off.skb_data));
+    let transport: u16 = field!(skb, skb_transport_header => u16);
+    data.wrapping_sub(head) == u64::from(transport)
 }
 
 /// kprobe on the table walk inside the lookup.
 #[inline(always)]
 pub(crate) fn walked<C: EbpfContext>(_ctx: &C) {
     if let Some(slot) = inflight()
-        && slot.state != state::IDLE
+        && slot.is_looked_up()
     {
         slot.facts_for(slot.skb);
         slot.walked = 1;
@@ -113,16 +185,16 @@ fn start<const FAMILY: u16, C: EbpfContext>(
     skb: impl Fields,
     net: impl Fields,
 ) {
-    give_up_unfinished(slot, stats);
-    let address = of!(FAMILY, ctx, skb);
-    if address == 0 {
-        stats.no_skb += 1;
-        return;
-    }
+    place::<FAMILY, C>(ctx, slot);
+    slot.skb = of!(FAMILY, ctx, skb);
+    begin(slot, stats, skb, net, FAMILY);
+}
+
+/// Where the lookup has it that the packet came in.
+#[inline(always)]
+fn place<const FAMILY: u16, C: EbpfContext>(ctx: &C, slot: &mut Inflight) {
     slot.ifindex = of!(FAMILY, ctx, dif) as u32;
     slot.sdif = of!(FAMILY, ctx, sdif) as u32;
-    slot.skb = address;
-    begin(slot, stats, skb, net, FAMILY);
 }
 
 /// `fields`: those of the socket `ret`.

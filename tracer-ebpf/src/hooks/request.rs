@@ -5,7 +5,7 @@ use aya_ebpf::EbpfContext;
 use sockpick_ebpf::abi::{ABSENT, Stats, steer};
 
 #[cfg(not(feature = "legacy"))]
-use crate::fields::typed;
+use crate::{fields::typed, suspects};
 use crate::{
     compat::debug,
     counters::stats,
@@ -19,33 +19,56 @@ use crate::{
 #[cfg(not(feature = "legacy"))]
 #[inline(always)]
 pub(crate) fn entering<C: EbpfContext>(ctx: &C) {
-    taken(ctx, typed!(ctx, request_skb));
+    taken(ctx, typed!(ctx, request_sk), typed!(ctx, request_skb));
 }
 
 /// kprobe
 #[inline(always)]
 pub(crate) fn entry<C: EbpfContext>(ctx: &C) {
-    taken(ctx, KernelPtr(arg!(ctx, request_skb)));
+    let (sk, skb) = (arg!(ctx, request_sk), arg!(ctx, request_skb));
+    taken(ctx, KernelPtr(sk), KernelPtr(skb));
 }
 
-/// Entry of `tcp_conn_request(rsk_ops, af_ops, sk, skb)`. `fields`: those of the packet.
+/// Entry of `tcp_conn_request(rsk_ops, af_ops, sk, skb)`: fields of the socket and the packet.
 #[inline(always)]
-fn taken<C: EbpfContext>(ctx: &C, fields: impl Fields) {
+fn taken<C: EbpfContext>(
+    ctx: &C,
+    #[cfg_attr(
+        feature = "legacy",
+        expect(unused_variables, reason = "these programs record every SYN")
+    )]
+    socket: impl Fields,
+    packet: impl Fields,
+) {
     let (Some(slot), Some(stats)) = (inflight(), stats()) else {
         return;
     };
     let sk = KernelPtr(arg!(ctx, request_sk));
     let skb = KernelPtr(arg!(ctx, request_skb));
-    if slot.done_skb == skb.0 && slot.done_sk == sk.0 {
+    #[cfg(not(feature = "legacy"))]
+    let is_unread = slot.is_unread(skb, sk);
+    #[cfg(feature = "legacy")]
+    let is_unread = false;
+    if is_unread {
+        #[cfg(not(feature = "legacy"))]
+        if suspects::excludes_unread(slot, stats, sk, socket) {
+            return;
+        }
+        #[cfg(not(feature = "legacy"))]
+        lookup::read_after_all(slot, stats, packet);
+        if slot.state != state::RECEIVE {
+            return;
+        }
+    } else if slot.done_skb == skb.0 && slot.done_sk == sk.0 {
         slot.done_skb = 0;
         // The sequence number tells the packet from an earlier one that was dropped
         // after its lookup and whose memory this one got.
         let seq = config!(off.skb_cb_seq);
-        if seq == ABSENT || fields.read::<u32>(seq) == slot.done_seq {
+        if seq == ABSENT || packet.read::<u32>(seq) == slot.done_seq {
             return;
         }
     }
-    // If the lookup's return probe was missed, its result is here all the same.
+    // Was not read yet, or the lookup's return probe was missed, whose result is here all the same.
     let mut by = steer::LOOKUP;
     if slot.state != state::RECEIVE || slot.skb != skb.0 {
         by = steered(slot, stats, sk, skb);
@@ -55,7 +78,7 @@ fn taken<C: EbpfContext>(ctx: &C, fields: impl Fields) {
         slot.done_skb = 0;
         debug!(
             ctx,
-            "SYN for port {} came without a lookup: steer={}",
+            "SYN for port {} is known when it is taken: steer={}",
             u16::from_be(slot.destination_port_be),
             by
         );

@@ -6,7 +6,7 @@ use sockpick_ebpf::abi::group_prog;
 
 use crate::{
     fields::{KernelPtr, arg},
-    inflight::{Inflight, inflight, state},
+    inflight::{Inflight, inflight},
 };
 
 /// fexit: the packet is an argument.
@@ -25,7 +25,7 @@ pub(crate) fn exit<C: EbpfContext>(ctx: &C) {
 #[inline(always)]
 pub(crate) fn entry_in_lookup<C: EbpfContext>(ctx: &C) {
     if let Some(slot) = inflight()
-        && slot.state != state::IDLE
+        && slot.is_looked_up()
     {
         slot.group_sk = arg!(ctx, reuseport_sk);
     }
@@ -35,7 +35,7 @@ pub(crate) fn entry_in_lookup<C: EbpfContext>(ctx: &C) {
 #[inline(always)]
 pub(crate) fn exit_in_lookup<C: EbpfContext>(ctx: &C) {
     if let Some(slot) = inflight()
-        && slot.state != state::IDLE
+        && slot.is_looked_up()
     {
         slot.facts_for(slot.skb);
         note(ctx, slot);

@@ -6,7 +6,7 @@ use aya_ebpf::EbpfContext;
 use crate::{
     fields::{KernelPtr, arg},
     hooks::lookup::V4,
-    inflight::{inflight, state},
+    inflight::inflight,
 };
 
 #[cfg(not(feature = "legacy"))]
@@ -46,7 +46,7 @@ pub(crate) fn exit_in_lookup<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
         arg!(ctx, steer6_ret)
     };
     if let Some(slot) = inflight()
-        && slot.state != state::IDLE
+        && slot.is_looked_up()
     {
         slot.facts_for(slot.skb);
         // An error pointer is a program's SK_DROP: a choice as well.

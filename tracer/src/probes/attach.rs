@@ -130,8 +130,10 @@ fn attach_all(programs: &mut Programs, targets: &AyaBtf, verbose: bool) -> Resul
         // Return probes first: a lookup seen to start must be seen to end.
         for &(name, is_return) in hook.programs(mechanism).iter().rev() {
             let result = match mechanism {
-                Mechanism::Fentry => programs.attach_fentry(name, is_return, &symbol, targets),
-                Mechanism::Kprobe => programs.attach_kprobe(name, &symbol),
+                Mechanism::Fentry => {
+                    programs.attach_fentry(hook, name, is_return, &symbol, targets)
+                }
+                Mechanism::Kprobe => programs.attach_kprobe(hook, name, &symbol),
             };
             if let Err(error) = result {
                 debug!("{hook} refused {mechanism}: {error}");

@@ -58,6 +58,11 @@ impl Counted {
         Self { links }
     }
 
+    /// Holds the probe of that program no longer.
+    pub(super) fn release(&mut self, program: &str) {
+        self.links.remove(program);
+    }
+
     /// SYNs for a listener, and listeners that came or went, that no program saw, as far as the
     /// kernel counts them: from 6.7 (dd8657894c11, 3acf8ace6823). The filters have not been
     /// asked. Through tracefs (`events`, by the program's name), which is used before 4.17, only
@@ -121,7 +126,8 @@ fn profile(events: &[(String, Event)]) -> String {
     first.map_or_else(String::new, |(_, event)| event.profile())
 }
 
-fn names(plan: &Plan, hook: Hook) -> impl Iterator<Item = &'static str> + use<> {
+/// The hook's programs, if it is attached.
+pub(super) fn names(plan: &Plan, hook: Hook) -> impl Iterator<Item = &'static str> + use<> {
     let mechanism = plan.mechanism(hook);
     let programs = mechanism.map_or(&[] as &[_], |mechanism| hook.programs(mechanism));
     programs.iter().map(|&(name, _)| name)

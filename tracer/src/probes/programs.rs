@@ -6,7 +6,10 @@ use anyhow::{Context as _, Result};
 use aya::{
     Btf as AyaBtf, Ebpf,
     maps::RingBuf,
-    programs::{FEntry, FExit, KProbe, ProbeKind, ProgramError},
+    programs::{
+        FEntry, FExit, KProbe, ProbeKind, Program, ProgramError, fexit::FExitLink,
+        kprobe::KProbeLink,
+    },
 };
 use aya_log::EbpfLogger;
 use log::debug;
@@ -20,7 +23,7 @@ use super::{
     filters,
     holders::{self, Holders},
     maps::{EVERYBODY, Maps, NOBODY},
-    missed::Counted,
+    missed::{Counted, names},
     object::unload,
     plan::{Decision, Hook, Plan},
     rights::{Level, Rights},
@@ -29,6 +32,13 @@ use super::{
 };
 
 pub use super::missed::Use;
+
+/// Keeps a program attached until it is dropped.
+#[expect(dead_code, reason = "held for what its end does")]
+enum Link {
+    Exit(FExitLink),
+    Probe(KProbeLink),
+}
 
 /// Attached programs. Dropping it detaches them; so does the end of the process,
 /// however it comes, because nothing is pinned.
@@ -50,6 +60,8 @@ pub struct Programs {
     holders: Option<Holders>,
     /// Probes that were made through tracefs.
     events: Vec<(String, tracefs::Event)>,
+    /// While it is looked at who accepts, and that can end before the rest does.
+    acceptors: Vec<Link>,
     /// For what no program saw.
     counted: Counted,
     /// What [`Programs::missed`] was when they were detached.
@@ -75,6 +87,7 @@ impl Programs {
             holders_unseen: None,
             holders: None,
             events: Vec::new(),
+            acceptors: Vec::new(),
             counted: Counted::default(),
             missed_until_detached: None,
         })
@@ -177,12 +190,64 @@ impl Programs {
 
     /// At this level they record, from when they are told to record. For those that can tell
     /// suspects.
-    pub fn set_level(&mut self, level: Level) {
+    fn set_level(&mut self, level: Level) {
         self.maps.level = match level {
             Level::All => level::ALL,
             Level::Suspects => level::SUSPECTS,
         };
     }
+
+    /// The same for a daemon. Where most SYNs are only counted, it does not look who accepts: each
+    /// connection would pay for it, and alerts name who holds a listener.
+    ///
+    /// # Errors
+    /// If the kernel refuses to have the hook attached that it took before.
+    pub fn serve(&mut self, level: Level) -> Result<()> {
+        self.set_level(level);
+        match level {
+            Level::All => self.watch_acceptors(),
+            Level::Suspects => {
+                for name in names(&self.plan, Hook::Accept) {
+                    self.counted.release(name);
+                }
+                self.acceptors.clear();
+                Ok(())
+            }
+        }
+    }
+
+    fn watch_acceptors(&mut self) -> Result<()> {
+        let Some(Decision::Attach { mechanism, symbol }) = self.plan.decision(Hook::Accept) else {
+            return Ok(());
+        };
+        if !self.acceptors.is_empty() {
+            return Ok(());
+        }
+        let symbol = symbol.clone();
+        for &(name, _) in Hook::Accept.programs(*mechanism).iter().rev() {
+            let linked = self.link_acceptors(name, &symbol);
+            linked.with_context(|| format!("cannot attach {name} again"))?;
+        }
+        Ok(())
+    }
+
+    /// Attaches a program of that hook, which is loaded.
+    fn link_acceptors(&mut self, name: &str, symbol: &str) -> Result<(), ProgramError> {
+        let link = match self.ebpf.program_mut(name) {
+            Some(Program::FExit(program)) => {
+                let id = program.attach()?;
+                Link::Exit(program.take_link(id)?)
+            }
+            Some(Program::KProbe(program)) => {
+                let id = program.attach(symbol, 0)?;
+                Link::Probe(program.take_link(id)?)
+            }
+            _ => return Err(ProgramError::NotLoaded),
+        };
+        self.acceptors.push(link);
+        Ok(())
+    }
+
 
     /// From now on these namespaces pass the filter, instead of those `before`.
     ///
@@ -272,6 +337,7 @@ impl Programs {
 
     pub(super) fn attach_fentry(
         &mut self,
+        hook: Hook,
         name: &str,
         is_return: bool,
         function: &str,
@@ -283,6 +349,9 @@ impl Programs {
         if is_return {
             let program: &mut FExit = program.try_into()?;
             program.load(function, targets)?;
+            if hook == Hook::Accept {
+                return self.link_acceptors(name, function);
+            }
             program.attach().map(|_| ())
         } else {
             let program: &mut FEntry = program.try_into()?;
@@ -291,12 +360,20 @@ impl Programs {
         }
     }
 
-    pub(super) fn attach_kprobe(&mut self, name: &str, symbol: &str) -> Result<(), ProgramError> {
+    pub(super) fn attach_kprobe(
+        &mut self,
+        hook: Hook,
+        name: &str,
+        symbol: &str,
+    ) -> Result<(), ProgramError> {
         let Some(program) = self.ebpf.program_mut(name) else {
             return Err(ProgramError::NotLoaded);
         };
         let program: &mut KProbe = program.try_into()?;
         program.load()?;
+        if hook == Hook::Accept && !tracefs::needed() {
+            return self.link_acceptors(name, symbol);
+        }
         if !tracefs::needed() {
             return program.attach(symbol, 0).map(|_| ());
         }
@@ -311,6 +388,7 @@ impl Programs {
     pub fn detach(&mut self) {
         self.missed_until_detached = Some(self.missed());
         self.counted = Counted::default();
+        self.acceptors.clear();
         // Who ended is asked of until the last event is told.
         tracepoints::detach(&mut self.ebpf, DROPS);
         for wanted in [false, true] {
