@@ -138,8 +138,10 @@ pub struct Args {
     pub listen_sk: ArgLoc,
     /// `inet_csk_listen_start`: result
     pub listen_ret: ArgLoc,
-    /// `inet_unhash`: `sk`
-    pub unhash_sk: ArgLoc,
+    /// `inet_csk_listen_stop`: `sk`
+    pub stop_sk: ArgLoc,
+    /// `reuseport_stop_listen_sock` or `reuseport_detach_sock`: `sk`
+    pub leave_sk: ArgLoc,
     /// `inet_csk_accept`: `sk`
     pub accept_sk: ArgLoc,
     /// `inet_csk_accept`: result
@@ -252,8 +254,6 @@ pub struct Config {
     pub regs_sp: u16,
     /// Which in-kernel filters are in use: a set of [`filter`] bits.
     pub filters: u16,
-    /// Keeps `wake_bytes` aligned.
-    pub reserved: u16,
     /// Bytes in the ring buffer at which the reader is woken before its flush interval ends.
     pub wake_bytes: u32,
     /// Keeps the size a multiple of eight.

@@ -82,8 +82,11 @@ programs! {
     // inet_csk_listen_start
     kprobe listen_k(ProbeContext) => listen::start_entry;
     kretprobe listen_r(RetProbeContext) => listen::start_exit;
-    // inet_unhash
-    kprobe unhash_k(ProbeContext) => listen::unhash;
+    // inet_csk_listen_stop
+    kprobe stop_k(ProbeContext) => listen::stops;
+    // reuseport_stop_listen_sock, reuseport_detach_sock
+    kprobe leave_k(ProbeContext) => listen::leaves_group;
+    kprobe detach_k(ProbeContext) => listen::leaves_group;
     // inet_csk_accept
     kprobe accept_k(ProbeContext) => accept::entry;
     kretprobe accept_r(RetProbeContext) => accept::exit;

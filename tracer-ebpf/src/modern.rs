@@ -26,7 +26,9 @@ programs! {
     fexit group_prog_x(FExitContext) => reuseport::exit;
     fentry request_e(FEntryContext) => request::entering;
     fexit listen_x(FExitContext) => listen::started;
-    fentry unhash_e(FEntryContext) => listen::unhashing;
+    fentry stop_e(FEntryContext) => listen::stops;
+    fentry leave_e(FEntryContext) => listen::leaves_group;
+    fentry detach_e(FEntryContext) => listen::leaves_group;
     fexit accept_x(FExitContext) => accept::accepted;
     fentry cookie_e(FEntryContext) => handover::cookie;
     fexit migrate_x(FExitContext) => handover::migrated;

@@ -37,7 +37,8 @@ fn features(lookup: &str, reuseport: &str) -> Features {
         ("bpf_run_sk_reuseport", reuseport),
         ("tcp_conn_request", "rsk_ops af_ops sk skb"),
         ("inet_csk_listen_start", "sk"),
-        ("inet_unhash", "sk"),
+        ("inet_csk_listen_stop", "sk"),
+        ("reuseport_detach_sock", "sk"),
         ("inet_csk_accept", "sk arg"),
     ];
     let functions = plain.map(|(name, parameters)| {
@@ -153,7 +154,7 @@ fn from_6_6_everything_takes_fentry_and_the_walk_is_left_alone() {
             Hook::Lookup6,
             Hook::Steer4,
             Hook::Request,
-            Hook::Unhash,
+            Hook::ListenStop,
         ] {
             assert_eq!(
                 mechanism(&features, None, hook),

@@ -31,7 +31,10 @@ const SEQ: u64 = 4;
 pub(crate) fn dropped<C: EbpfContext>(
     #[cfg_attr(
         feature = "legacy",
-        expect(unused_variables, reason = "these programs read each packet at its lookup")
+        expect(
+            unused_variables,
+            reason = "these programs read each packet at its lookup"
+        )
     )]
     ctx: &C,
     skb: KernelPtr,

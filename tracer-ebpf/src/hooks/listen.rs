@@ -1,18 +1,21 @@
-//! Listeners come (`inet_csk_listen_start`) and go (`inet_unhash`).
+//! Listeners come (`inet_csk_listen_start`) and go (`inet_csk_listen_stop`).
+//!
+//! Every socket leaves by `inet_unhash`; these are passed by listeners alone, so that ordinary
+//! connections cost nothing here.
 
 use aya_ebpf::{EbpfContext, helpers::bpf_get_current_pid_tgid};
 use sockpick_ebpf::abi::{Listener, Stats, kind};
 
+#[cfg(not(feature = "legacy"))]
+use crate::suspects;
 use crate::{
     compat::debug,
     counters::stats,
     emit,
-    fields::{Fields, KernelPtr, arg, current_comm, field},
+    fields::{KernelPtr, arg, current_comm},
     hooks::calls,
-    listeners::{self, TCP_LISTEN},
+    listeners,
 };
-#[cfg(not(feature = "legacy"))]
-use crate::{fields::typed, suspects};
 
 /// fexit: socket and result at once.
 #[cfg(not(feature = "legacy"))]
@@ -57,32 +60,34 @@ fn note<C: EbpfContext>(ctx: &C, sk: KernelPtr, result: u64) {
     record(ctx, kind::LISTEN, sk, entry, stats);
 }
 
-/// fentry of `inet_unhash`
-#[cfg(not(feature = "legacy"))]
+/// Entry of `reuseport_stop_listen_sock` (5.14), or of `reuseport_detach_sock`: a member of a group
+/// is about to leave the table, under its lock, so no SYN that another gets instead is told before.
+/// Sockets of other protocols come here too, and so does what has left: neither is known as open.
 #[inline(always)]
-pub(crate) fn unhashing<C: EbpfContext>(ctx: &C) {
-    leaves(ctx, typed!(ctx, unhash_sk));
-}
-
-/// kprobe
-#[inline(always)]
-pub(crate) fn unhash<C: EbpfContext>(ctx: &C) {
-    leaves(ctx, KernelPtr(arg!(ctx, unhash_sk)));
-}
-
-/// Every TCP socket passes there on its way out. The state is still `TCP_LISTEN` for a listener
-/// (`tcp_set_state`, net/ipv4/tcp.c).
-#[inline(always)]
-fn leaves<C: EbpfContext>(ctx: &C, fields: impl Fields) {
-    if field!(fields, sk_state => u8) != TCP_LISTEN {
-        return;
+pub(crate) fn leaves_group<C: EbpfContext>(ctx: &C) {
+    let sk = KernelPtr(arg!(ctx, leave_sk));
+    if let Some(stats) = stats()
+        && let Some(entry) = listeners::known(sk)
+    {
+        ends(ctx, sk, entry, stats);
     }
-    let sk = KernelPtr(arg!(ctx, unhash_sk));
+}
+
+/// Entry of `inet_csk_listen_stop`: every listener passes, having left the table a moment ago.
+#[inline(always)]
+pub(crate) fn stops<C: EbpfContext>(ctx: &C) {
+    let sk = KernelPtr(arg!(ctx, stop_sk));
     // One that was there before sockpick and got no SYN since is met here for the first time.
     if let Some(stats) = stats()
         && let Some(entry) = listeners::of(sk, listeners::PROCESS, stats)
-        && entry.closed == 0
     {
+        ends(ctx, sk, entry, stats);
+    }
+}
+
+#[inline(always)]
+fn ends<C: EbpfContext>(ctx: &C, sk: KernelPtr, entry: &mut Listener, stats: &mut Stats) {
+    if entry.closed == 0 {
         // Kept, not removed: a lookup on another CPU may still end with it. User
         // space removes it some time after this record.
         entry.closed = 1;

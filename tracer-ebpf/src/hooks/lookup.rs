@@ -3,8 +3,6 @@
 use aya_ebpf::EbpfContext;
 use sockpick_ebpf::abi::{Stats, steer};
 
-#[cfg(not(feature = "legacy"))]
-use crate::{fields::typed, suspects};
 use crate::{
     compat::debug,
     counters::stats,
@@ -13,6 +11,8 @@ use crate::{
     filter,
     inflight::{Inflight, inflight, state},
 };
+#[cfg(not(feature = "legacy"))]
+use crate::{fields::typed, suspects};
 
 /// IPv4: `__inet_lookup_listener`.
 pub(crate) const V4: u16 = 2;

@@ -4,8 +4,6 @@
 use aya_ebpf::EbpfContext;
 use sockpick_ebpf::abi::{ABSENT, Stats, steer};
 
-#[cfg(not(feature = "legacy"))]
-use crate::{fields::typed, suspects};
 use crate::{
     compat::debug,
     counters::stats,
@@ -14,6 +12,8 @@ use crate::{
     hooks::lookup::{self, V4, V6},
     inflight::{Inflight, inflight, state},
 };
+#[cfg(not(feature = "legacy"))]
+use crate::{fields::typed, suspects};
 
 /// fentry
 #[cfg(not(feature = "legacy"))]

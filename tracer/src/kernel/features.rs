@@ -65,7 +65,7 @@ fn usual_parameters(function: &str) -> Option<Vec<String>> {
         ],
         "tcp_conn_request" => &["rsk_ops", "af_ops", "sk", "skb"],
         "inet_csk_listen_start" => &["sk", "backlog"],
-        "inet_unhash" => &["sk"],
+        "inet_csk_listen_stop" | "reuseport_stop_listen_sock" | "reuseport_detach_sock" => &["sk"],
         "inet_csk_accept" => &["sk", "flags", "err", "kern"],
         "tcp_get_cookie_sock" => &["sk", "skb", "req", "dst", "tsoff"],
         // From 5.14.

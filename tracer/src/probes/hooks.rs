@@ -27,8 +27,12 @@ pub enum Hook {
     Request,
     /// A listener appears.
     Listen,
-    /// A listener goes.
-    Unhash,
+    /// A listener has gone.
+    ListenStop,
+    /// A listener that is a member of a group goes.
+    LeaveGroup,
+    /// The same, before Linux 5.14.
+    DetachGroup,
     /// A connection is accepted.
     Accept,
     /// The ACK of a SYN cookie is taken on a socket.
@@ -38,7 +42,7 @@ pub enum Hook {
 }
 
 /// How many there are.
-const COUNT: usize = 13;
+const COUNT: usize = 15;
 
 /// Every hook, in the order a SYN meets them.
 pub const HOOKS: [Hook; COUNT] = {
@@ -99,6 +103,9 @@ struct Row {
 
 /// Without walk and steering.
 const STEERED: &str = "a socket chosen by an sk_lookup program is told as `lookup`";
+
+/// With [`Hook::ListenStop`] alone.
+const LATE: &str = "the close of a listener that shares its port is told a moment after it";
 
 /// In the order of [`Hook`], by which a hook finds its row.
 const ROWS: &[Row; COUNT] = &[
@@ -178,12 +185,28 @@ const ROWS: &[Row; COUNT] = &[
         kprobe: &[("listen_k", ENTRY), ("listen_r", RETURN)],
     },
     Row {
-        hook: Hook::Unhash,
-        function: "inet_unhash",
+        hook: Hook::ListenStop,
+        function: "inet_csk_listen_stop",
         loss: Some("a listener's close is not seen"),
         reads: &["sk"],
-        fentry: &[("unhash_e", ENTRY)],
-        kprobe: &[("unhash_k", ENTRY)],
+        fentry: &[("stop_e", ENTRY)],
+        kprobe: &[("stop_k", ENTRY)],
+    },
+    Row {
+        hook: Hook::LeaveGroup,
+        function: "reuseport_stop_listen_sock",
+        loss: Some(LATE),
+        reads: &["sk"],
+        fentry: &[("leave_e", ENTRY)],
+        kprobe: &[("leave_k", ENTRY)],
+    },
+    Row {
+        hook: Hook::DetachGroup,
+        function: "reuseport_detach_sock",
+        loss: Some(LATE),
+        reads: &["sk"],
+        fentry: &[("detach_e", ENTRY)],
+        kprobe: &[("detach_k", ENTRY)],
     },
     Row {
         hook: Hook::Accept,
@@ -269,6 +292,6 @@ mod tests {
         let count = names.len();
         names.sort_unstable();
         names.dedup();
-        assert_eq!((names.len(), count), (30, 30));
+        assert_eq!((names.len(), count), (34, 34));
     }
 }

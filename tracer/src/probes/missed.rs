@@ -23,7 +23,7 @@ use crate::bpf::{self, command};
 
 /// Hooks whose programs run once for each SYN that gets a listener, and for each listener that
 /// comes or goes.
-const COUNTED: [Hook; 3] = [Hook::Request, Hook::Listen, Hook::Unhash];
+const COUNTED: [Hook; 3] = [Hook::Request, Hook::Listen, Hook::ListenStop];
 
 /// What is asked how often the kernel skipped programs of kprobes.
 #[derive(Default)]
@@ -70,13 +70,13 @@ impl Counted {
     pub(super) fn missed(&self, ebpf: &Ebpf, plan: &Plan, events: &[(String, Event)]) -> Missing {
         let profile = profile(events);
         // How often the kernel skipped a program of the hook: the one that it skipped most.
-        let [request, listen, unhash] = COUNTED.map(|hook| {
+        let [request, listen, stop] = COUNTED.map(|hook| {
             let skipped = names(plan, hook).map(|name| self.skipped(ebpf, name, events, &profile));
             skipped.max().unwrap_or(0)
         });
         Missing {
             syns: request,
-            listeners: listen + unhash,
+            listeners: listen + stop,
         }
     }
 

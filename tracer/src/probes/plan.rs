@@ -130,7 +130,12 @@ impl Plan {
             request_skb: place(Hook::Request, "skb"),
             listen_sk: place(Hook::Listen, "sk"),
             listen_ret: place(Hook::Listen, RESULT),
-            unhash_sk: place(Hook::Unhash, "sk"),
+            stop_sk: place(Hook::ListenStop, "sk"),
+            leave_sk: [Hook::LeaveGroup, Hook::DetachGroup]
+                .map(|hook| place(hook, "sk"))
+                .into_iter()
+                .find(|&place| place != ArgLoc::NONE)
+                .unwrap_or(ArgLoc::NONE),
             accept_sk: place(Hook::Accept, "sk"),
             accept_ret: place(Hook::Accept, RESULT),
             cookie_sk: place(Hook::Cookie, "sk"),
@@ -199,6 +204,21 @@ pub fn plan(features: &Features, wanted: Option<Mechanism>) -> Plan {
             let why = format!("inlined here; {walk} tells the same");
             set(&mut plan, steer, Decision::NotNeeded(why));
         }
+    }
+    // From 5.14 a listener that closes stays in its group for its connections, and leaves the table there.
+    if features
+        .function(Hook::LeaveGroup.function())
+        .symbol
+        .is_some()
+    {
+        let why = format!("{} tells the same", Hook::LeaveGroup);
+        set(&mut plan, Hook::DetachGroup, Decision::NotNeeded(why));
+    } else {
+        let why = format!(
+            "this kernel has {} instead (before Linux 5.14)",
+            Hook::DetachGroup
+        );
+        set(&mut plan, Hook::LeaveGroup, Decision::NotNeeded(why));
     }
     if features.function(Hook::Migrate.function()).symbol.is_none() {
         let why = "this kernel has no migration of connections (Linux 5.14)".to_owned();

@@ -248,7 +248,6 @@ impl Programs {
         Ok(())
     }
 
-
     /// From now on these namespaces pass the filter, instead of those `before`.
     ///
     /// # Errors
