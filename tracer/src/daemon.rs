@@ -9,6 +9,7 @@ mod level;
 mod looks;
 mod memory;
 mod names;
+mod pushing;
 mod reload;
 mod service;
 mod systemd;

@@ -1,7 +1,8 @@
 //! Brings notices of alerts, and events, to others: each sink with a queue, a pace and failures
 //! of its own. None can delay another, nor whoever gives out the messages.
 //!
-//! All of it runs on a thread of its own; [`Delivery::send`] adds to queues and goes on.
+//! All of it runs on a thread of its own; [`Delivery::send`] adds to queues and goes on. `push`
+//! is apart from that: it brings metrics to a collector, on the thread of who has them.
 //! `docs/alerts.md` says what each sink is told, and what is lost when.
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ pub mod journald;
 mod json;
 mod otlp;
 mod outbox;
+pub(crate) mod push;
 pub mod queue;
 mod route;
 mod spool;
@@ -41,7 +43,7 @@ pub use queue::{Losses, Message};
 
 use route::{Ready, Route, one_place_each};
 use supervisor::{Command, Commands, Retired};
-use told::Teller;
+pub(crate) use told::Teller;
 
 /// How long a sink that new settings do not name any more has to send what waits for it.
 const GRACE: Duration = Duration::from_secs(2);
@@ -234,6 +236,6 @@ fn routes(
 }
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 #[cfg(test)]
 mod tests;

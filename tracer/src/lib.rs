@@ -25,6 +25,7 @@ pub mod listeners;
 pub mod metrics;
 pub mod namespaces;
 pub mod netfilter;
+mod otlp;
 pub mod outlets;
 pub mod own;
 pub mod pipeline;

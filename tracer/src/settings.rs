@@ -17,8 +17,8 @@ use crate::judge::{
 };
 
 pub use feed::{
-    AlertSettings, DaemonSettings, MetricsSettings, OnUntraceable, SinkSettings, SpoolSettings,
-    Stream,
+    AlertSettings, DaemonSettings, MetricsSettings, OnUntraceable, PushSettings, SinkSettings,
+    SpoolSettings, Stream,
 };
 pub use place::Expect;
 pub use watch::Watch;

@@ -68,6 +68,7 @@ fn pure_rooms_do_nothing_but_think() -> io::Result<()> {
         "engine.rs",
         "settings.rs",
         "metrics.rs",
+        "otlp.rs",
         "delivery/queue.rs",
         "delivery/attempt.rs",
         "delivery/backoff.rs",
@@ -76,7 +77,7 @@ fn pure_rooms_do_nothing_but_think() -> io::Result<()> {
     ];
     let mut found: Vec<PathBuf> = rooms.iter().map(|room| source.join(room)).collect();
     for room in [
-        "alerts", "metrics", "pipeline", "judge", "outlets", "engine", "settings",
+        "alerts", "metrics", "otlp", "pipeline", "judge", "outlets", "engine", "settings",
     ] {
         files(&source.join(room), &mut found)?;
     }

@@ -1,5 +1,5 @@
-//! The web server and its thread: it asks the daemon's own thread, which answers between two
-//! batches.
+//! The web server and its thread, which pushes metrics as well: they ask the daemon's own thread,
+//! which answers between two batches.
 
 use std::{sync::Arc, thread, time::Duration};
 
@@ -13,10 +13,17 @@ use tokio::{
     time::timeout,
 };
 
+use super::{
+    pushing::{Next, Pushing},
+    service::time,
+};
 use crate::{
-    metrics::{Families, Format},
+    delivery::{Sends, Teller, push},
+    failure::Failure,
+    metrics::{Families, Format, otlp::Origin},
+    otlp::metrics::ExportMetricsServiceRequest,
     privileges,
-    settings::feed::Listen,
+    settings::{MetricsSettings, change::Changes, feed::Listen},
     web::{self, Listening},
 };
 
@@ -32,7 +39,10 @@ pub(super) enum Question {
 }
 
 /// Asks.
-struct Asker(mpsc::Sender<Question>);
+struct Asker {
+    asks: mpsc::Sender<Question>,
+    origin: Origin,
+}
 
 impl Asker {
     async fn ask<T>(
@@ -41,7 +51,7 @@ impl Asker {
     ) -> Result<T, String> {
         let (to, answer) = oneshot::channel();
         let gone = || "sockpick ends".to_owned();
-        self.0.send(question(to)).await.map_err(|_| gone())?;
+        self.asks.send(question(to)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())
     }
 }
@@ -62,6 +72,22 @@ impl web::Source for Asker {
     }
 }
 
+impl push::Source for Asker {
+    async fn message(&self) -> Result<ExportMetricsServiceRequest, String> {
+        let families = self.ask(Question::Metrics).await?;
+        Ok(families.message(&self.origin, time().wall))
+    }
+}
+
+/// What else is to be in force.
+#[derive(Default)]
+pub(super) struct Prepared {
+    /// Where else metrics will be had.
+    listening: Option<Vec<Listening>>,
+    /// Where else they will be pushed.
+    next: Option<Next>,
+}
+
 /// Serves while it lives.
 pub(super) struct Exposition {
     runtime: Handle,
@@ -69,6 +95,8 @@ pub(super) struct Exposition {
     /// What systemd passed: served for as long as this lives.
     passed: Vec<Arc<Listening>>,
     serving: Option<JoinHandle<()>>,
+    pushing: Pushing<Asker>,
+    last_push: Option<JoinHandle<()>>,
     /// Ends the thread when it is dropped.
     _thread: oneshot::Sender<()>,
 }
@@ -94,11 +122,18 @@ impl Exposition {
                 runtime.shutdown_background();
             })
             .context("cannot start the thread of the web server")?;
+        let origin = Origin {
+            resource: Teller::here().resource(),
+            start: time().wall,
+        };
+        let asker = Arc::new(Asker { asks, origin });
         let mut exposition = Self {
+            pushing: Pushing::new(handle.clone(), Arc::clone(&asker)),
             runtime: handle,
-            asker: Arc::new(Asker(asks)),
+            asker,
             passed: Vec::new(),
             serving: None,
+            last_push: None,
             _thread: keep,
         };
         let passed = {
@@ -111,17 +146,66 @@ impl Exposition {
         Ok(exposition)
     }
 
+    /// Has ready what changes of the settings ask for. Nothing of it is in force yet.
+    ///
+    /// # Errors
+    /// If it cannot listen there, or not push there.
+    pub(super) fn prepare(
+        &self,
+        changes: &Changes,
+        settings: &MetricsSettings,
+    ) -> Result<Prepared> {
+        let mut prepared = Prepared::default();
+        if changes.pushes {
+            prepared.next = Some(self.next(settings)?);
+        }
+        if changes.metrics_listen {
+            prepared.listening = Some(self.bind(settings.listen.as_ref())?);
+        }
+        Ok(prepared)
+    }
+
+    /// Goes on by that.
+    pub(super) fn put_in_force(&mut self, prepared: Prepared) {
+        if let Some(listening) = prepared.listening {
+            self.serve(listening);
+        }
+        if let Some(next) = prepared.next {
+            self.pushing.go_on(next);
+        }
+    }
+
+    /// Begins to push, if the settings say so. Somebody should take questions by then.
+    ///
+    /// # Errors
+    /// If it cannot push there.
+    pub(super) fn push(&mut self, settings: &MetricsSettings) -> Result<()> {
+        let next = self.next(settings)?;
+        self.pushing.go_on(next);
+        Ok(())
+    }
+
+    fn next(&self, settings: &MetricsSettings) -> Result<Next> {
+        let next = self.pushing.next(settings.otlp.as_ref());
+        next.map_err(Failure::usage).map_err(Into::into)
+    }
+
+    /// Pushes by what came of them; `None`: none are made.
+    pub(super) fn pushes(&self) -> Option<Sends> {
+        self.pushing.pushes()
+    }
+
     /// Listens there. Nobody is served yet.
     ///
     /// # Errors
     /// If it cannot listen there.
-    pub(super) fn bind(&self, listen: Option<&Listen>) -> Result<Vec<Listening>> {
+    fn bind(&self, listen: Option<&Listen>) -> Result<Vec<Listening>> {
         let _inside = self.runtime.enter();
         listen.map(Listening::bind).into_iter().collect()
     }
 
     /// Serves there and where systemd says, and nowhere else any more.
-    pub(super) fn serve(&mut self, listening: Vec<Listening>) {
+    fn serve(&mut self, listening: Vec<Listening>) {
         if let Some(serving) = self.serving.take() {
             serving.abort();
         }
@@ -131,14 +215,25 @@ impl Exposition {
         self.serving = Some(self.runtime.spawn(serve));
     }
 
-    /// Serves no more. Its own socket in the file system is gone then.
-    pub(super) async fn stop(&mut self) {
+    /// Serves no more, and begins the last push, of these, for which there is so much time at
+    /// most. Its own socket in the file system is gone then.
+    pub(super) async fn stop(&mut self, families: Option<Families>, most: Duration) {
+        let families = families.map(|families| families.message(&self.asker.origin, time().wall));
+        self.last_push = families.and_then(|message| self.pushing.last(message, most));
         let Some(serving) = self.serving.take() else {
             return;
         };
         serving.abort();
         if timeout(END, serving).await.is_err() {
             warn!("the web server does not end; it is left alone");
+        }
+    }
+
+    /// Waits for the last push.
+    pub(super) async fn pushed(&mut self) {
+        if let Some(push) = self.last_push.take() {
+            // It has a deadline of its own.
+            let _ = push.await;
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{
     keeper::Keeper,
     looks::{self, Looks, Outcome},
     reload,
-    service::{flush, reload_remark, time},
+    service::{reload_remark, take_leave, time},
     systemd::{self, Status, Watchdog},
     waits::{Signals, interval, until},
 };
@@ -67,7 +67,7 @@ impl Inventory {
     pub(super) fn start(
         args: DaemonArgs,
         settings: Settings,
-        exposition: Exposition,
+        mut exposition: Exposition,
         why: &str,
     ) -> Result<Self> {
         // Whatever it is told in goes on after it.
@@ -87,6 +87,7 @@ impl Inventory {
         let feed = Feed::new(&settings, keeper.restored(), time(), give);
         info!("lookup: {algorithm:?}, {}", how.words());
         info!("privileges that are left: {}", left.join(", "));
+        exposition.push(&settings.metrics)?;
         let look = looks::of(settings.watch.clone(), algorithm);
         let mut inventory = Self {
             args,
@@ -210,6 +211,7 @@ impl Inventory {
             reload: Some(self.reloaded),
             algorithm: Some(self.algorithm),
             findings: self.findings.clone(),
+            pushes: self.exposition.pushes(),
             ..View::default()
         };
         self.feed.families(&mut view, &self.delivery)
@@ -228,11 +230,9 @@ impl Inventory {
     fn take_settings(&mut self) -> Result<()> {
         let settings = config::settings(&Given::default(), Some(&self.args.config))?;
         let changes = changes(&self.settings, &settings);
-        let listening = reload::outside(&self.exposition, &self.delivery, &changes, &settings)?;
+        let outside = reload::outside(&self.exposition, &self.delivery, &changes, &settings)?;
         // Nothing fails from here on.
-        if let Some(listening) = listening {
-            self.exposition.serve(listening);
-        }
+        self.exposition.put_in_force(outside);
         self.feed.reconfigure(&settings, time());
         self.keeper.move_to(settings.alerts.state.clone());
         if changes.attach_anew || changes.inventory {
@@ -276,8 +276,8 @@ impl Inventory {
     pub(super) async fn stop(mut self) {
         systemd::stopping();
         self.keeper.last(self.feed.alerts()).await;
-        self.exposition.stop().await;
-        flush(&self.delivery);
+        let families = self.exposition.pushes().map(|_| self.metrics());
+        take_leave(&mut self.exposition, families, &self.delivery).await;
     }
 }
 

@@ -5,7 +5,7 @@ use anyhow::Result;
 use log::{info, warn};
 
 use super::{
-    exposition::Exposition,
+    exposition::{self, Exposition},
     level::{Held, at_level, level},
     names::Names,
     service::{Service, time},
@@ -23,7 +23,6 @@ use crate::{
         Given, Settings,
         change::{Changes, changes},
     },
-    web::Listening,
 };
 
 /// What is ready to be put in force.
@@ -32,30 +31,26 @@ struct Prepared {
     /// The same, with paths and processes as the namespaces that they lead to now.
     fixed: Settings,
     changes: Changes,
-    /// Where metrics will be had, if elsewhere.
-    listening: Option<Vec<Listening>>,
+    /// Where metrics will be had and pushed, if elsewhere.
+    outside: exposition::Prepared,
     /// Where other SYNs are to be looked at: programs that do, not yet recording.
     anew: Option<(Started, Assessor, Filters)>,
 }
 
-/// What others are given by new settings: sinks are replaced, and where metrics will be had is
-/// listened at, if elsewhere. To be done last, as nothing may fail after it.
+/// What others are given by new settings: sinks are replaced, and where metrics will be had or
+/// pushed is ready, if elsewhere. To be done last, as nothing may fail after it.
 pub(super) fn outside(
     exposition: &Exposition,
     delivery: &Delivery,
     changes: &Changes,
     settings: &Settings,
-) -> Result<Option<Vec<Listening>>> {
-    let listen = settings.metrics.listen.as_ref();
-    let listening = changes
-        .metrics_listen
-        .then(|| exposition.bind(listen))
-        .transpose()?;
+) -> Result<exposition::Prepared> {
+    let prepared = exposition.prepare(changes, &settings.metrics)?;
     // The last that may fail: sinks are asked nothing, but their files must make sense.
     if !changes.sinks.is_none() {
         delivery.replace(&settings.sinks)?;
     }
-    Ok(listening)
+    Ok(prepared)
 }
 
 /// Says so.
@@ -97,12 +92,12 @@ impl Service {
         } else {
             None
         };
-        let listening = outside(&self.exposition, &self.delivery, &changes, &settings)?;
+        let outside = outside(&self.exposition, &self.delivery, &changes, &settings)?;
         Ok(Prepared {
             settings,
             fixed,
             changes,
-            listening,
+            outside,
             anew,
         })
     }
@@ -112,12 +107,10 @@ impl Service {
             settings,
             fixed,
             changes,
-            listening,
+            outside,
             anew,
         } = prepared;
-        if let Some(listening) = listening {
-            self.exposition.serve(listening);
-        }
+        self.exposition.put_in_force(outside);
         if let Some((started, assessor, filters)) = anew {
             self.attach_anew(&settings, started, assessor)?;
             self.names = Names::new(fixed.watch.netns, filters.namespaces);

@@ -26,7 +26,10 @@ use crate::{
     failure,
     host::clock::{monotonic_ns, wall_offset_ns},
     judge::netns::NetnsName,
-    metrics::view::{Overlaps, Reload, SelfCheck},
+    metrics::{
+        Families,
+        view::{Overlaps, Reload, SelfCheck},
+    },
     namespaces,
     outlets::feed::{Feed, now},
     pipeline::assess::Assessor,
@@ -40,7 +43,7 @@ use crate::{
     words::count,
 };
 
-/// Sinks have so long at the end to send what waits.
+/// Sinks have so long at the end to send what waits, and the last push of metrics as long.
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// A running daemon.
@@ -135,7 +138,7 @@ impl Service {
     fn start(
         args: DaemonArgs,
         settings: Settings,
-        exposition: Exposition,
+        mut exposition: Exposition,
         traced: Traced,
     ) -> Result<Self> {
         let Traced {
@@ -163,6 +166,7 @@ impl Service {
         let session = Session::begin(attached, engine, None, debug)?;
         announce(session.programs(), &inventory, backend, "");
         info!("privileges that are left: {}", left.join(", "));
+        exposition.push(&settings.metrics)?;
         Ok(Self {
             canary: Canary::new(settings.daemon.self_check, args.probes.flush_interval),
             args,
@@ -320,12 +324,13 @@ impl Service {
     /// Ends: what waits is sent, as far as there is time, whatever the kernel says to the end.
     async fn stop(mut self) -> Result<()> {
         systemd::stopping();
+        let probes = self.exposition.pushes().map(|_| self.probes());
         let end = self.session.detach();
         let ended = end.and_then(|end| self.session.engine().end(&end).map(drop));
         let feed = self.session.engine().outlet();
         self.keeper.last(feed.alerts()).await;
-        self.exposition.stop().await;
-        flush(&self.delivery);
+        let families = probes.map(|probes| self.metrics_with(probes));
+        take_leave(&mut self.exposition, families, &self.delivery).await;
         ended
     }
 
@@ -344,8 +349,19 @@ impl Service {
     }
 }
 
+/// Ends who tells others. The last push, of these, and what waits for sinks are sent side by side.
+pub(super) async fn take_leave(
+    exposition: &mut Exposition,
+    families: Option<Families>,
+    delivery: &Delivery,
+) {
+    exposition.stop(families, FLUSH).await;
+    flush(delivery);
+    exposition.pushed().await;
+}
+
 /// Gives sinks some time to send what waits, and says what is left.
-pub(super) fn flush(delivery: &Delivery) {
+fn flush(delivery: &Delivery) {
     for left in delivery.stop(FLUSH) {
         let why = left
             .last_error

@@ -11,13 +11,20 @@ use crate::{
 impl Service {
     /// Everything that is exposed, as of now.
     pub(super) fn metrics(&mut self) -> Families {
+        let probes = self.probes();
+        self.metrics_with(probes)
+    }
+
+    /// The same, but for its probes.
+    pub(super) fn metrics_with(&mut self, probes: BTreeMap<Arc<str>, Probe>) -> Families {
         let mut view = View {
             tracing: Some(true),
             self_check: self.settings.daemon.self_check.map(|_| self.checks),
             reload: Some(self.reloaded),
             overlapping: take(&mut self.overlaps),
-            probes: self.probes(),
+            probes,
             lost: self.lost_before.clone(),
+            pushes: self.exposition.pushes(),
             ..View::default()
         };
         let families = self.session.engine().families(&mut view, &self.delivery);
@@ -25,7 +32,8 @@ impl Service {
         families
     }
 
-    fn probes(&self) -> BTreeMap<Arc<str>, Probe> {
+    /// What each of them did. Of one that is detached the kernel knows nothing any more.
+    pub(super) fn probes(&self) -> BTreeMap<Arc<str>, Probe> {
         let programs = self.session.programs();
         let hooks = programs.plan.hooks.iter();
         let wanted = hooks.filter(|(_, decision)| !matches!(decision, Decision::NotNeeded(_)));

@@ -42,7 +42,8 @@ impl Failure {
     }
 }
 
-/// Attempts by result: the label `result` of `sockpick_sink_sends_total`.
+/// Attempts by result: the label `result` of `sockpick_sink_sends_total` and
+/// `sockpick_otlp_pushes_total`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sends {
     /// Everything in it was accepted.

@@ -104,7 +104,7 @@ fn a_damaged_answer_is_understood_or_a_failure() {
         match answer.expect("no waiting for one who has gone") {
             Ok(answer) => {
                 prop_assert!(answer.body.len() <= bytes.len());
-                is_well_told(&otlp::success(&answer, SENT))?;
+                is_well_told(&otlp::success(&answer, SENT, "records"))?;
                 is_well_told(&attempt(Ok(answer), SENT))?;
             }
             Err(failure) => prop_assert!(failure.len() < 400, "{}", failure),
@@ -120,6 +120,6 @@ proptest! {
         bytes in damaged(vec![otlp::partial_success(3, "too old").encode_to_vec()], &WORDS)
     ) {
         let answer = Answer::of(200, bytes);
-        is_well_told(&otlp::success(&answer, SENT))?;
+        is_well_told(&otlp::success(&answer, SENT, "records"))?;
     }
 }

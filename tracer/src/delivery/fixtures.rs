@@ -28,7 +28,7 @@ use crate::{
 const BEGIN: i64 = 1_790_000_000_000_000_000;
 const SECOND: i64 = 1_000_000_000;
 
-pub(super) fn teller() -> Teller {
+pub(crate) fn teller() -> Teller {
     Teller {
         host: "web-1".into(),
         host_id: Some("0123456789abcdef0123456789abcdef".into()),
@@ -36,7 +36,7 @@ pub(super) fn teller() -> Teller {
 }
 
 /// The alert of service A, which is number 0; others are in other namespaces.
-pub(super) fn notice(number: u32, occasion: Occasion) -> Notice {
+pub(crate) fn notice(number: u32, occasion: Occasion) -> Notice {
     let over = matches!(occasion, Occasion::Ended | Occasion::OverStill);
     let at = if over {
         BEGIN + 150 * SECOND
@@ -67,14 +67,14 @@ pub(super) fn notice(number: u32, occasion: Occasion) -> Notice {
 }
 
 /// That of the alert for all past the bound, which began.
-pub(super) fn overflow() -> Notice {
+pub(crate) fn overflow() -> Notice {
     let mut notice = notice(0, Occasion::Began);
     notice.alert.identity = Identity::Overflow;
     notice
 }
 
 /// Of something that a look found, which began.
-pub(super) fn finding() -> Notice {
+pub(crate) fn finding() -> Notice {
     let mut notice = notice(0, Occasion::Began);
     notice.alert.identity = Identity::Finding(Found {
         id: "no_acceptor-0123abcd".to_owned(),
@@ -91,18 +91,18 @@ pub(super) fn finding() -> Notice {
 }
 
 /// Of the alert for that sockpick does not see, which began.
-pub(super) fn blind() -> Notice {
+pub(crate) fn blind() -> Notice {
     let mut notice = notice(0, Occasion::Began);
     notice.alert.identity = Identity::Blind;
     notice.alert.evidence = Evidence::Check("its SYN was not seen".to_owned());
     notice
 }
 
-pub(super) fn identity(number: u32) -> Identity {
+pub(crate) fn identity(number: u32) -> Identity {
     Identity::Syns(situation(number))
 }
 
-pub(super) fn situation(number: u32) -> Situation {
+pub(crate) fn situation(number: u32) -> Situation {
     Situation {
         netns: if number == 0 {
             "host".to_owned()
@@ -117,7 +117,7 @@ pub(super) fn situation(number: u32) -> Situation {
     }
 }
 
-pub(super) fn sample() -> Sample {
+pub(crate) fn sample() -> Sample {
     let owner = |pid, unit: &str| Owner {
         pid,
         comm: "nginx".to_owned(),
@@ -142,15 +142,15 @@ fn endpoint(address: &str, port: u16) -> Endpoint {
     }
 }
 
-pub(super) fn message(number: u32, occasion: Occasion) -> Message {
+pub(crate) fn message(number: u32, occasion: Occasion) -> Message {
     Message::Notice(Arc::new(notice(number, occasion)))
 }
 
-pub(super) fn line(text: &str) -> Message {
+pub(crate) fn line(text: &str) -> Message {
     Message::Line(format!("{text}\n").into_bytes().into())
 }
 
-pub(super) fn target(url: impl Into<String>) -> HttpTarget {
+pub(crate) fn target(url: impl Into<String>) -> HttpTarget {
     HttpTarget {
         url: url.into(),
         ca_file: None,
@@ -160,7 +160,7 @@ pub(super) fn target(url: impl Into<String>) -> HttpTarget {
 }
 
 /// A path of this test's own; what is there is removed.
-pub(super) fn scratch(name: &str) -> PathBuf {
+pub(crate) fn scratch(name: &str) -> PathBuf {
     let name = format!("sockpick-delivery-{}-{name}", std::process::id());
     let path = std::env::temp_dir().join(name);
     let _ = std::fs::remove_dir_all(&path);
@@ -170,7 +170,7 @@ pub(super) fn scratch(name: &str) -> PathBuf {
 
 /// What a server does with a request.
 #[derive(Clone, Debug)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// Answers: status, further header lines, body.
     Say(u16, &'static str, Vec<u8>),
     /// Answers for so many bytes of body, and hangs up after the first.
@@ -181,27 +181,27 @@ pub(super) enum Reply {
     Silence,
 }
 
-pub(super) fn ok() -> Reply {
+pub(crate) fn ok() -> Reply {
     Reply::Say(200, "", Vec::new())
 }
 
-pub(super) fn say(status: u16) -> Reply {
+pub(crate) fn say(status: u16) -> Reply {
     Reply::Say(status, "", format!("this is {status}").into_bytes())
 }
 
 /// A request as it came.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Request {
-    pub(super) head: String,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Request {
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
-    pub(super) fn line(&self) -> &str {
+    pub(crate) fn line(&self) -> &str {
         self.head.lines().next().unwrap_or_default()
     }
 
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let headers = self
             .head
             .lines()
@@ -211,24 +211,24 @@ impl Request {
         found.next().map(|(_, value)| value)
     }
 
-    pub(super) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).expect("the body is JSON")
     }
 }
 
 /// A server whose replies are said beforehand; the last one is repeated.
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Server {
-    pub(super) async fn start(replies: impl Into<Vec<Reply>>) -> Self {
+    pub(crate) async fn start(replies: impl Into<Vec<Reply>>) -> Self {
         let any = "127.0.0.1:0".parse().expect("an address");
         Self::start_at(any, replies).await
     }
 
-    pub(super) async fn start_at(address: SocketAddr, replies: impl Into<Vec<Reply>>) -> Self {
+    pub(crate) async fn start_at(address: SocketAddr, replies: impl Into<Vec<Reply>>) -> Self {
         let listener = TcpListener::bind(address).await.expect("a port");
         let server = Self {
             address: listener.local_addr().expect("its address"),
@@ -248,17 +248,17 @@ impl Server {
         server
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub(super) fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.requests.lock().expect("no test panicked").clone()
     }
 }
 
 /// Reads one request, notes it, and does as it is told.
-pub(super) async fn serve(
+pub(crate) async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     reply: Reply,
     requests: Arc<Mutex<Vec<Request>>>,

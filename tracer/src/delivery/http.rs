@@ -207,7 +207,7 @@ fn bearer(token: &str) -> Result<HeaderValue, String> {
 }
 
 fn late(limit: Duration) -> String {
-    format!("no answer within {limit:?}; the sink's timeout says how long to wait")
+    format!("no answer within {limit:?}; `timeout` says how long to wait")
 }
 
 /// One request on a connection, and its answer.

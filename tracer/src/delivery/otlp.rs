@@ -1,7 +1,6 @@
 //! OpenTelemetry: alerts as log records, by HTTP with protobuf. Events are not sent.
 #![forbid(unsafe_code)]
 
-mod messages;
 mod record;
 
 use prost::Message as _;
@@ -13,8 +12,10 @@ use super::{
     told::Teller,
     worker::Send,
 };
-use crate::settings::feed::HttpTarget;
-use messages::{ExportLogsServiceResponse, PartialSuccess};
+use crate::{
+    otlp::{PartialSuccess, Response},
+    settings::feed::HttpTarget,
+};
 
 const PATH: &str = "/v1/logs";
 
@@ -38,29 +39,37 @@ impl Send for Otlp {
 
     async fn send(&mut self, batch: &[Message], _: u64) -> Attempt {
         let request = record::request(&self.teller, &notices(batch));
-        let body = request.encode_to_vec().into();
-        let headers = Headers::new();
-        let answer = self.client.post("application/x-protobuf", headers, body);
-        match answer.await {
-            Ok(answer) if answer.class() == Class::Accepted => success(&answer, batch.len()),
-            answer => attempt(answer, batch.len()),
-        }
+        post(&mut self.client, &request, batch.len(), "records").await
     }
 }
 
-/// A 200 may say that some records were not taken, which is not to be tried again.
-pub(super) fn success(answer: &Answer, messages: usize) -> Attempt {
-    let response = ExportLogsServiceResponse::decode(answer.body.as_slice());
+/// Posts a message with so many of `what` in it.
+pub(super) async fn post(
+    client: &mut Client,
+    message: &impl prost::Message,
+    number: usize,
+    what: &str,
+) -> Attempt {
+    let body = message.encode_to_vec().into();
+    let answer = client.post("application/x-protobuf", Headers::new(), body);
+    match answer.await {
+        Ok(answer) if answer.class() == Class::Accepted => success(&answer, number, what),
+        answer => attempt(answer, number),
+    }
+}
+
+/// A 200 may say that some of what was sent was not taken, which is not to be tried again.
+/// `what`: what that is.
+pub(super) fn success(answer: &Answer, messages: usize, what: &str) -> Attempt {
+    let response = Response::decode(answer.body.as_slice());
     let Some(PartialSuccess {
-        rejected_log_records,
+        rejected,
         error_message,
     }) = response.unwrap_or_default().partial_success
     else {
         return Attempt::accepted(messages);
     };
-    let rejected = usize::try_from(rejected_log_records)
-        .unwrap_or(0)
-        .min(messages);
+    let rejected = usize::try_from(rejected).unwrap_or(0).min(messages);
     if rejected == 0 {
         return Attempt::accepted(messages);
     }
@@ -73,7 +82,7 @@ pub(super) fn success(answer: &Answer, messages: usize) -> Attempt {
             ..Sends::default()
         },
         complaint: Some(format!(
-            "{rejected} of {messages} records were not taken: {why}"
+            "{rejected} of {messages} {what} were not taken: {why}"
         )),
         ..Attempt::default()
     }
@@ -82,9 +91,9 @@ pub(super) fn success(answer: &Answer, messages: usize) -> Attempt {
 /// As a collector says it.
 #[cfg(test)]
 pub(super) fn partial_success(rejected: i64, why: &str) -> impl prost::Message {
-    ExportLogsServiceResponse {
+    Response {
         partial_success: Some(PartialSuccess {
-            rejected_log_records: rejected,
+            rejected,
             error_message: why.to_owned(),
         }),
     }

@@ -7,6 +7,7 @@ use crate::{
     alerts::{Alert, Found, Identity, Resolution, Situation, State, message::Message},
     audit::Severity,
     event::Verdict,
+    otlp::{Resource, text},
 };
 
 /// Who tells.
@@ -31,6 +32,19 @@ impl Teller {
             host: read("/proc/sys/kernel/hostname").unwrap_or_else(|| "localhost".into()),
             host_id: read("/etc/machine-id"),
         }
+    }
+
+    /// The same as OpenTelemetry names it. Without an instance the series of two hosts would be
+    /// one to a Prometheus behind a collector.
+    pub(crate) fn resource(&self) -> Resource {
+        let mut attributes = vec![
+            text("service.name", "sockpick"),
+            text("service.version", env!("CARGO_PKG_VERSION")),
+            text("service.instance.id", &*self.host),
+            text("host.name", &*self.host),
+        ];
+        attributes.extend(self.host_id.as_deref().map(|id| text("host.id", id)));
+        Resource { attributes }
     }
 }
 

@@ -178,6 +178,9 @@ impl Families {
         self.add(&names::SINK_QUEUE, lengths);
         let limits = sinks().map(|sink| whole([name(sink)], sink.limit as u64));
         self.add(&names::SINK_LIMIT, limits);
+        let pushes = view.pushes.into_iter().flat_map(results);
+        let pushes = pushes.map(|(result, count)| whole([Label::Word(result)], count));
+        self.add(&names::OTLP_PUSHES, pushes);
     }
 
     fn itself(&mut self, view: &View) {

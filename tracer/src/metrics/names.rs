@@ -253,6 +253,13 @@ pub const SINK_LIMIT: Descriptor = Descriptor::new(
     &["sink"],
     "Notices and events that may wait for the sink.",
 );
+/// Pushes.
+pub const OTLP_PUSHES: Descriptor = Descriptor::new(
+    "otlp_pushes",
+    Counter,
+    &["result"],
+    "Pushes of metrics to a collector, by result.",
+);
 /// Reloads.
 pub const RELOAD_SUCCESSFUL: Descriptor = Descriptor::new(
     "config_last_reload_successful",
@@ -279,7 +286,7 @@ pub const LOOKUP: Descriptor = Descriptor::new(
 pub const BUILD: Descriptor = Descriptor::new("build", Info, &["version"], "Version of sockpick.");
 
 /// All of them.
-pub const ALL: [&Descriptor; 30] = [
+pub const ALL: [&Descriptor; 31] = [
     &SYN,
     &REFUSED,
     &MEMBER_SYN,
@@ -306,6 +313,7 @@ pub const ALL: [&Descriptor; 30] = [
     &SINK_SENDS,
     &SINK_QUEUE,
     &SINK_LIMIT,
+    &OTLP_PUSHES,
     &RELOAD_SUCCESSFUL,
     &RELOAD_TIME,
     &LOOKUP,

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use crate::{
     alerts::totals::Totals,
     audit::{Finding, Kind, Severity},
-    delivery::SinkStats,
+    delivery::{Sends, SinkStats},
     event::{Stage, Time},
     judge::{Limit, rules::Algorithm},
     pipeline::Bounds,
@@ -43,6 +43,8 @@ pub struct View {
     pub maps: BTreeMap<Arc<str>, Map>,
     /// Sinks; no two have one name.
     pub sinks: Vec<SinkStats>,
+    /// Pushes to a collector, by what came of them; `None`: none are made.
+    pub pushes: Option<Sends>,
     /// When the configuration was read; `None`: there is none to be read again.
     pub reload: Option<Reload>,
     /// How the kernel looks listeners up, if that is known.

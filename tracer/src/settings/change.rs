@@ -19,6 +19,8 @@ pub struct Changes {
     pub alerts: bool,
     /// Metrics are to be had elsewhere.
     pub metrics_listen: bool,
+    /// Metrics are pushed elsewhere, or at other times, or no more.
+    pub pushes: bool,
     /// Another number of series.
     pub max_series: bool,
     /// Other events go to sinks.
@@ -57,6 +59,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
         expectations: old.expectations != new.expectations,
         alerts: old.alerts != new.alerts,
         metrics_listen: old.metrics.listen != new.metrics.listen,
+        pushes: old.metrics.otlp != new.metrics.otlp,
         max_series: old.metrics.max_series != new.metrics.max_series,
         stream: old.stream != new.stream,
         self_check: old.daemon.self_check != new.daemon.self_check,
@@ -83,6 +86,7 @@ impl fmt::Display for Changes {
             (self.expectations, "[[service]] or [learn]"),
             (self.alerts, "[alerts]"),
             (self.metrics_listen || self.max_series, "[metrics]"),
+            (self.pushes, "[metrics.otlp]"),
             (self.stream, "[stream]"),
             (self.self_check || self.inventory, "[daemon]"),
         ];
@@ -122,6 +126,7 @@ mod tests {
             ("[alerts]\nquiet = '6m'", "[alerts]"),
             ("[metrics]\nlisten = '127.0.0.1:1'", "[metrics]"),
             ("[metrics]\nmax_series = 100", "[metrics]"),
+            ("[metrics.otlp]\nurl = 'http://h'", "[metrics.otlp]"),
             ("[stream]\nevents = 'all'", "[stream]"),
             ("[daemon]\nself_check = 'off'", "[daemon]"),
             ("[daemon]\non_untraceable = 'inventory'", "[daemon]"),

@@ -10,8 +10,8 @@ use std::{
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    AlertSettings, DaemonSettings, Given, MOST_SERVICES, MetricsSettings, Settings, SinkSettings,
-    SpoolSettings,
+    AlertSettings, DaemonSettings, Given, MOST_SERVICES, MetricsSettings, PushSettings, Settings,
+    SinkSettings, SpoolSettings,
     feed::{HttpTarget, SinkKind},
     file::keys::{OF_EVERY_SINK, SINKS, TABLES},
     values::{MOST_PORTS, bytes_text, duration_text},
@@ -30,6 +30,8 @@ const LEAST: &str = "
     [[service]]
     name = 'A'
     listen = ['*:80']
+    [metrics.otlp]
+    url = 'http://127.0.0.1:80'
     [[sink]]
     type = 'alertmanager'
     urls = ['http://127.0.0.1:9093']
@@ -81,11 +83,21 @@ fn written(text: &str) -> BTreeSet<Key> {
         for table in tables {
             let kind = table.get("type").and_then(|kind| kind.get_ref().as_str());
             let owner = kind.unwrap_or(name.get_ref());
-            let names = table.keys().map(|key| key.get_ref().to_string());
-            keys.extend(names.map(|key| (owner.to_owned(), key)));
+            for (key, value) in table {
+                let key = key.get_ref().to_string();
+                match value.get_ref().as_table() {
+                    Some(inner) => keys.extend(of_inner(&format!("{owner}.{key}"), inner)),
+                    None => drop(keys.insert((owner.to_owned(), key))),
+                }
+            }
         }
     }
     keys
+}
+
+fn of_inner(owner: &str, table: &DeTable<'_>) -> Vec<Key> {
+    let names = table.keys().map(|key| key.get_ref().to_string());
+    names.map(|key| (owner.to_owned(), key)).collect()
 }
 
 /// What each key is if it is not written, as the page has it.
@@ -188,6 +200,7 @@ fn the_bounds_of_the_page_are_those_that_hold() {
         ("| `max_series` |", numbers(&MetricsSettings::MAX_SERIES)),
         ("| `self_check` |", times(&DaemonSettings::SELF_CHECK)),
         ("| `audit` |", times(&DaemonSettings::AUDIT)),
+        ("| `interval` |", times(&PushSettings::INTERVAL)),
         ("| `queue` |", numbers(&SinkSettings::QUEUE)),
         ("| `timeout` |", times(&HttpTarget::TIMEOUT)),
         ("| `rotate` |", between(&SinkKind::ROTATE, bytes_text)),

@@ -94,6 +94,8 @@ pub struct MetricsSettings {
     pub listen: Option<Listen>,
     /// Most series that have labels.
     pub max_series: usize,
+    /// The collector that they are pushed to; `None`: to none.
+    pub otlp: Option<PushSettings>,
 }
 
 impl MetricsSettings {
@@ -106,8 +108,26 @@ impl Default for MetricsSettings {
         Self {
             listen: None,
             max_series: 10_000,
+            otlp: None,
         }
     }
+}
+
+/// `[metrics.otlp]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushSettings {
+    /// The collector; a push may not take longer than `interval`.
+    pub target: HttpTarget,
+    /// How often they are pushed.
+    pub interval: Duration,
+}
+
+impl PushSettings {
+    /// What `interval` may be.
+    pub const INTERVAL: RangeInclusive<Duration> =
+        Duration::from_secs(10)..=Duration::from_hours(1);
+    /// `interval`, unless told otherwise.
+    pub const USUAL_INTERVAL: Duration = Duration::from_mins(1);
 }
 
 /// Where a server of sockpick's own listens.

@@ -7,6 +7,7 @@ mod metrics;
 mod number;
 mod sink;
 mod stream;
+mod target;
 mod url;
 
 use std::{
@@ -143,7 +144,7 @@ fn checked(text: &str) -> Result<Settings, String> {
         },
         sinks: sinks(file.sink, text, alerts.state.as_deref())?,
         alerts,
-        metrics: file.metrics.into(),
+        metrics: file.metrics.checked(text)?,
         stream: file.stream.events,
         daemon: file.daemon.into(),
     })

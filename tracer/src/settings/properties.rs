@@ -11,8 +11,8 @@ use proptest::{
 };
 
 use super::{
-    AlertSettings, DaemonSettings, Given, MetricsSettings, OnUntraceable, Settings, SinkSettings,
-    SpoolSettings, Stream, Watch,
+    AlertSettings, DaemonSettings, Given, MetricsSettings, OnUntraceable, PushSettings, Settings,
+    SinkSettings, SpoolSettings, Stream, Watch,
     change::{Changes, changes},
     feed::{HttpTarget, Kind, Listen, SinkKind},
     file::keys::{OF_EVERY_SINK, SINKS, TABLES},
@@ -127,8 +127,23 @@ fn metrics() -> impl Strategy<Value = MetricsSettings> {
         address => (address.port() != 0).then_some(Listen::Tcp(address)),
     });
     let listen = prop_oneof![tcp, path().prop_map(Listen::Unix)];
-    (option::of(listen), MetricsSettings::MAX_SERIES)
-        .prop_map(|(listen, max_series)| MetricsSettings { listen, max_series })
+    (
+        option::of(listen),
+        MetricsSettings::MAX_SERIES,
+        option::of(pushes()),
+    )
+        .prop_map(|(listen, max_series, otlp)| MetricsSettings {
+            listen,
+            max_series,
+            otlp,
+        })
+}
+
+fn pushes() -> impl Strategy<Value = PushSettings> {
+    (target(), time(PushSettings::INTERVAL)).prop_map(|(mut target, interval)| {
+        target.timeout = target.timeout.min(interval);
+        PushSettings { target, interval }
+    })
 }
 
 fn stream() -> impl Strategy<Value = Stream> {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Settings, SinkSettings, Watch,
+    PushSettings, Settings, SinkSettings, Watch,
     feed::{HttpTarget, SinkKind, SpoolSettings},
     values::{bytes_text, duration_text},
 };
@@ -135,6 +135,7 @@ impl Text {
         self.table("[metrics]");
         self.maybe("listen", settings.metrics.listen.as_ref());
         self.key("max_series", settings.metrics.max_series);
+        self.pushes(settings.metrics.otlp.as_ref());
         self.table("[stream]");
         self.text("events", settings.stream);
         self.table("[daemon]");
@@ -142,6 +143,16 @@ impl Text {
         self.text("self_check", self_check.as_deref().unwrap_or("off"));
         self.text("on_untraceable", settings.daemon.on_untraceable.word());
         self.text("audit", duration_text(settings.daemon.audit));
+    }
+
+    fn pushes(&mut self, pushes: Option<&PushSettings>) {
+        let Some(PushSettings { target, interval }) = pushes else {
+            return self.line("# [metrics.otlp]: not set");
+        };
+        self.table("[metrics.otlp]");
+        self.text("url", &target.url);
+        self.text("interval", duration_text(*interval));
+        self.target(target);
     }
 
     fn sink(&mut self, sink: &SinkSettings) {

@@ -63,15 +63,17 @@ impl Url {
         }
     }
 
-    /// An API's path below the one that is configured.
+    /// An API's path below the one that is configured, unless that is it already.
     ///
     /// # Errors
     /// If the URL has a query, which leaves no room for it.
     pub(crate) fn below(&self, api: &str) -> Result<String, String> {
-        match self.query {
-            Some(_) => Err("the url has a query; end it before the question mark".to_owned()),
-            None => Ok(format!("{}{api}", self.path.trim_end_matches('/'))),
+        if self.query.is_some() {
+            return Err("the url has a query; end it before the question mark".to_owned());
         }
+        let above = self.path.trim_end_matches('/');
+        let above = above.strip_suffix(api).unwrap_or(above);
+        Ok(format!("{above}{api}"))
     }
 }
 
@@ -171,6 +173,8 @@ mod tests {
             ("http://am:9093", "/api/v2/alerts"),
             ("http://am:9093/", "/api/v2/alerts"),
             ("http://am:9093/am/", "/am/api/v2/alerts"),
+            ("http://am:9093/am/api/v2/alerts", "/am/api/v2/alerts"),
+            ("http://am:9093/api/v2/alerts/", "/api/v2/alerts"),
         ] {
             assert_eq!(Url::parse(text)?.below("/api/v2/alerts")?, path);
         }

@@ -4,16 +4,15 @@
 
 use std::net::IpAddr;
 
-use super::{
-    super::told::{Teller, kind, over, resolution, words},
-    messages::{
-        AnyValue, ExportLogsServiceRequest, KeyValue, LogRecord, Resource, ResourceLogs, Scope,
-        ScopeLogs, Value,
-    },
-};
+use super::super::told::{Teller, kind, over, resolution, words};
 use crate::{
     alerts::{Alert, Notice, Sample},
     event::{Owner, Time},
+    otlp::{
+        AnyValue, KeyValue, Scope, Value,
+        logs::{ExportLogsServiceRequest, LogRecord, ResourceLogs, ScopeLogs},
+        number, text,
+    },
 };
 
 /// Name of the event; some backends drop the field, so it is an attribute too.
@@ -25,23 +24,13 @@ const WARN: (i32, &str) = (13, "WARN");
 const INFO: (i32, &str) = (9, "INFO");
 
 pub(super) fn request(teller: &Teller, notices: &[&Notice]) -> ExportLogsServiceRequest {
-    let version = env!("CARGO_PKG_VERSION");
-    let mut attributes = vec![
-        text("service.name", "sockpick"),
-        text("service.version", version),
-        text("host.name", &*teller.host),
-    ];
-    attributes.extend(teller.host_id.as_deref().map(|id| text("host.id", id)));
     let scope_logs = ScopeLogs {
-        scope: Some(Scope {
-            name: "sockpick".to_owned(),
-            version: version.to_owned(),
-        }),
+        scope: Some(Scope::own()),
         log_records: notices.iter().map(|notice| record(notice)).collect(),
     };
     ExportLogsServiceRequest {
         resource_logs: vec![ResourceLogs {
-            resource: Some(Resource { attributes }),
+            resource: Some(teller.resource()),
             scope_logs: vec![scope_logs],
         }],
     }
@@ -152,19 +141,4 @@ fn container(owner: &Owner) -> impl Iterator<Item = KeyValue> {
     ];
     let texts = texts.into_iter();
     texts.filter_map(|(key, value)| Some(text(key, value?)))
-}
-
-fn text(key: &str, value: impl Into<String>) -> KeyValue {
-    pair(key, Value::Text(value.into()))
-}
-
-fn number(key: &str, value: i64) -> KeyValue {
-    pair(key, Value::Number(value))
-}
-
-fn pair(key: &str, value: Value) -> KeyValue {
-    KeyValue {
-        key: key.to_owned(),
-        value: Some(AnyValue { value: Some(value) }),
-    }
 }

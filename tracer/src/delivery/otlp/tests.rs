@@ -5,8 +5,8 @@ use crate::{
         Reply, Server, blind, message, notice, ok, overflow, sample, say, target, teller,
     },
     event::{Owner, Pod},
+    otlp::{KeyValue, Value, logs::ExportLogsServiceRequest},
 };
-use messages::{ExportLogsServiceRequest, KeyValue, Value};
 
 async fn sent(server: &Server) -> Attempt {
     let mut sink = Otlp::new(&target(server.url()), teller()).expect("a url");
@@ -124,12 +124,7 @@ fn that_sockpick_does_not_see_is_an_error_without_a_connection() {
 
 #[tokio::test]
 async fn a_success_that_is_a_partial_one_is_counted() {
-    let response = ExportLogsServiceResponse {
-        partial_success: Some(PartialSuccess {
-            rejected_log_records: 1,
-            error_message: "too old".to_owned(),
-        }),
-    };
+    let response = partial_success(1, "too old");
     let server = Server::start([Reply::Say(200, "", response.encode_to_vec())]).await;
     let attempt = sent(&server).await;
     assert_eq!((attempt.accepted, attempt.rejected), (1, 1));
@@ -144,12 +139,7 @@ async fn a_success_that_is_a_partial_one_is_counted() {
 
 #[tokio::test]
 async fn a_lie_about_more_than_was_sent_counts_what_was_sent() {
-    let response = ExportLogsServiceResponse {
-        partial_success: Some(PartialSuccess {
-            rejected_log_records: i64::MAX,
-            error_message: String::new(),
-        }),
-    };
+    let response = partial_success(i64::MAX, "");
     let server = Server::start([Reply::Say(200, "", response.encode_to_vec())]).await;
     let attempt = sent(&server).await;
     assert_eq!((attempt.accepted, attempt.rejected), (0, 2));

@@ -55,6 +55,11 @@ pub(crate) fn view() -> View {
         capacity: 8192,
     };
     view.maps.insert("listeners".into(), map);
+    view.pushes = Some(Sends {
+        ok: 5,
+        failed: 1,
+        ..Sends::default()
+    });
     view.sinks.push(SinkStats {
         name: "alertmanager".to_owned(),
         limit: 64,

@@ -8,8 +8,8 @@ use toml::{
 
 use super::line;
 
-/// Tables with their keys; those of `[[sink]]` depend on its type.
-pub(crate) const TABLES: [(&str, &[&str]); 7] = [
+/// Tables with their keys, also those within another; those of `[[sink]]` depend on its type.
+pub(crate) const TABLES: [(&str, &[&str]); 8] = [
     ("watch", &["ports", "dst", "src", "netns", "family"]),
     (
         "service",
@@ -18,6 +18,10 @@ pub(crate) const TABLES: [(&str, &[&str]); 7] = [
     ("learn", &["enabled", "hold"]),
     ("alerts", &["on", "resend", "quiet", "max_active", "state"]),
     ("metrics", &["listen", "max_series"]),
+    (
+        "metrics.otlp",
+        &["url", "interval", "ca_file", "bearer_file", "timeout"],
+    ),
     ("stream", &["events"]),
     ("daemon", &["self_check", "on_untraceable", "audit"]),
 ];
@@ -92,8 +96,8 @@ fn table(name: &Spanned<DeString<'_>>, value: &DeValue<'_>, found: &mut Vec<Foun
     for table in tables(value) {
         if written == "sink" {
             sink(table, found);
-        } else if let Some((_, keys)) = known {
-            found.extend(unknown(table, keys, &header(written)));
+        } else if let Some((owner, keys)) = known {
+            with_inner(owner, keys, table, found);
         }
     }
     if known.is_none() && written != "sink" {
@@ -104,6 +108,28 @@ fn table(name: &Spanned<DeString<'_>>, value: &DeValue<'_>, found: &mut Vec<Foun
         let wrong = format!("there is no table or key `{}`; {meant}", shown(written));
         found.push((name.span().start, wrong));
     }
+}
+
+/// Checks a table, and those within it.
+fn with_inner(owner: &str, keys: &[&'static str], table: &DeTable<'_>, found: &mut Vec<Found>) {
+    let inner = TABLES.iter().filter_map(|(name, keys)| {
+        let name_inside = name.strip_prefix(owner)?.strip_prefix('.')?;
+        Some((name_inside, *name, *keys))
+    });
+    let mut all = keys.to_vec();
+    for (name_inside, name, keys) in inner {
+        all.push(name_inside);
+        let Some(value) = table.get(name_inside) else {
+            continue;
+        };
+        if let Some(table) = value.get_ref().as_table() {
+            found.extend(unknown(table, keys, &header(name)));
+        } else {
+            let wrong = format!("`{name_inside}` is one table; write it as {}", header(name));
+            found.push((value.span().start, wrong));
+        }
+    }
+    found.extend(unknown(table, &all, &header(owner)));
 }
 
 /// A table, or each of several.
@@ -162,10 +188,12 @@ fn meant(written: &str, known: &[&str]) -> Option<String> {
     }
     let apart = |key: &&str| strsim::osa_distance(written, key);
     let begins = |key: &&&str| written.len() > 2 && key.starts_with(written);
+    let is_within = |key: &&&str| key.rsplit_once('.').is_some_and(|(_, key)| key == written);
     // A third of it may be wrong: `prots` is `ports`, `x` is nothing.
     let is_like = |key: &&&str| apart(key) <= key.len().div_ceil(3);
     let nearest = known.iter().min_by_key(|key| apart(key)).filter(is_like);
-    let meant = known.iter().find(begins).or(nearest)?;
+    let within = known.iter().find(is_within);
+    let meant = known.iter().find(begins).or(nearest).or(within)?;
     Some(format!("did you mean `{meant}`?"))
 }
 

@@ -1,9 +1,13 @@
 //! `[metrics]`
 
+mod otlp;
+
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Deserializer, de};
+use toml::Spanned;
 
+use self::otlp::{OtlpTable, otlp};
 use super::number::{number, path};
 use crate::settings::{MetricsSettings, feed::Listen};
 
@@ -17,21 +21,34 @@ pub(super) struct MetricsTable {
     listen: Option<Listen>,
     #[serde(deserialize_with = "max_series")]
     max_series: usize,
+    otlp: Option<Spanned<OtlpTable>>,
 }
 
 impl Default for MetricsTable {
     fn default() -> Self {
-        let MetricsSettings { listen, max_series } = MetricsSettings::default();
-        Self { listen, max_series }
+        let MetricsSettings {
+            listen, max_series, ..
+        } = MetricsSettings::default();
+        Self {
+            listen,
+            max_series,
+            otlp: None,
+        }
     }
 }
 
-impl From<MetricsTable> for MetricsSettings {
-    fn from(table: MetricsTable) -> Self {
-        Self {
-            listen: table.listen,
-            max_series: table.max_series,
-        }
+impl MetricsTable {
+    /// The settings in a file with this text.
+    ///
+    /// # Errors
+    /// The line, and what is wrong there.
+    pub(super) fn checked(self, text: &str) -> Result<MetricsSettings, String> {
+        let otlp = self.otlp.map(|table| otlp(&table, text)).transpose()?;
+        Ok(MetricsSettings {
+            listen: self.listen,
+            max_series: self.max_series,
+            otlp,
+        })
     }
 }
 

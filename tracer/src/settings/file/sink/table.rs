@@ -1,14 +1,18 @@
 //! One `[[sink]]` as it is written. All is checked here and not while it is read, so that what is
 //! told of it is chosen: a value may be a secret in the wrong place.
 
-use std::{ops::RangeInclusive, path::PathBuf};
+use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 
 use crate::settings::{
     SinkSettings,
     feed::{HttpTarget, SinkKind, SpoolSettings},
-    file::{number, url},
+    file::{
+        number,
+        target::{Access, key, path},
+        url,
+    },
     values::{bytes, bytes_text},
 };
 
@@ -118,12 +122,16 @@ impl SinkTable {
         })
     }
 
+    fn access(&self) -> Access<'_> {
+        Access {
+            ca_file: self.ca_file.as_deref(),
+            bearer_file: self.bearer_file.as_deref(),
+            timeout: self.timeout.as_deref(),
+        }
+    }
+
     fn one_target(&self, example: &str) -> Result<HttpTarget, String> {
-        let url = self.url.as_deref();
-        let url = url.ok_or_else(|| format!("it needs url = \"{example}\""))?;
-        key("url", url::check(url))?;
-        self.is_ca_of_use([url])?;
-        self.target(url)
+        self.access().one(self.url.as_deref(), example)
     }
 
     fn targets(&self) -> Result<Vec<HttpTarget>, String> {
@@ -141,32 +149,7 @@ impl SinkTable {
                 return Err("urls: the second of two that are the same is one too many".to_owned());
             }
         }
-        self.is_ca_of_use(urls.iter().map(String::as_str))?;
-        urls.iter().map(|url| self.target(url)).collect()
-    }
-
-    /// A key that does nothing hides what its writer believes.
-    fn is_ca_of_use<'a>(&self, urls: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
-        let is_tls = |url: &str| {
-            url.get(..6)
-                .is_some_and(|s| s.eq_ignore_ascii_case("https:"))
-        };
-        if self.ca_file.is_none() || urls.into_iter().any(is_tls) {
-            return Ok(());
-        }
-        Err("ca_file: it is for https://, and no address is one; leave it out".to_owned())
-    }
-
-    fn target(&self, url: &str) -> Result<HttpTarget, String> {
-        Ok(HttpTarget {
-            url: url.to_owned(),
-            ca_file: path("ca_file", self.ca_file.as_deref())?,
-            bearer_file: path("bearer_file", self.bearer_file.as_deref())?,
-            timeout: match &self.timeout {
-                Some(text) => key("timeout", number::time(text, &HttpTarget::TIMEOUT))?,
-                None => HttpTarget::USUAL_TIMEOUT,
-            },
-        })
+        self.access().each(urls)
     }
 
     fn file(&self) -> Result<SinkKind, String> {
@@ -187,14 +170,6 @@ impl SinkTable {
             },
         })
     }
-}
-
-fn key<T>(name: &str, checked: Result<T, String>) -> Result<T, String> {
-    checked.map_err(|wrong| format!("{name}: {wrong}"))
-}
-
-fn path(name: &str, text: Option<&str>) -> Result<Option<PathBuf>, String> {
-    text.map(|text| key(name, number::path(text))).transpose()
 }
 
 /// A size from one to another. `other`: what may be written instead.

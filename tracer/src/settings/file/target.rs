@@ -1,0 +1,67 @@
+//! A server that is spoken to by HTTP, as it is written. What is told of what is wrong with it has
+//! no value in it that may be a secret.
+
+use std::path::PathBuf;
+
+use super::{number, url};
+use crate::settings::feed::HttpTarget;
+
+/// The keys beside its address.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Access<'a> {
+    pub(super) ca_file: Option<&'a str>,
+    pub(super) bearer_file: Option<&'a str>,
+    pub(super) timeout: Option<&'a str>,
+}
+
+impl Access<'_> {
+    /// # Errors
+    /// The key, and what is wrong with it. `example`: an address, if there is none.
+    pub(super) fn one(&self, url: Option<&str>, example: &str) -> Result<HttpTarget, String> {
+        let url = url.ok_or_else(|| format!("it needs url = \"{example}\""))?;
+        key("url", url::check(url))?;
+        self.is_ca_of_use([url])?;
+        self.target(url)
+    }
+
+    /// Several, whose addresses are checked already.
+    ///
+    /// # Errors
+    /// The key, and what is wrong with it.
+    pub(super) fn each(&self, urls: &[String]) -> Result<Vec<HttpTarget>, String> {
+        self.is_ca_of_use(urls.iter().map(String::as_str))?;
+        urls.iter().map(|url| self.target(url)).collect()
+    }
+
+    /// A key that does nothing hides what its writer believes.
+    fn is_ca_of_use<'a>(&self, urls: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
+        let is_tls = |url: &str| {
+            url.get(..6)
+                .is_some_and(|s| s.eq_ignore_ascii_case("https:"))
+        };
+        if self.ca_file.is_none() || urls.into_iter().any(is_tls) {
+            return Ok(());
+        }
+        Err("ca_file: it is for https://, and no address is one; leave it out".to_owned())
+    }
+
+    fn target(&self, url: &str) -> Result<HttpTarget, String> {
+        Ok(HttpTarget {
+            url: url.to_owned(),
+            ca_file: path("ca_file", self.ca_file)?,
+            bearer_file: path("bearer_file", self.bearer_file)?,
+            timeout: match self.timeout {
+                Some(text) => key("timeout", number::time(text, &HttpTarget::TIMEOUT))?,
+                None => HttpTarget::USUAL_TIMEOUT,
+            },
+        })
+    }
+}
+
+pub(super) fn key<T>(name: &str, checked: Result<T, String>) -> Result<T, String> {
+    checked.map_err(|wrong| format!("{name}: {wrong}"))
+}
+
+pub(super) fn path(name: &str, text: Option<&str>) -> Result<Option<PathBuf>, String> {
+    text.map(|text| key(name, number::path(text))).transpose()
+}
