@@ -25,18 +25,25 @@ pub(crate) trait Source {
     fn message(&self) -> impl Future<Output = Result<ExportMetricsServiceRequest, String>> + Send;
 }
 
-/// Pushes by what came of them: one account for all that push one after the other.
+/// What came of pushes: one account for all that push one after the other.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pushes(Arc<Mutex<Sends>>);
+pub(crate) struct Pushes(Arc<Mutex<Account>>);
+
+#[derive(Debug, Default)]
+struct Account {
+    sends: Sends,
+    /// The last push failed.
+    fails: bool,
+}
 
 impl Pushes {
-    fn sends(&self) -> MutexGuard<'_, Sends> {
+    fn account(&self) -> MutexGuard<'_, Account> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// So many until now.
     pub(crate) fn until_now(&self) -> Sends {
-        *self.sends()
+        self.account().sends
     }
 }
 
@@ -46,8 +53,6 @@ pub(crate) struct Pusher {
     interval: Duration,
     timeout: Duration,
     pushes: Pushes,
-    /// The last push did.
-    fails: bool,
 }
 
 impl Pusher {
@@ -62,12 +67,13 @@ impl Pusher {
             interval: settings.interval,
             timeout: settings.target.timeout,
             pushes,
-            fails: false,
         })
     }
 
     /// Pushes now and at each interval. What takes longer than that has the next ones left out.
     pub(crate) async fn run(mut self, source: &impl Source) {
+        // That another collector failed says nothing of this one.
+        self.pushes.account().fails = false;
         let mut ticks = interval(self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
@@ -92,22 +98,21 @@ impl Pusher {
     }
 
     /// Counts what came of it, and says in the log what is not as before.
-    fn tell(&mut self, attempt: &Attempt) {
+    fn tell(&self, attempt: &Attempt) {
         if let Some((level, words)) = self.settle(attempt) {
             log::log!(level, "{words}");
         }
     }
 
-    fn settle(&mut self, attempt: &Attempt) -> Option<(Level, String)> {
-        self.pushes.sends().add(attempt.sends);
+    fn settle(&self, attempt: &Attempt) -> Option<(Level, String)> {
+        let mut account = self.pushes.account();
+        account.sends.add(attempt.sends);
         let failure = attempt.failure.as_ref().map(|failure| &failure.text);
         let wrong = failure.or(attempt.complaint.as_ref());
-        let failed_before = std::mem::replace(&mut self.fails, wrong.is_some());
+        let failed_before = std::mem::replace(&mut account.fails, wrong.is_some());
         match wrong {
             Some(wrong) if !failed_before => {
-                let words =
-                    format!("metrics cannot be pushed: {wrong}; the next push is made in its time");
-                Some((Level::Warn, words))
+                Some((Level::Warn, format!("metrics cannot be pushed: {wrong}")))
             }
             None if failed_before => Some((Level::Info, "metrics are pushed again".to_owned())),
             _ => None,

@@ -169,14 +169,14 @@ async fn a_collector_that_hangs_holds_up_the_end_no_longer_than_there_is_time() 
     more(&server, 1).await;
     let begin = Instant::now();
     exposition
-        .stop(Some(families()), Duration::from_millis(300))
+        .stop(Some(families()), Duration::from_secs(1))
         .await;
     assert!(
-        begin.elapsed() < Duration::from_millis(250),
+        begin.elapsed() < Duration::from_millis(900),
         "it does not wait"
     );
     exposition.pushed().await;
     let took = begin.elapsed();
-    assert!(took >= Duration::from_millis(250), "{took:?}");
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took >= Duration::from_millis(900), "{took:?}");
+    assert!(took < Duration::from_secs(15), "{took:?}");
 }

