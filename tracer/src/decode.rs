@@ -59,7 +59,13 @@ pub fn record(bytes: &[u8]) -> Result<Record, Malformed> {
         .map(|&kind| u32::from_ne_bytes(kind))
         .ok_or(length)?;
     match kind {
-        kind::SYN => bytemuck::try_pod_read_unaligned(bytes).map(Record::Syn),
+        kind::SYN => {
+            // Nearly all are that, and lie aligned in the buffer: they are copied once.
+            if let Ok(record) = bytemuck::try_from_bytes(bytes) {
+                return Ok(Record::Syn(*record));
+            }
+            bytemuck::try_pod_read_unaligned(bytes).map(Record::Syn)
+        }
         kind::LISTEN => bytemuck::try_pod_read_unaligned(bytes).map(Record::Listen),
         kind::CLOSE => bytemuck::try_pod_read_unaligned(bytes).map(Record::Close),
         kind::HANDOVER => bytemuck::try_pod_read_unaligned(bytes).map(Record::Handover),

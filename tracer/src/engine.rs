@@ -70,7 +70,7 @@ impl<O: Outlet> Engine<O> {
     /// # Errors
     /// As [`Engine::take`].
     pub fn unrecorded(&mut self, syns: Unrecorded) -> Result<()> {
-        self.outlet.take(Output::Unrecorded(syns))
+        self.outlet.take(&Output::Unrecorded(syns))
     }
 
     /// The session ended: the outlet has the last of it.
@@ -79,7 +79,7 @@ impl<O: Outlet> Engine<O> {
     /// As [`Engine::take`].
     pub fn end(&mut self, end: &End) -> Result<Snapshot> {
         let (outputs, session) = self.pipeline.end(end);
-        for output in outputs {
+        for output in &outputs {
             self.outlet.take(output)?;
         }
         self.outlet.flush()?;

@@ -62,6 +62,12 @@ pub trait Host {
     /// Whose a listener is, for a SYN that it was given.
     fn whose(&mut self, listener: &Listener, ktime_ns: u64) -> Then;
 
+    /// Whether [`Host::whose`] says the same of the listener whatever the time of the SYN, until
+    /// the next batch or until it is looked at anew.
+    fn is_settled(&self, _: &Listener) -> bool {
+        false
+    }
+
     /// Looks whether those who hold the listener still do.
     fn recheck(&mut self, listener: &Listener);
 

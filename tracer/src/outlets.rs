@@ -16,7 +16,7 @@ pub trait Outlet {
     ///
     /// # Errors
     /// If it takes no more: the session ends.
-    fn take(&mut self, output: Output) -> Result<()>;
+    fn take(&mut self, output: &Output) -> Result<()>;
 
     /// A batch ended.
     ///

@@ -8,20 +8,19 @@ pub mod assess;
 pub mod enrich;
 mod flows;
 mod holders;
+mod latest;
 mod snapshot;
 mod standing;
 mod suspects;
 
-use std::{collections::BTreeMap, sync::Arc, vec::Drain};
+use std::{collections::BTreeMap, slice, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use sockpick_ebpf::abi::{HandoverRecord, Listener, ListenerRecord, Stats, SynRecord, handover};
 
 use crate::{
     decode::Record,
-    event::{
-        Event, GroupHealth, Handover, ListenerId, Lost, Queue, SCHEMA, Stage, Verdict, Via, Why,
-    },
+    event::{Event, GroupHealth, Handover, ListenerId, Lost, Queue, SCHEMA, Stage, Verdict, Why},
     judge::{
         self,
         expectations::Expectations,
@@ -37,6 +36,7 @@ use assess::Assessor;
 use enrich::Enricher;
 use flows::{Flow, Flows};
 pub use holders::Holders;
+use latest::Latest;
 pub use snapshot::{Bounds, Snapshot};
 pub use standing::Standing;
 pub use suspects::{Suspects, Unrecorded};
@@ -116,7 +116,11 @@ pub struct Pipeline {
     resynced: u64,
     /// Nobody wants more.
     resting: bool,
+    /// What came of the input at hand; of a SYN with a listener it is in `latest`.
     outputs: Vec<Output>,
+    latest: Latest,
+    /// The listener that it gave a SYN.
+    given: Option<u64>,
     /// Everything that was judged.
     account: Account,
     /// SYNs of a sockpick's own, and those of them without a listener.
@@ -157,6 +161,8 @@ impl Pipeline {
             resynced: 0,
             resting: false,
             outputs: Vec::new(),
+            latest: Latest::default(),
+            given: None,
             account: Account::default(),
             own: (0, 0),
             unjudged: 0,
@@ -202,7 +208,9 @@ impl Pipeline {
     }
 
     /// Takes what comes next. `present` is asked where the listeners are in doubt.
-    pub fn take(&mut self, input: &Input, present: &mut dyn TakeStock) -> Drain<'_, Output> {
+    pub fn take(&mut self, input: &Input, present: &mut dyn TakeStock) -> slice::Iter<'_, Output> {
+        self.outputs.clear();
+        self.given = None;
         match input {
             Input::Begin(wall_offset_ns) => self.enricher.begin_batch(*wall_offset_ns),
             Input::Record(Record::Syn(record)) => self.syn(record, present),
@@ -213,7 +221,10 @@ impl Pipeline {
             Input::Gone(last) => self.gone(last),
             Input::Counted(counted) => self.counted(counted, present),
         }
-        self.outputs.drain(..)
+        match self.given {
+            Some(id) => self.latest.outputs(id),
+            None => self.outputs.iter(),
+        }
     }
 
     fn opened(&mut self, record: &ListenerRecord) {
@@ -265,6 +276,7 @@ impl Pipeline {
 
     /// The session ended: the last outputs, and all that is known, with the names of interfaces.
     pub fn end(&mut self, end: &End) -> (Vec<Output>, Snapshot) {
+        self.outputs.clear();
         let stats = &end.stats;
         self.stats = *stats;
         self.account.counted(&end.listeners);
@@ -305,17 +317,10 @@ impl Pipeline {
         if let Some(suspects) = &mut self.suspects {
             suspects.syn(record);
         }
-        let mut event = self.enricher.event(record);
-        self.assessor
-            .assess(record, &mut event, &mut self.enricher, present);
         self.flows.syn(record);
-        if let Some(group) = event.reuseport.filter(|_| event.listener.is_some()) {
-            let by_hash = event.via == Via::ReuseportHash;
-            self.health
-                .syn(&socket(&record.listener), group.size, by_hash);
+        if !self.judge_alike(record) {
+            self.judge(record, present);
         }
-        self.account.syn(&event, record);
-        self.outputs.push(Output::Syn(event, *record));
     }
 
     /// A connection came to a listener after its SYN: told if that is another than the SYN's.
@@ -324,6 +329,8 @@ impl Pipeline {
         if self.enricher.is_own(netns, cookie, record.ktime_ns) {
             return;
         }
+        // Its listener may be looked at anew.
+        self.latest.forget(&record.listener);
         let syn = self.flows.of(record);
         if self.resting || syn.is_some_and(|syn| syn.listener == record.listener.stamp) {
             return;
@@ -370,6 +377,7 @@ impl Pipeline {
             owner: self.enricher.told(last).into(),
         };
         self.enricher.forget(last);
+        self.latest.forget(last);
         if let Some(suspects) = &mut self.suspects {
             suspects.left(last);
         }

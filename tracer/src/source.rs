@@ -103,8 +103,11 @@ impl Source {
 
     /// The next record of the batch.
     pub fn take(&mut self) -> Option<Result<Record, Malformed>> {
-        let ahead = self.ahead.pop_front();
-        let mut next = ahead.or_else(|| self.channel.take(decode::record));
+        let mut next = if self.ahead.is_empty() {
+            self.channel.take(decode::record)
+        } else {
+            self.ahead.pop_front()
+        };
         if let Some(Ok(Record::Syn(record))) = &mut next {
             self.drops.mark(record);
         }

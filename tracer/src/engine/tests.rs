@@ -259,7 +259,7 @@ proptest! {
             let input = kernel.input(step);
             let given = watched.take(&input, &mut Nothing);
             outputs += given.filter(|output| matches!(output, Output::Syn(..))).count() as u64;
-            alone.take(&input, &mut Nothing);
+            let _ = alone.take(&input, &mut Nothing);
             let now = watched.snapshot();
             prop_assert_eq!(now.account.syns, outputs);
             let given = now.account.listeners.values().map(|tally| tally.syns);

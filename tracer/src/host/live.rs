@@ -95,6 +95,10 @@ impl Host for Live {
         self.whose.at(listener, ktime_ns)
     }
 
+    fn is_settled(&self, listener: &Listener) -> bool {
+        self.whose.is_settled(listener)
+    }
+
     fn recheck(&mut self, listener: &Listener) {
         self.whose.recheck(listener);
     }

@@ -159,6 +159,10 @@ impl<H: Host> Host for Noted<H> {
         then
     }
 
+    fn is_settled(&self, listener: &Listener) -> bool {
+        self.host.is_settled(listener)
+    }
+
     fn recheck(&mut self, listener: &Listener) {
         self.host.recheck(listener);
     }

@@ -104,6 +104,11 @@ impl Known {
         }
     }
 
+    /// Whether [`Known::then`] is the same at any time.
+    fn is_settled(&self) -> bool {
+        self.left.is_empty() && !self.owners.is_empty()
+    }
+
     /// Who held it at a time: who does now, and who had not been seen to have ended.
     fn owners_at(&self, ktime_ns: u64) -> Arc<[Owner]> {
         if self.left.iter().all(|one| ktime_ns > one.ns) {
@@ -165,6 +170,12 @@ impl Whose {
         }
         known.accepts(processes, raw, by);
         known.then(processes, ktime_ns)
+    }
+
+    /// Whether the answer is the same for SYNs of any time, until something is looked at anew.
+    pub(super) fn is_settled(&self, raw: &abi::Listener) -> bool {
+        let known = self.listeners.get(&raw.stamp);
+        known.is_some_and(Known::is_settled)
     }
 
     /// Looks whether those who hold the listener still do.
@@ -329,5 +340,50 @@ impl Known {
             Some(Fate::Ended) => (process(pid, &name, None, true), true),
             None => (process(pid, &name, None, false), false),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::processes::Processes;
+
+    fn raw(inode: u64, stamp: u64) -> abi::Listener {
+        abi::Listener {
+            inode,
+            stamp,
+            ..abi::Listener::default()
+        }
+    }
+
+    fn known(owners: &[Owner], left: Vec<Left>) -> Known {
+        Known {
+            owners: owners.into(),
+            left,
+            nobody_ns: u64::from(owners.is_empty()),
+            ..Known::default()
+        }
+    }
+
+    #[test]
+    fn an_answer_is_settled_if_it_does_not_hang_on_the_time() {
+        let processes = Processes::default();
+        let left = || Left {
+            owner: Owner::default(),
+            ns: 5,
+            is_exact: true,
+        };
+        let someone = [Owner::default()];
+        for (known, is_settled) in [
+            (known(&someone, vec![]), true),
+            (known(&someone, vec![left()]), false),
+            (known(&[], vec![left()]), false),
+            (known(&[], vec![]), false),
+        ] {
+            assert_eq!(known.is_settled(), is_settled);
+            let [then, later] = [1, 9].map(|ktime_ns| known.then(&processes, ktime_ns));
+            assert!(!is_settled || then == later);
+        }
+        assert!(!Whose::default().is_settled(&raw(1, 1)), "never asked");
     }
 }

@@ -115,6 +115,7 @@ pub struct Picture {
     closed_ids: VecDeque<u64>,
     hold_ns: u64,
     forgotten: u64,
+    changes: u64,
 }
 
 impl Picture {
@@ -128,7 +129,14 @@ impl Picture {
             closed_ids: VecDeque::new(),
             hold_ns,
             forgotten: 0,
+            changes: 0,
         }
+    }
+
+    /// Counts what changed: while this is the same, so are the places.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Closings that are remembered.
@@ -143,6 +151,7 @@ impl Picture {
 
     /// A socket listens: it was there already, or opens now.
     pub fn opened(&mut self, bound: Bound, socket: Live) {
+        self.changes += 1;
         let name = name(&bound, &socket);
         if let Some(before) = self.names.get(&name).copied() {
             if before == bound {
@@ -179,6 +188,7 @@ impl Picture {
     }
 
     fn leave(&mut self, bound: &Bound, socket: &Live, closed_ns: u64, owners: Arc<[Owner]>) {
+        self.changes += 1;
         let name = name(bound, socket);
         // Where it was bound when it was last looked at.
         let bound = self.names.get(&name).copied().unwrap_or(*bound);
@@ -291,6 +301,7 @@ impl Picture {
 
     /// From now on closings are remembered for so long.
     pub fn hold_for(&mut self, hold_ns: u64) {
+        self.changes += 1;
         self.hold_ns = hold_ns;
     }
 

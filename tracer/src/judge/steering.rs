@@ -108,6 +108,12 @@ impl Steered {
         picture.holds(gone, now_ns).then_some((place, gone))
     }
 
+    /// Whether no SYN was steered that counts for others.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lessons.is_empty()
+    }
+
     /// Destinations that are remembered; beyond are SYNs of which nothing was.
     #[must_use]
     pub fn limit(&self) -> Limit {

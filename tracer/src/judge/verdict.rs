@@ -116,13 +116,27 @@ impl<'a> Judge<'a> {
     /// Judges one SYN.
     #[must_use]
     pub fn judge(&self, syn: &Syn<'_>) -> Judgement<'a> {
-        let near = self.picture.near(&syn.packet);
-        let case = Case {
+        let case = self.case(syn);
+        case.judge(case.claim())
+    }
+
+    /// Whether it is right for the listener to be given this SYN, and any other that came the
+    /// same way to the same address: whoever sends it and whenever, until a listener comes or
+    /// goes or something else is expected or steered.
+    #[must_use]
+    pub fn is_plain(&self, syn: &Syn<'_>) -> bool {
+        let case = self.case(syn);
+        let chosen = syn.chosen.as_ref().filter(|_| steered(syn.via).is_none());
+        let fit = chosen.and_then(|chosen| Some((chosen, chosen.bound.fit(&syn.packet).ok()?)));
+        fit.is_some_and(|(chosen, fit)| case.is_plain(chosen, fit, case.claim()))
+    }
+
+    fn case<'b>(&self, syn: &'b Syn<'b>) -> Case<'a, 'b> {
+        Case {
             judge: *self,
             syn,
-            near,
-        };
-        case.judge()
+            near: self.picture.near(&syn.packet),
+        }
     }
 }
 
@@ -135,12 +149,14 @@ struct Case<'a, 'b> {
 }
 
 impl<'a> Case<'a, '_> {
-    fn judge(&self) -> Judgement<'a> {
+    fn claim(&self) -> Option<Claim<'a>> {
         let packet = &self.syn.packet;
-        let claim = self
-            .judge
-            .expectations
-            .claim(self.syn.netns, packet.destination, packet.port);
+        let expectations = self.judge.expectations;
+        expectations.claim(self.syn.netns, packet.destination, packet.port)
+    }
+
+    fn judge(&self, claim: Option<Claim<'a>>) -> Judgement<'a> {
+        let packet = &self.syn.packet;
         let Some(chosen) = &self.syn.chosen else {
             return self.refused(claim);
         };
@@ -152,8 +168,7 @@ impl<'a> Case<'a, '_> {
             let judgement = Judgement::new(Verdict::Steered, Reason::Unknown);
             return self.with_candidates(judgement);
         };
-        let is_plain = claim.is_none() && !self.is_contested(chosen, fit);
-        if is_plain && self.was_steered().is_none() {
+        if self.is_plain(chosen, fit, claim) && self.was_steered().is_none() {
             return Judgement::OK;
         }
         self.weigh(chosen, fit, claim)
@@ -165,6 +180,10 @@ impl<'a> Case<'a, '_> {
             .or_else(|| self.claimed(chosen, fit, claim))
             .or_else(|| self.uncovered(chosen, fit, claim))
             .unwrap_or(Judgement::OK)
+    }
+
+    fn is_plain(&self, chosen: &Chosen<'_>, fit: Fit, claim: Option<Claim<'a>>) -> bool {
+        claim.is_none() && !self.is_contested(chosen, fit)
     }
 
     /// Whether somebody listens or listened near who may have more right to the SYN: of nearly

@@ -155,9 +155,8 @@ impl Feed {
     }
 
     fn stream(&mut self, item: &Item) {
-        // A vector takes everything.
-        if let Ok(line) = self.json.line(item) {
-            (self.give)(Message::Line(line.into()));
+        if self.stream != Stream::Alerts {
+            give_line(&mut self.give, self.json.line(item).ok());
         }
     }
 
@@ -168,33 +167,31 @@ impl Feed {
     }
 }
 
+/// A vector takes everything, so there is a line.
+fn give_line(give: &mut Give, line: Option<&[u8]>) {
+    if let Some(line) = line {
+        give(Message::Line(line.into()));
+    }
+}
+
 impl Outlet for Feed {
-    fn take(&mut self, output: Output) -> Result<()> {
-        self.series.take(&output, self.now.ktime_ns);
-        let item = match output {
+    fn take(&mut self, output: &Output) -> Result<()> {
+        self.series.take(output, self.now.ktime_ns);
+        match output {
             Output::Syn(event, _) => {
-                self.judged(&event);
-                if !self.is_sampled() {
-                    return Ok(());
+                self.judged(event);
+                if self.is_sampled() {
+                    give_line(&mut self.give, self.json.syn_line(event).ok());
                 }
-                Item::Syn(event)
             }
             Output::Handover(handover) => {
                 self.judged(&handover.event);
-                Item::Handover(handover)
+                self.stream(&Item::Handover(handover.clone()));
             }
-            Output::Lost(lost) => Item::Lost(lost),
-            Output::Health(health) => Item::Health(health),
-            Output::Own(netns) => {
-                if self.sought == Some(netns) {
-                    self.sought = None;
-                }
-                return Ok(());
-            }
-            Output::Gone(_) | Output::Unrecorded(_) => return Ok(()),
-        };
-        if self.stream != Stream::Alerts {
-            self.stream(&item);
+            Output::Lost(lost) => self.stream(&Item::Lost(*lost)),
+            Output::Health(health) => self.stream(&Item::Health(health.clone())),
+            Output::Own(netns) if self.sought == Some(*netns) => self.sought = None,
+            Output::Own(_) | Output::Gone(_) | Output::Unrecorded(_) => {}
         }
         Ok(())
     }

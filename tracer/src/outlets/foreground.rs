@@ -15,6 +15,8 @@ use crate::{
     sinks::{Quiet, Sink, summary::Summary},
 };
 
+const UNWRITTEN: &str = "cannot write the output";
+
 /// Shows what passes the selection.
 pub struct Foreground {
     sink: Box<dyn Sink>,
@@ -52,7 +54,7 @@ impl Foreground {
     }
 
     fn write(&mut self, item: &Item) -> Result<()> {
-        self.sink.write(item).context("cannot write the output")
+        self.sink.write(item).context(UNWRITTEN)
     }
 
     /// Takes in what the kernel counted for these listeners.
@@ -86,35 +88,35 @@ impl Foreground {
 }
 
 impl Outlet for Foreground {
-    fn take(&mut self, output: Output) -> Result<()> {
+    fn take(&mut self, output: &Output) -> Result<()> {
         match output {
             Output::Syn(event, record) => {
-                if !self.shows(&event) {
+                if !self.shows(event) {
                     self.filtered += 1;
                     return Ok(());
                 }
                 self.shown += 1;
                 if let Some(account) = &mut self.account {
-                    account.syn(&event, &record);
+                    account.syn(event, record);
                 }
-                self.write(&Item::Syn(event))
+                self.sink.syn(event).context(UNWRITTEN)
             }
             Output::Handover(handover) => {
                 if !self.shows(&handover.event) {
                     return Ok(());
                 }
                 if let Some(account) = &mut self.account {
-                    account.handover(&handover);
+                    account.handover(handover);
                 }
-                self.write(&Item::Handover(handover))
+                self.write(&Item::Handover(handover.clone()))
             }
-            Output::Lost(lost) => self.write(&Item::Lost(lost)),
+            Output::Lost(lost) => self.write(&Item::Lost(*lost)),
             // Of SYNs that are no alert little may be known.
             Output::Health(_) if self.selection.only_alerts => Ok(()),
-            Output::Health(health) => self.write(&Item::Health(health)),
+            Output::Health(health) => self.write(&Item::Health(health.clone())),
             Output::Gone(gone) => {
                 if let Some(account) = &mut self.account {
-                    account.gone(&gone);
+                    account.gone(gone);
                 }
                 Ok(())
             }
@@ -123,7 +125,7 @@ impl Outlet for Foreground {
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.sink.flush().context("cannot write the output")
+        self.sink.flush().context(UNWRITTEN)
     }
 
     /// Whether `--count` is reached.

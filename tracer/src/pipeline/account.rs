@@ -108,25 +108,31 @@ impl Account {
             return;
         };
         let id = record.listener.stamp;
-        if self.listeners.len() >= MOST_TALLIES && !self.listeners.contains_key(&id) {
+        if let Some(tally) = self.listeners.get_mut(&id) {
+            if !Arc::ptr_eq(&tally.netns, &event.netns) {
+                tally.netns = event.netns.clone();
+            }
+            tally.group = event.reuseport;
+            tally.queue = listener.queue;
+            tally.syns += 1;
+            tally.last_ns = record.ktime_ns;
+            return;
+        }
+        if self.listeners.len() >= MOST_TALLIES {
             self.untallied += 1;
             return;
         }
-        let tally = self.listeners.entry(id).or_insert_with(|| Tally {
+        let tally = Tally {
             listener: record.listener,
             netns: event.netns.clone(),
             device: listener.device.clone(),
-            group: None,
+            group: event.reuseport,
             queue: listener.queue,
             owner: None,
-            syns: 0,
-            last_ns: 0,
-        });
-        tally.netns = event.netns.clone();
-        tally.group = event.reuseport;
-        tally.queue = listener.queue;
-        tally.syns += 1;
-        tally.last_ns = record.ktime_ns;
+            syns: 1,
+            last_ns: record.ktime_ns,
+        };
+        self.listeners.insert(id, tally);
     }
 
     /// A connection came to another listener than its SYN.

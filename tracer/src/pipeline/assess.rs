@@ -207,6 +207,36 @@ impl Assessor {
         [self.picture.limit(), self.steered.limit()]
     }
 
+    /// [`Picture::changes`]; counts what is expected, too.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.picture.changes()
+    }
+
+    /// Whether SYNs were steered that count for others.
+    #[must_use]
+    pub fn is_steered(&self) -> bool {
+        !self.steered.is_empty()
+    }
+
+    /// [`Judge::is_plain`], of an event that has its verdict. Through a VRF it hangs on more.
+    #[must_use]
+    pub fn is_plain(&self, record: &SynRecord, event: &Event) -> bool {
+        let packet = packet(record, event, false);
+        let judge = with(
+            &self.picture,
+            &self.steered,
+            &self.expectations,
+            self.algorithm,
+        );
+        record.sdif == 0 && judge.is_plain(&syn(record, event, packet))
+    }
+
+    /// A SYN came of which nothing is to be learned.
+    pub fn saw(&mut self, record: &SynRecord) {
+        self.seen_ns = record.ktime_ns;
+    }
+
     /// Gives the event its verdict, and learns from it for those that follow.
     pub fn assess(
         &mut self,
@@ -215,7 +245,7 @@ impl Assessor {
         enricher: &mut Enricher,
         present: &mut dyn TakeStock,
     ) {
-        let packet = packet(record, event, enricher);
+        let packet = asked(record, event, enricher);
         self.decide(record, event, packet, enricher, present);
         self.learn(record, event.via, &packet);
     }
@@ -330,7 +360,7 @@ impl Assessor {
             ..*syn
         };
         let mut event = enricher.event(&record);
-        let packet = packet(&record, &event, enricher);
+        let packet = asked(&record, &event, enricher);
         self.decide(&record, &mut event, packet, enricher, present);
         if event.verdict == Verdict::Ok {
             event.expected = None;
@@ -379,14 +409,19 @@ fn syn<'a>(record: &SynRecord, event: &'a Event, packet: Packet) -> Syn<'a> {
     }
 }
 
-fn packet(record: &SynRecord, event: &Event, enricher: &mut Enricher) -> Packet {
+fn asked(record: &SynRecord, event: &Event, enricher: &mut Enricher) -> Packet {
+    let l3mdev_accept = record.sdif != 0 && enricher.l3mdev_accept(record.netns);
+    packet(record, event, l3mdev_accept)
+}
+
+fn packet(record: &SynRecord, event: &Event, l3mdev_accept: bool) -> Packet {
     Packet {
         netns: record.netns,
         destination: event.destination.address,
         port: event.destination.port,
         dif: record.ifindex,
         sdif: record.sdif,
-        l3mdev_accept: record.sdif != 0 && enricher.l3mdev_accept(record.netns),
+        l3mdev_accept,
     }
 }
 

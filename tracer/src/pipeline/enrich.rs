@@ -27,6 +27,7 @@ pub struct Enricher {
     next_group: u32,
     /// Wall-clock time minus `CLOCK_MONOTONIC`, in nanoseconds.
     wall_offset_ns: i64,
+    answers: u64,
 }
 
 /// A reuseport group, kept under the address that the kernel has it at.
@@ -47,13 +48,28 @@ impl Enricher {
             groups: FxHashMap::default(),
             next_group: 1,
             wall_offset_ns: 0,
+            answers: 0,
         }
+    }
+
+    /// Counts when answers may have changed: while this is the same, so is what is said of a
+    /// listener that [is settled](Self::is_settled) and not looked at anew.
+    #[must_use]
+    pub fn answers(&self) -> u64 {
+        self.answers
+    }
+
+    /// Whether whose the SYN's listener is does not hang on when it came.
+    #[must_use]
+    pub fn is_settled(&self, record: &SynRecord) -> bool {
+        self.host.is_settled(&record.listener)
     }
 
     /// To be called before each batch: the wall clock may have been set since.
     /// `wall_offset_ns`: what it is ahead of `CLOCK_MONOTONIC`.
     pub fn begin_batch(&mut self, wall_offset_ns: i64) {
         self.wall_offset_ns = wall_offset_ns;
+        self.answers += 1;
         self.host.begin_batch();
     }
 
@@ -64,6 +80,7 @@ impl Enricher {
 
     /// Looks once more who holds the listeners that SYNs came to.
     pub fn settle(&mut self) {
+        self.answers += 1;
         self.host.settle();
     }
 
@@ -260,6 +277,7 @@ impl Enricher {
         }
         if self.groups.len() >= MOST_KEPT {
             self.groups.clear();
+            self.answers += 1;
         }
         let has_listener = record.has_listener != 0;
         let key = if has_listener {

@@ -12,8 +12,8 @@ use sockpick_ebpf::abi::{HandoverRecord, SynRecord};
 const ROWS: usize = 4096;
 const PLACES: usize = 4;
 
-/// Address, as a number, which is hashed at once, and port.
-type Side = (u128, u16);
+/// Address and port.
+type Side = ([u8; 16], u16);
 /// Namespace, client and destination.
 type Key = (u32, Side, Side);
 
@@ -80,7 +80,8 @@ impl Flows {
 impl Row {
     /// In the place of an earlier SYN of the connection, or of the earliest.
     fn put(&mut self, key: Key, flow: Flow) {
-        let is_same = |place: &Option<(Key, Flow)>| place.is_some_and(|(other, _)| other == key);
+        let is_same =
+            |place: &Option<(Key, Flow)>| place.as_ref().is_some_and(|(other, _)| *other == key);
         let at = self.places.iter().position(is_same).unwrap_or_else(|| {
             let at = self.next;
             self.next = (at + 1) % PLACES;
@@ -91,10 +92,13 @@ impl Row {
 }
 
 fn side(address: [u8; 16], port_be: u16) -> Side {
-    (u128::from_ne_bytes(address), port_be)
+    (address, port_be)
 }
 
-fn row(key: &Key) -> usize {
+fn row((netns, client, destination): &Key) -> usize {
+    // A number is hashed at once, an address byte by byte.
+    let side = |(address, port_be): &Side| (u128::from_ne_bytes(*address), *port_be);
+    let key = (netns, side(client), side(destination));
     FxBuildHasher.hash_one(key) as usize % ROWS
 }
 

@@ -43,6 +43,10 @@ impl Drops {
         if record.ktime_ns >= self.read_ns {
             self.read();
         }
+        if self.known.is_empty() {
+            record.dropped = 0;
+            return;
+        }
         let key = Dropped {
             ktime_ns: record.ktime_ns,
             cpu: record.cpu,

@@ -40,13 +40,18 @@ const OCTETS: [([u8; 4], u8); 256] = {
     octets
 };
 
-/// A number with at least so many digits.
-pub(super) fn push_number(out: &mut Vec<u8>, number: u64, least: usize) {
+/// A number as it displays itself.
+#[inline]
+pub(super) fn push_number(out: &mut Vec<u8>, number: u64) {
     // CPUs and lengths of queues are often such.
-    if number < 10 && least <= 1 {
+    if number < 10 {
         out.push(b'0' + number as u8);
-        return;
+    } else {
+        push_digits(out, number);
     }
+}
+
+fn push_digits(out: &mut Vec<u8>, number: u64) {
     let mut digits = [b'0'; MOST_DIGITS];
     let mut rest = number;
     let mut first = MOST_DIGITS;
@@ -62,8 +67,36 @@ pub(super) fn push_number(out: &mut Vec<u8>, number: u64, least: usize) {
         first -= 1;
         digits[first] = b'0' + rest as u8;
     }
-    let first = first.min(MOST_DIGITS.saturating_sub(least));
     out.extend_from_slice(&digits[first..]);
+}
+
+/// The nanoseconds of a whole second: nine digits.
+pub(super) const NANOSECONDS: u64 = 1_000_000_000;
+
+/// So many nanoseconds past a whole second, in nine digits.
+pub(super) fn push_nanoseconds(out: &mut Vec<u8>, number: u64) {
+    let number = (number % NANOSECONDS) as u32;
+    let (high, low) = (number / 10_000, number % 10_000);
+    let mut digits = [b'0' + (high / 10_000) as u8; 9];
+    let pairs = [high / 100, high, low / 100, low].map(|pair| PAIRS[(pair % 100) as usize]);
+    digits[1..].copy_from_slice(pairs.as_flattened());
+    out.extend_from_slice(&digits);
+}
+
+/// So many milliseconds past a whole second, in three digits.
+pub(super) fn push_milliseconds(out: &mut Vec<u8>, number: u64) {
+    let number = (number % 1000) as usize;
+    let [a, b] = PAIRS[number % 100];
+    out.extend_from_slice(&[b'0' + (number / 100) as u8, a, b]);
+}
+
+/// A port: at most five digits.
+pub(super) fn push_port(out: &mut Vec<u8>, port: u16) {
+    if port < 10_000 {
+        return push_number(out, port.into());
+    }
+    let [[a, b], [c, d]] = [port / 100 % 100, port % 100].map(|pair| PAIRS[usize::from(pair)]);
+    out.extend_from_slice(&[b'0' + (port / 10_000) as u8, a, b, c, d]);
 }
 
 /// As the address displays itself.
@@ -86,7 +119,7 @@ pub(super) fn push_endpoint(out: &mut Vec<u8>, endpoint: &Endpoint) {
         }
     }
     out.push(b':');
-    push_number(out, endpoint.port.into(), 1);
+    push_port(out, endpoint.port);
 }
 
 fn push_ipv4(out: &mut Vec<u8>, address: Ipv4Addr) {
@@ -98,7 +131,10 @@ fn push_ipv4(out: &mut Vec<u8>, address: Ipv4Addr) {
         text[at..at + digits.len()].copy_from_slice(&digits);
         at += usize::from(length);
     }
-    out.extend_from_slice(&text[..at - 1]);
+    // A copy of known length costs least.
+    let end = out.len() + at - 1;
+    out.extend_from_slice(&text);
+    out.truncate(end);
 }
 
 #[cfg(test)]
@@ -117,8 +153,16 @@ mod tests {
         #[test]
         fn numbers_are_as_they_display_themselves(number: u64, bits in 0..64_u32) {
             let number = number >> bits;
-            prop_assert_eq!(text(|out| push_number(out, number, 1)), number.to_string());
-            prop_assert_eq!(text(|out| push_number(out, number, 9)), format!("{number:09}"));
+            prop_assert_eq!(text(|out| push_number(out, number)), number.to_string());
+            let rest = number % NANOSECONDS;
+            prop_assert_eq!(text(|out| push_nanoseconds(out, number)), format!("{rest:09}"));
+            let milliseconds = number % 1000;
+            prop_assert_eq!(
+                text(|out| push_milliseconds(out, number)),
+                format!("{milliseconds:03}")
+            );
+            let port = number as u16;
+            prop_assert_eq!(text(|out| push_port(out, port)), port.to_string());
         }
 
         #[test]
@@ -135,10 +179,7 @@ mod tests {
             let parsed = address.parse().expect("an address");
             assert_eq!(text(|out| push_address(out, parsed)), address);
         }
-        assert_eq!(text(|out| push_number(out, 0, 1)), "0");
-        assert_eq!(
-            text(|out| push_number(out, u64::MAX, 1)),
-            u64::MAX.to_string()
-        );
+        assert_eq!(text(|out| push_number(out, 0)), "0");
+        assert_eq!(text(|out| push_number(out, u64::MAX)), u64::MAX.to_string());
     }
 }

@@ -5,62 +5,35 @@
 //! what the SYNs of a listener have in common, nearly all of a line, is kept as text between
 //! events.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 
 use serde::Serialize;
 
 use super::{
-    BUFFER, Sink,
-    digits::{push_address, push_number},
+    Sink,
+    digits::{NANOSECONDS, push_address, push_nanoseconds, push_number, push_port},
     kept::Kept,
+    lines::Lines,
 };
 use crate::event::{Endpoint, Event, Item, Listener, Queue, Reuseport, Time};
 
 /// Writes each item as a JSON object on a line of its own.
 #[derive(Debug)]
 pub struct Json<W: Write> {
-    out: BufWriter<W>,
+    lines: Lines<W>,
+    /// One that somebody asked for.
     line: Vec<u8>,
-    clock: Clock,
-    destination: Destination,
-    kept: Kept<Common>,
+    events: Events,
 }
 
 impl<W: Write> Json<W> {
     /// A sink that writes to `out`, whole lines at a time.
     pub fn new(out: W) -> Self {
         Self {
-            out: BufWriter::with_capacity(BUFFER, out),
-            line: Vec::with_capacity(2048),
-            clock: Clock::default(),
-            destination: Destination::default(),
-            kept: Kept::new(),
+            lines: Lines::new(out),
+            line: Vec::new(),
+            events: Events::new(),
         }
-    }
-
-    // Every structure is taken apart by name, here and below, so that a field added to the event
-    // does not compile until it is written.
-    fn event(&mut self, event: &Event) -> io::Result<()> {
-        let Common {
-            start,
-            netns,
-            choice,
-            rest,
-        } = self.kept.of(event, Common::of)?;
-        let line = &mut self.line;
-        line.extend_from_slice(start);
-        self.clock.push(line, event.time);
-        number(line, b"\",\"ktime_ns\":", event.ktime_ns);
-        number(line, b",\"cpu\":", event.cpu.into());
-        line.extend_from_slice(netns);
-        endpoint(line, &event.client);
-        line.extend_from_slice(self.destination.text(&event.destination));
-        line.extend_from_slice(choice);
-        if let Some(listener) = &event.listener {
-            push_number(line, listener.queue.length.into(), 1);
-        }
-        line.extend_from_slice(rest);
-        Ok(())
     }
 
     /// The line of an item, with its end.
@@ -69,12 +42,18 @@ impl<W: Write> Json<W> {
     /// If it cannot be written as JSON, which no item brings about.
     pub fn line(&mut self, item: &Item) -> io::Result<&[u8]> {
         self.line.clear();
-        match item {
-            Item::Syn(event) => self.event(event)?,
-            Item::Lost(lost) => serde_json::to_writer(&mut self.line, lost)?,
-            Item::Handover(handover) => serde_json::to_writer(&mut self.line, handover)?,
-            Item::Health(health) => serde_json::to_writer(&mut self.line, health)?,
-        }
+        self.events.push_item(&mut self.line, item)?;
+        self.line.push(b'\n');
+        Ok(&self.line)
+    }
+
+    /// The line of a SYN, with its end.
+    ///
+    /// # Errors
+    /// As [`Json::line`].
+    pub fn syn_line(&mut self, event: &Event) -> io::Result<&[u8]> {
+        self.line.clear();
+        self.events.push(&mut self.line, event)?;
         self.line.push(b'\n');
         Ok(&self.line)
     }
@@ -82,12 +61,77 @@ impl<W: Write> Json<W> {
 
 impl<W: Write> Sink for Json<W> {
     fn write(&mut self, item: &Item) -> io::Result<()> {
-        self.line(item)?;
-        self.out.write_all(&self.line)
+        self.events.push_item(&mut self.lines.text, item)?;
+        self.lines.end()
+    }
+
+    fn syn(&mut self, event: &Event) -> io::Result<()> {
+        self.events.push(&mut self.lines.text, event)?;
+        self.lines.end()
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        self.lines.flush()
+    }
+}
+
+/// Writes events, and keeps what is the same for the next.
+#[derive(Debug)]
+struct Events {
+    clock: Clock,
+    monotonic: Monotonic,
+    destination: Destination,
+    kept: Kept<Common>,
+}
+
+impl Events {
+    fn new() -> Self {
+        Self {
+            clock: Clock::default(),
+            monotonic: Monotonic::default(),
+            destination: Destination::default(),
+            kept: Kept::new(),
+        }
+    }
+
+    // Every structure is taken apart by name, here and below, so that a field added to the event
+    // does not compile until it is written.
+    fn push(&mut self, line: &mut Vec<u8>, event: &Event) -> io::Result<()> {
+        let Common {
+            start,
+            netns,
+            choice,
+            rest,
+        } = self.kept.of(event, Common::of)?;
+        line.extend_from_slice(start);
+        self.clock.push(line, event.time);
+        line.extend_from_slice(b"\",\"ktime_ns\":");
+        self.monotonic.push(line, event.ktime_ns);
+        number(line, b",\"cpu\":", event.cpu.into());
+        line.extend_from_slice(netns);
+        endpoint(line, &event.client);
+        line.extend_from_slice(self.destination.text(&event.destination));
+        line.extend_from_slice(choice);
+        if let Some(listener) = &event.listener {
+            push_number(line, listener.queue.length.into());
+        }
+        line.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// All of the item, or nothing.
+    fn push_item(&mut self, line: &mut Vec<u8>, item: &Item) -> io::Result<()> {
+        let start = line.len();
+        let pushed = match item {
+            Item::Syn(event) => self.push(line, event),
+            Item::Lost(lost) => put(line, "", lost).map_err(io::Error::from),
+            Item::Handover(handover) => put(line, "", handover).map_err(io::Error::from),
+            Item::Health(health) => put(line, "", health).map_err(io::Error::from),
+        };
+        if pushed.is_err() {
+            line.truncate(start);
+        }
+        pushed
     }
 }
 
@@ -229,7 +273,8 @@ const ADDRESS: &[u8] = b"{\"address\":\"";
 fn endpoint(out: &mut Vec<u8>, endpoint: &Endpoint) {
     let Endpoint { address, port } = endpoint;
     push_address(out, *address);
-    number(out, b"\",\"port\":", (*port).into());
+    out.extend_from_slice(b"\",\"port\":");
+    push_port(out, *port);
     out.push(b'}');
 }
 
@@ -258,7 +303,7 @@ fn raw(out: &mut Vec<u8>, key: &str, text: &[u8]) {
 #[inline]
 fn number<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], number: u64) {
     out.extend_from_slice(key);
-    push_number(out, number, 1);
+    push_number(out, number);
 }
 
 /// Writes destinations and keeps the text of the last: those of a service are few, and an IPv6
@@ -291,19 +336,40 @@ struct Clock {
 
 impl Clock {
     fn push(&mut self, out: &mut Vec<u8>, time: Time) {
-        const NANOSECONDS: i64 = 1_000_000_000;
-        const DIGITS: usize = 9;
-        let second = time.0.div_euclid(NANOSECONDS);
+        let second = time.0.div_euclid(NANOSECONDS.cast_signed());
         if self.second != Some(second) {
             self.second = Some(second);
             self.text = time.to_string().into_bytes();
             // "….123456789Z"
             self.text
-                .truncate(self.text.len().saturating_sub(DIGITS + 1));
+                .truncate(self.text.len().saturating_sub("123456789Z".len()));
         }
         out.extend_from_slice(&self.text);
-        let rest = time.0.rem_euclid(NANOSECONDS).unsigned_abs();
-        push_number(out, rest, DIGITS);
+        let rest = time.0.rem_euclid(NANOSECONDS.cast_signed());
+        push_nanoseconds(out, rest.unsigned_abs());
         out.push(b'Z');
+    }
+}
+
+/// Writes times of the kernel's in nanoseconds, and keeps the text of the last whole second.
+#[derive(Debug, Default)]
+struct Monotonic {
+    second: u64,
+    text: Vec<u8>,
+}
+
+impl Monotonic {
+    fn push(&mut self, out: &mut Vec<u8>, ktime_ns: u64) {
+        let second = ktime_ns / NANOSECONDS;
+        if second == 0 {
+            return push_number(out, ktime_ns);
+        }
+        if self.second != second {
+            self.second = second;
+            self.text.clear();
+            push_number(&mut self.text, second);
+        }
+        out.extend_from_slice(&self.text);
+        push_nanoseconds(out, ktime_ns - second * NANOSECONDS);
     }
 }

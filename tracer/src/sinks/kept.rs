@@ -1,7 +1,6 @@
 //! What a sink makes of that which the SYNs of a listener have in common: made once per change,
 //! not once per SYN.
 
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -14,7 +13,9 @@ const MOST: usize = 1024;
 /// What was made, with the event that it was made of.
 #[derive(Debug)]
 pub(super) struct Kept<T> {
-    all: FxHashMap<Key, (Event, T)>,
+    all: Vec<(Event, T)>,
+    /// Where in `all` it is.
+    places: FxHashMap<Key, usize>,
 }
 
 /// One event of each is kept: the latest that was not like the one before.
@@ -31,7 +32,8 @@ struct Key {
 impl<T> Kept<T> {
     pub(super) fn new() -> Self {
         Self {
-            all: FxHashMap::default(),
+            all: Vec::new(),
+            places: FxHashMap::default(),
         }
     }
 
@@ -43,22 +45,29 @@ impl<T> Kept<T> {
         &mut self,
         event: &Event,
         make: impl FnOnce(&Event) -> Result<T, E>,
-    ) -> Result<&T, E> {
+    ) -> Result<&mut T, E> {
         let key = key(event);
-        if self.all.len() >= MOST && !self.all.contains_key(&key) {
-            self.all.clear();
-        }
-        let (_, value) = match self.all.entry(key) {
-            Entry::Vacant(entry) => entry.insert((event.clone(), make(event)?)),
-            Entry::Occupied(entry) => {
-                let kept = entry.into_mut();
-                if !are_alike(&kept.0, event) {
-                    *kept = (event.clone(), make(event)?);
+        let place = match self.places.get(&key) {
+            Some(&place) => {
+                if !are_alike(&self.all[place].0, event) {
+                    self.all[place] = (event.clone(), make(event)?);
                 }
-                kept
+                place
             }
+            None => self.add(key, (event.clone(), make(event)?)),
         };
-        Ok(value)
+        Ok(&mut self.all[place].1)
+    }
+
+    fn add(&mut self, key: Key, kept: (Event, T)) -> usize {
+        if self.all.len() >= MOST {
+            self.all.clear();
+            self.places.clear();
+        }
+        let place = self.all.len();
+        self.all.push(kept);
+        self.places.insert(key, place);
+        place
     }
 }
 
@@ -229,9 +238,9 @@ mod tests {
             let event = Event { ifindex, ..syn() };
             assert_eq!(
                 kept.of(&event, |event| Ok::<_, ()>(event.ifindex)),
-                Ok(&ifindex)
+                Ok(&mut { ifindex })
             );
-            assert!(kept.all.len() <= MOST);
+            assert!(kept.all.len() <= MOST && kept.places.len() <= MOST);
         }
     }
 

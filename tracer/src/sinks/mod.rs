@@ -6,16 +6,14 @@
 mod digits;
 pub mod json;
 mod kept;
+mod lines;
 pub mod stdout;
 pub mod summary;
 pub mod table;
 
 use std::io;
 
-use crate::event::Item;
-
-/// Bytes that wait for a flush at most.
-const BUFFER: usize = 64 * 1024;
+use crate::event::{Event, Item};
 
 /// Takes what the session shows, in order.
 pub trait Sink {
@@ -24,6 +22,14 @@ pub trait Sink {
     /// # Errors
     /// What the output says; of stdout, whether its reader has gone.
     fn write(&mut self, item: &Item) -> io::Result<()>;
+
+    /// Takes a SYN; as [`Sink::write`] does, which sinks do better that write many.
+    ///
+    /// # Errors
+    /// As [`Sink::write`].
+    fn syn(&mut self, event: &Event) -> io::Result<()> {
+        self.write(&Item::Syn(event.clone()))
+    }
 
     /// Hands over what is buffered; called once per batch.
     ///
@@ -38,6 +44,10 @@ pub struct Quiet;
 
 impl Sink for Quiet {
     fn write(&mut self, _: &Item) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn syn(&mut self, _: &Event) -> io::Result<()> {
         Ok(())
     }
 

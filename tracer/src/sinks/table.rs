@@ -1,6 +1,6 @@
 //! One line a SYN, for people: aligned for IPv4 at 120 columns.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
@@ -9,26 +9,20 @@ use jiff::tz::TimeZone;
 mod alert;
 mod line;
 
-use line::{COLUMNS, Cell, Line, MATCH};
+use line::{Right, Widths};
 
 use super::{
-    BUFFER, Sink,
-    digits::{push_endpoint, push_number},
+    Sink,
+    digits::{push_endpoint, push_milliseconds},
     kept::Kept,
+    lines::Lines,
 };
 use crate::event::{
-    Event, Handover, Item, Lost, Match, Reason, Reuseport, Time, Verdict, Via, Why,
+    Endpoint, Event, Handover, Item, Lost, Match, Reason, Reuseport, Time, Verdict, Via, Why,
 };
 use crate::words::{self, bound, namespace};
 
 const SECOND: i64 = 1_000_000_000;
-
-/// The right half of a line: from LISTENER on. Formatting it costs more than all the rest.
-#[derive(Debug)]
-struct Choice {
-    cells: [Cell; 4],
-    style: Style,
-}
 
 /// Writes each SYN as a line of a table.
 ///
@@ -36,17 +30,18 @@ struct Choice {
 /// lines stand below it. They get narrower again once nothing has needed them for a while.
 #[derive(Debug)]
 pub struct Table<W: Write> {
-    out: BufWriter<W>,
-    line: Line,
+    lines: Lines<W>,
+    widths: Widths,
     headed: bool,
     color: bool,
     own_netns: u32,
     zone: TimeZone,
-    choices: Kept<Choice>,
+    /// What formatting costs most.
+    right: Kept<Right>,
     /// The whole second last shown, and how.
     second: (i64, String),
-    /// Room for the left half of a line.
-    left: [Cell; 2],
+    /// The destination last shown, and how, with the arrow before it.
+    destination: (Option<Endpoint>, Vec<u8>),
 }
 
 impl<W: Write> Table<W> {
@@ -54,15 +49,15 @@ impl<W: Write> Table<W> {
     /// than `own_netns` (an inode number) are marked with it.
     pub fn new(out: W, color: bool, own_netns: u32) -> Self {
         Self {
-            out: BufWriter::with_capacity(BUFFER, out),
-            line: Line::new(),
+            lines: Lines::new(out),
+            widths: Widths::new(),
             headed: false,
             color,
             own_netns,
             zone: TimeZone::system(),
-            choices: Kept::new(),
+            right: Kept::new(),
             second: (i64::MIN, String::new()),
-            left: [Cell::default(), Cell::default()],
+            destination: (None, Vec::new()),
         }
     }
 
@@ -79,15 +74,11 @@ impl<W: Write> Table<W> {
             return Ok(());
         }
         self.headed = true;
-        let cells = COLUMNS.map(|column| Cell::from(column.title.to_owned()));
-        self.line.begin();
-        for (index, cell) in cells.iter().enumerate() {
-            self.line.cell(index, cell, None);
-        }
-        self.end_line()
+        self.widths.head(&mut self.lines.text);
+        self.lines.end()
     }
 
-    fn syn(&mut self, event: &Event) -> io::Result<()> {
+    fn row(&mut self, event: &Event) -> io::Result<()> {
         self.line(event)?;
         if alert::is_due(event) {
             self.alert(event, None)?;
@@ -102,20 +93,15 @@ impl<W: Write> Table<W> {
     }
 
     fn line(&mut self, event: &Event) -> io::Result<()> {
+        self.remember_second(event.time);
+        self.remember_destination(&event.destination);
+        self.widths.begin();
         self.left(event);
-        let own_netns = self.own_netns;
-        let choice = |event: &Event| Ok::<_, io::Error>(choice(event, own_netns));
-        let Choice { cells, style } = self.choices.of(event, choice)?;
-        self.line.begin();
-        for (index, cell) in self.left.iter().enumerate() {
-            self.line.cell(index, cell, None);
-        }
-        let style = self.color.then_some(*style);
-        for (index, cell) in (self.left.len()..).zip(cells) {
-            self.line
-                .cell(index, cell, style.filter(|_| index == MATCH));
-        }
-        self.end_line()
+        let (color, own_netns) = (self.color, self.own_netns);
+        let right = |event: &Event| Ok::<_, io::Error>(right(event, color, own_netns));
+        let right = self.right.of(event, right)?;
+        right.push(&mut self.lines.text, &mut self.widths);
+        self.lines.end()
     }
 
     /// A second line below a SYN's own.
@@ -126,30 +112,24 @@ impl<W: Write> Table<W> {
             (true, false) => AnsiColor::Yellow.on_default(),
         };
         let text = alert::text(event, handed_over, &self.zone);
-        writeln!(self.out, "{style}{text}{style:#}")
+        write!(self.lines.text, "{style}{text}{style:#}")?;
+        self.lines.end()
     }
 
     /// TIME and CLIENT → DESTINATION, which no two lines share.
     fn left(&mut self, event: &Event) {
-        self.remember_second(event.time);
-        let [time, way] = &mut self.left;
-        time.text.clear();
-        time.text.extend_from_slice(self.second.1.as_bytes());
+        let line = &mut self.lines.text;
+        let start = line.len();
+        line.extend_from_slice(self.second.1.as_bytes());
         let millisecond = event.time.0.rem_euclid(SECOND).unsigned_abs() / 1_000_000;
-        time.text.push(b'.');
-        push_number(&mut time.text, millisecond, 3);
-        time.wide = time.text.len();
-        way.text.clear();
-        push_endpoint(&mut way.text, &event.client);
-        way.text.extend_from_slice(" → ".as_bytes());
-        push_endpoint(&mut way.text, &event.destination);
+        line.push(b'.');
+        push_milliseconds(line, millisecond);
+        self.widths.end(0, line.len() - start, line);
+        let start = line.len();
+        push_endpoint(line, &event.client);
+        line.extend_from_slice(&self.destination.1);
         // The arrow has three bytes.
-        way.wide = way.text.len() - 2;
-    }
-
-    fn end_line(&mut self) -> io::Result<()> {
-        self.line.text.push(b'\n');
-        self.out.write_all(&self.line.text)
+        self.widths.end(1, line.len() - start - 2, line);
     }
 
     fn lost(&mut self, lost: &Lost) -> io::Result<()> {
@@ -160,11 +140,24 @@ impl<W: Write> Table<W> {
         };
         let syns = if lost.lost == 1 { "SYN" } else { "SYNs" };
         let stage = lost.stage.word();
-        writeln!(
-            self.out,
+        let line = &mut self.lines.text;
+        write!(
+            line,
             "{style}-- {} {syns} lost: {stage}{style:#}",
             lost.lost
-        )
+        )?;
+        self.lines.end()
+    }
+
+    /// Formats it, unless it is the last one again.
+    fn remember_destination(&mut self, destination: &Endpoint) {
+        let (last, text) = &mut self.destination;
+        if *last != Some(*destination) {
+            *last = Some(*destination);
+            text.clear();
+            text.extend_from_slice(" → ".as_bytes());
+            push_endpoint(text, destination);
+        }
     }
 
     /// Formats the whole second, unless it is the last one again.
@@ -193,7 +186,7 @@ impl<W: Write> Sink for Table<W> {
     fn write(&mut self, item: &Item) -> io::Result<()> {
         self.head()?;
         match item {
-            Item::Syn(event) => self.syn(event),
+            Item::Syn(event) => self.row(event),
             Item::Lost(lost) => self.lost(lost),
             Item::Handover(handover) if handover.event.verdict.is_alert() => {
                 self.handed_over(handover)
@@ -203,24 +196,27 @@ impl<W: Write> Sink for Table<W> {
         }
     }
 
+    fn syn(&mut self, event: &Event) -> io::Result<()> {
+        self.head()?;
+        self.row(event)
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         self.head()?;
-        self.out.flush()
+        self.lines.flush()
     }
 }
 
-fn choice(event: &Event, own_netns: u32) -> Choice {
+fn right(event: &Event, color: bool, own_netns: u32) -> Right {
     let (chosen, style) = chosen(event);
     let listener = event.listener.as_ref();
-    Choice {
-        cells: [
-            listener.map_or_else(dash, bound).into(),
-            chosen.into(),
-            member(event).into(),
-            owner(event, own_netns).into(),
-        ],
-        style,
-    }
+    let cells = [
+        listener.map_or_else(dash, bound),
+        chosen,
+        member(event),
+        owner(event, own_netns),
+    ];
+    Right::new(cells, color.then_some(style))
 }
 
 fn owner(event: &Event, own_netns: u32) -> String {

@@ -1,0 +1,174 @@
+//! The latest SYN of each listener. One that is like it gets the same event, but for when, where
+//! and from whom it came: nothing is asked and judged anew.
+#![forbid(unsafe_code)]
+
+use std::slice;
+
+use rustc_hash::FxHashMap;
+use sockpick_ebpf::abi::{Listener, SynRecord};
+
+use super::{Account, Output, Pipeline, socket};
+use crate::{
+    event::{Event, Queue, Time, Verdict, Via},
+    judge::{self, health::Health},
+    stock::TakeStock,
+};
+
+/// Most listeners remembered; past that memory starts afresh, which costs looks and changes
+/// nothing.
+const MOST: usize = 4096;
+
+/// As of which answers of the machine, and as of which listeners and expectations.
+pub(super) type AsOf = (u64, u64);
+
+/// The latest SYNs, by `listener.id`.
+#[derive(Debug, Default)]
+pub(super) struct Latest(FxHashMap<u64, Syn>);
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Syn {
+    /// An [`Output::Syn`]; a slice, as that is what is given out.
+    output: [Output; 1],
+    as_of: AsOf,
+    /// What is said of it holds for those that are like it; `None` until one came.
+    is_lasting: Option<bool>,
+}
+
+impl Latest {
+    /// The latest of this one's listener, if this one is like it. This one is to become the
+    /// latest, either by [`Syn::again`] or by [`Latest::keep`].
+    pub(super) fn like(&mut self, record: &SynRecord, as_of: AsOf) -> Option<&mut Syn> {
+        let syn = self.0.get_mut(&record.listener.stamp)?;
+        (syn.as_of == as_of && syn.is_like(record)).then_some(syn)
+    }
+
+    /// This was said of the latest.
+    pub(super) fn keep(&mut self, event: Event, record: &SynRecord, as_of: AsOf) {
+        let id = record.listener.stamp;
+        if self.0.len() >= MOST && !self.0.contains_key(&id) {
+            self.0.clear();
+        }
+        let syn = Syn {
+            output: [Output::Syn(event, *record)],
+            as_of,
+            is_lasting: None,
+        };
+        self.0.insert(id, syn);
+    }
+
+    /// Something else is to be said of the listener's next.
+    pub(super) fn forget(&mut self, listener: &Listener) {
+        self.0.remove(&listener.stamp);
+    }
+
+    /// What was said of the latest of the listener with this id.
+    pub(super) fn outputs(&self, id: u64) -> slice::Iter<'_, Output> {
+        let outputs = self.0.get(&id).map(|syn| &syn.output[..]);
+        outputs.unwrap_or_default().iter()
+    }
+}
+
+impl Syn {
+    /// Whether the other is the same but for what may differ, which is the other's afterwards.
+    #[inline]
+    fn is_like(&mut self, record: &SynRecord) -> bool {
+        let [Output::Syn(_, latest)] = &mut self.output else {
+            return false;
+        };
+        latest.ktime_ns = record.ktime_ns;
+        latest.cpu = record.cpu;
+        latest.client = record.client;
+        latest.client_port_be = record.client_port_be;
+        latest.queue_len = record.queue_len;
+        latest.listener.syns = record.listener.syns;
+        bytemuck::bytes_of(latest) == bytemuck::bytes_of(record) && !queue(record).is_full()
+    }
+
+    /// Whether what is said of it holds for those that are like it: it is right, and `holds` says
+    /// that this will last.
+    pub(super) fn is_lasting(&mut self, holds: impl FnOnce(&SynRecord, &Event) -> bool) -> bool {
+        let [Output::Syn(event, record)] = &self.output else {
+            return false;
+        };
+        *self.is_lasting.get_or_insert_with(|| {
+            (event.verdict, event.reason) == (Verdict::Ok, None) && holds(record, event)
+        })
+    }
+
+    /// The event of a SYN that is like it.
+    #[inline]
+    pub(super) fn again(&mut self, time: Time) -> Option<&Event> {
+        let [Output::Syn(event, record)] = &mut self.output else {
+            return None;
+        };
+        event.time = time;
+        event.ktime_ns = record.ktime_ns;
+        event.cpu = record.cpu;
+        event.client.address = judge::packet_address(record.client, record.family);
+        event.client.port = u16::from_be(record.client_port_be);
+        if let Some(listener) = &mut event.listener {
+            listener.queue = queue(record);
+        }
+        Some(event)
+    }
+}
+
+impl Pipeline {
+    /// Judges a SYN that is like the latest of its listener, if that was right and stays so: as
+    /// that.
+    pub(super) fn judge_alike(&mut self, record: &SynRecord) -> bool {
+        let as_of = (self.enricher.answers(), self.assessor.changes());
+        let Some(latest) = self.latest.like(record, as_of) else {
+            return false;
+        };
+        let (enricher, assessor) = (&self.enricher, &self.assessor);
+        let holds = |record: &SynRecord, event: &Event| {
+            enricher.is_settled(record) && assessor.is_plain(record, event)
+        };
+        if !latest.is_lasting(holds) || assessor.is_steered() {
+            return false;
+        }
+        let Some(event) = latest.again(enricher.time(record.ktime_ns)) else {
+            return false;
+        };
+        self.assessor.saw(record);
+        count(&mut self.account, &mut self.health, event, record);
+        self.given = Some(record.listener.stamp);
+        true
+    }
+
+    /// Judges a SYN whatever was before.
+    pub(super) fn judge(&mut self, record: &SynRecord, present: &mut dyn TakeStock) {
+        let mut event = self.enricher.event(record);
+        self.assessor
+            .assess(record, &mut event, &mut self.enricher, present);
+        count(&mut self.account, &mut self.health, &event, record);
+        if record.has_listener == 0 {
+            self.outputs.push(Output::Syn(event, *record));
+            return;
+        }
+        let as_of = (self.enricher.answers(), self.assessor.changes());
+        self.latest.keep(event, record, as_of);
+        self.given = Some(record.listener.stamp);
+    }
+}
+
+/// A SYN got its event.
+fn count(account: &mut Account, health: &mut Health, event: &Event, record: &SynRecord) {
+    if let Some(group) = event.reuseport.filter(|_| event.listener.is_some()) {
+        let by_hash = event.via == Via::ReuseportHash;
+        health.syn(&socket(&record.listener), group.size, by_hash);
+    }
+    account.syn(event, record);
+}
+
+fn queue(record: &SynRecord) -> Queue {
+    Queue {
+        length: record.queue_len,
+        limit: record.queue_limit,
+    }
+}
+
+#[cfg(test)]
+mod tests;
