@@ -315,6 +315,17 @@ fn a_new_owner_is_named_from_the_next_batch_on() {
 }
 
 #[test]
+fn who_was_looked_at_for_a_hand_over_is_named_at_once() {
+    let mut rig = Rig::new(true);
+    rig.step(Step::Expects(Some(true)));
+    rig.event(0, 3);
+    rig.step(Step::OwnerChanges);
+    assert_eq!(pid(&rig.event(0, 3)), 0);
+    rig.step(Step::Handover(0));
+    assert_eq!(pid(&rig.event(0, 3)), 1);
+}
+
+#[test]
 fn what_is_expected_counts_from_then_on() {
     let mut rig = Rig::new(true);
     rig.event(0, 1);
