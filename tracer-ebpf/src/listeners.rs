@@ -21,6 +21,7 @@ pub(crate) const SOFTIRQ: u32 = 0;
 pub(crate) const PROCESS: u32 = 1;
 const AF_INET: u16 = 2;
 /// `TCP_LISTEN`, `include/net/tcp_states.h`
+#[cfg(not(feature = "legacy"))]
 pub(crate) const TCP_LISTEN: u8 = 10;
 
 #[map]

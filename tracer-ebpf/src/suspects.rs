@@ -113,7 +113,7 @@ pub(crate) fn excludes(
 /// that its lookup ended with: whether such a SYN cannot be an alert, whatever else the packet has.
 ///
 /// It has the listener's port and, where that is bound to one, its address (`compute_score`,
-/// net/ipv4/inet_hashtables.c).
+/// `net/ipv4/inet_hashtables.c`).
 #[inline(always)]
 pub(crate) fn excludes_unread(
     slot: &mut Inflight,

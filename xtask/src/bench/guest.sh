@@ -83,6 +83,8 @@ measure() {
     shift 2
     start "$@"
     warm_up
+    set -- $(grep VmRSS "/proc/$tool/status")
+    echo "RESIDENT $name $2"
     times=1
     [ "$lines" -gt 0 ] || times=$OFTEN
     for _ in $times; do

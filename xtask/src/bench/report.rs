@@ -6,7 +6,9 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use super::samples::{Column, Row};
-use super::variants::{BPFTRACE, CONNECTION_SCRIPT, COUNTING_SCRIPT, JSON, LISTENER_SCRIPT, TABLE};
+use super::variants::{
+    BPFTRACE, CONNECTION_SCRIPT, COUNTING_SCRIPT, DAEMON, JSON, LISTENER_SCRIPT, TABLE,
+};
 use crate::process::workspace_root;
 
 /// Figures on the page are rounded to this: two runs differ by about as much.
@@ -31,7 +33,7 @@ divides is not known.
 pub(super) fn on_screen(column: &Column) -> String {
     let mut text = format!("{}\n\n", title(column));
     text.push_str(&table(column, 1));
-    let _ = writeln!(text, "\n{}\n", idle(column));
+    let _ = writeln!(text, "\n{}\n{}\n", idle(column), memory(column));
     text
 }
 
@@ -69,7 +71,7 @@ fn page(columns: &[Column]) -> String {
     for column in columns {
         let _ = writeln!(page, "## {}\n", title(column));
         page.push_str(&table(column, STEP));
-        let _ = writeln!(page, "\n{}\n", idle(column));
+        let _ = writeln!(page, "\n{}\n{}\n", idle(column), memory(column));
     }
     let _ = write!(
         page,
@@ -90,6 +92,22 @@ fn idle(column: &Column) -> String {
     format!(
         "Without connections, `sockpick trace` executes {} instructions a minute.",
         grouped(rounded(column.idle, STEP))
+    )
+}
+
+/// What it takes of memory, as the kernel counts it for the process.
+fn memory(column: &Column) -> String {
+    let of = |name| {
+        let row = column.rows.iter().find(|row| row.name == name)?;
+        Some(row.resident?.div_ceil(1024).to_string())
+    };
+    let known = |name| of(name).unwrap_or_else(|| "?".to_owned());
+    format!(
+        "Resident memory (`VmRSS`): `sockpick trace -o json` {} MiB, `sockpick daemon` {} MiB. The \
+         ring buffer of 4 MiB (`--buffer-size`) is in it twice, as it is mapped twice in a row; \
+         about as much again is the program file.",
+        known(JSON),
+        known(DAEMON)
     )
 }
 
@@ -203,6 +221,7 @@ mod tests {
             about: name,
             added: Figure { value, spread: 0 },
             user: Some(1000),
+            resident: None,
         });
         Column {
             kernel: "6.12".into(),

@@ -28,6 +28,8 @@ pub(super) struct Row {
     pub(super) added: Figure,
     /// How much of it the tool's own process did, if that can be told.
     pub(super) user: Option<u64>,
+    /// Its resident memory in KiB, once it saw connections.
+    pub(super) resident: Option<u64>,
 }
 
 /// One kernel.
@@ -95,6 +97,7 @@ struct Sample {
 struct Said {
     release: String,
     samples: BTreeMap<String, Vec<Sample>>,
+    resident: BTreeMap<String, u64>,
     idle: Option<u64>,
     /// Everything else: errors.
     rest: String,
@@ -106,6 +109,11 @@ impl Said {
         match words[..] {
             ["RELEASE", release] => release.clone_into(&mut self.release),
             ["IDLE", _, ran] => self.idle = ran.parse().ok(),
+            ["RESIDENT", name, kib] => {
+                if let Ok(kib) = kib.parse() {
+                    self.resident.insert(name.into(), kib);
+                }
+            }
             ["SAMPLE", name, busy, tool, load] => {
                 let [Ok(busy), Ok(tool), Ok(load)] = [busy, tool, load].map(str::parse) else {
                     return;
@@ -134,6 +142,7 @@ impl Said {
                 about: variant.about,
                 added: figure(added)?,
                 user: median(user).filter(|_| is_sockpick),
+                resident: self.resident.get(variant.name).copied(),
             })
         });
         Some(Column {
@@ -178,6 +187,7 @@ mod tests {
         for line in [
             "RELEASE 6.12.1\n",
             "SAMPLE baseline 1000 0 90\n",
+            "RESIDENT json 20480\n",
             "SAMPLE json 1310 100 120\n",
             "SAMPLE json 1290 120 120\n",
             "SAMPLE bpftrace-listener 1500 400 130\n",
@@ -194,6 +204,7 @@ mod tests {
             spread: 2,
         };
         assert_eq!((json.added, json.user), (added, Some(11)));
+        assert_eq!((json.resident, bpftrace.resident), (Some(20_480), None));
         assert_eq!((bpftrace.added.value, bpftrace.user), (50, None));
         assert_eq!((column.baseline, column.idle), (90, 77));
         assert_eq!(said.rest, "");

@@ -18,6 +18,8 @@ pub(super) struct Variant {
 const FILE: &str = "/tmp/output";
 
 pub(super) const JSON: &str = "json";
+/// The one that watches for good.
+pub(super) const DAEMON: &str = "daemon";
 pub(super) const TABLE: &str = "table";
 const COUNTING: &str = "bpftrace-count";
 pub(super) const BPFTRACE: [&str; 2] = ["bpftrace-listener", "bpftrace-connection"];
@@ -113,7 +115,7 @@ pub(super) const VARIANTS: [Variant; 13] = [
     Variant {
         lines: 0,
         ..sockpick(
-            "daemon",
+            DAEMON,
             "`sockpick daemon`, nothing wrong",
             "sockpick daemon --config /tmp/daemon.toml",
         )
