@@ -6,9 +6,10 @@ use anyhow::{Context as _, Result, bail};
 use nix::libc;
 use socket2::SockFilter;
 
+use super::verdicts::{a, b, host};
 use crate::attempt::all_answered;
 use crate::client::{Client, connect};
-use crate::context::Context;
+use crate::context::{Context, LEGACY, Skip};
 use crate::kernel::monotonic_ns;
 use crate::listen::Listen;
 use crate::netns::Netns;
@@ -70,6 +71,55 @@ pub(crate) fn not_taken(cx: &Context) -> Result<()> {
     }
     if !problems.is_empty() {
         bail!("{}", problems.join("\n"));
+    }
+    Ok(())
+}
+
+/// Where suspects alone are recorded, a packet is read when its listener takes it: one that is
+/// dropped before has its alert all the same.
+pub(crate) fn dropped_suspect(cx: &Context) -> Result<()> {
+    cx.need_sockpick()?;
+    if cx.backend == LEGACY {
+        return Err(Skip("these programs record every SYN".into()).into());
+    }
+    let cx = &cx.of_suspects();
+    let _netns = host()?;
+    let b = Server::inside(b(1)?)?;
+    let a = Server::start(a(1)?)?;
+    let trace = cx.trace(&[])?;
+    all_answered(&connect("6.6.6.6:80", 3)?, &["A"])?;
+    let socket = b.sockets()?.first().context("no socket")?;
+    let nothing = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
+    socket
+        .attach_filter(&[nothing])
+        .context("cannot attach a socket filter")?;
+    drop(a);
+    let late = Client::to("6.6.6.6:80")?;
+    let late = std::thread::spawn(move || late.times(1));
+    std::thread::sleep(Duration::from_millis(300));
+    let lifted = monotonic_ns()?;
+    socket.detach_filter()?;
+    let late = late
+        .join()
+        .map_err(|_| anyhow::anyhow!("the client panicked"))??;
+    all_answered(&late, &["B"])?;
+    let late = late.first().context("no attempt")?;
+    let recorded = trace.finish()?;
+    let said: Vec<_> = recorded
+        .events
+        .iter()
+        .map(|event| {
+            let is_late = event.key() == late.key();
+            (is_late, event.ktime_ns < lifted, event.verdict.as_str())
+        })
+        .collect();
+    let [dropped @ .., taken] = &said[..] else {
+        bail!("no event");
+    };
+    let is_dropped = |said: &(bool, bool, &str)| *said == (true, true, "uncovered");
+    if dropped.is_empty() || !dropped.iter().all(is_dropped) || *taken != (true, false, "uncovered")
+    {
+        bail!("(the client's, before it was let in, verdict): {said:?}");
     }
     Ok(())
 }

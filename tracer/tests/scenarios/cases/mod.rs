@@ -141,6 +141,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("accept_queue", listeners::accept_queue),
         case("accept_overflow", handovers::accept_overflow).core(),
         case("not_taken", dropped::not_taken).not_mixed().core(),
+        case("dropped_suspect", dropped::dropped_suspect).not_mixed(),
         case("interrupted_program", beside::interrupted_program),
         within(180, "own_commands", beside::own_commands).once(),
         case("listeners_before_and_after", listeners::before_and_after),
