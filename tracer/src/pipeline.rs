@@ -119,8 +119,8 @@ pub struct Pipeline {
     /// What came of the input at hand; of a SYN with a listener it is in `latest`.
     outputs: Vec<Output>,
     latest: Latest,
-    /// The listener that it gave a SYN.
-    given: Option<u64>,
+    /// Which of these it is.
+    given: Option<latest::Name>,
     /// Everything that was judged.
     account: Account,
     /// SYNs of a sockpick's own, and those of them without a listener.
@@ -222,7 +222,7 @@ impl Pipeline {
             Input::Counted(counted) => self.counted(counted, present),
         }
         match self.given {
-            Some(id) => self.latest.outputs(id),
+            Some(name) => self.latest.outputs(name),
             None => self.outputs.iter(),
         }
     }

@@ -1,8 +1,9 @@
-//! The latest SYN of each listener. One that is like it gets the same event, but for when, where
-//! and from whom it came: nothing is asked and judged anew.
+//! The latest SYN of each listener, for each process that accepted last: workers take turns. One
+//! that is like it gets the same event, but for when, where and from whom it came: nothing is
+//! asked and judged anew.
 #![forbid(unsafe_code)]
 
-use std::slice;
+use std::{slice, sync::Arc};
 
 use rustc_hash::FxHashMap;
 use sockpick_ebpf::abi::{Listener, SynRecord};
@@ -14,20 +15,32 @@ use crate::{
     stock::TakeStock,
 };
 
-/// Most listeners remembered; past that memory starts afresh, which costs looks and changes
-/// nothing.
+/// Most SYNs remembered; past that memory starts afresh, which costs looks and changes nothing.
 const MOST: usize = 4096;
 
 /// As of which answers of the machine, and as of which listeners and expectations.
 pub(super) type AsOf = (u64, u64);
 
+/// Which SYNs are held against each other: those of one listener, after the same process
+/// accepted.
+pub(super) type Name = (u64, u32);
+
+fn name(record: &SynRecord) -> Name {
+    (record.listener.stamp, record.listener.accept_pid)
+}
+
 /// The latest SYNs, by `listener.id`.
 #[derive(Debug, Default)]
-pub(super) struct Latest(FxHashMap<u64, Syn>);
+pub(super) struct Latest {
+    syns: FxHashMap<u64, Vec<Syn>>,
+    /// How many there are.
+    count: usize,
+}
 
 /// One of them.
 #[derive(Debug)]
 pub(super) struct Syn {
+    name: Name,
     /// An [`Output::Syn`]; a slice, as that is what is given out.
     output: [Output; 1],
     as_of: AsOf,
@@ -36,36 +49,58 @@ pub(super) struct Syn {
 }
 
 impl Latest {
-    /// The latest of this one's listener, if this one is like it. This one is to become the
-    /// latest, either by [`Syn::again`] or by [`Latest::keep`].
+    /// The latest by that name, if this one is like it. This one is to become the latest, either
+    /// by [`Syn::again`] or by [`Latest::keep`].
     pub(super) fn like(&mut self, record: &SynRecord, as_of: AsOf) -> Option<&mut Syn> {
-        let syn = self.0.get_mut(&record.listener.stamp)?;
+        let syns = self.syns.get_mut(&record.listener.stamp)?;
+        let name = name(record);
+        let syn = syns.iter_mut().find(|syn| syn.name == name)?;
         (syn.as_of == as_of && syn.is_like(record)).then_some(syn)
     }
 
-    /// This was said of the latest.
-    pub(super) fn keep(&mut self, event: Event, record: &SynRecord, as_of: AsOf) {
-        let id = record.listener.stamp;
-        if self.0.len() >= MOST && !self.0.contains_key(&id) {
-            self.0.clear();
+    /// This was said of the latest. `is_settled`: as [`Enricher::is_settled`] has it now.
+    ///
+    /// [`Enricher::is_settled`]: super::Enricher::is_settled
+    pub(super) fn keep(
+        &mut self,
+        event: Event,
+        record: &SynRecord,
+        as_of: AsOf,
+        is_settled: bool,
+    ) -> Name {
+        if self.count >= MOST {
+            self.syns.clear();
+            self.count = 0;
         }
-        let syn = Syn {
+        let name = name(record);
+        let syns = self.syns.entry(record.listener.stamp).or_default();
+        let before = syns.len();
+        // A process that was not met before may have led to a look who holds the listener.
+        syns.retain(|other| {
+            let is_other = other.name != name && other.as_of == as_of;
+            is_other && is_settled && other.has_owners_of(&event)
+        });
+        syns.push(Syn {
+            name,
             output: [Output::Syn(event, *record)],
             as_of,
             is_lasting: None,
-        };
-        self.0.insert(id, syn);
+        });
+        self.count = self.count + syns.len() - before;
+        name
     }
 
     /// Something else is to be said of the listener's next.
     pub(super) fn forget(&mut self, listener: &Listener) {
-        self.0.remove(&listener.stamp);
+        let syns = self.syns.remove(&listener.stamp);
+        self.count -= syns.map_or(0, |syns| syns.len());
     }
 
-    /// What was said of the latest of the listener with this id.
-    pub(super) fn outputs(&self, id: u64) -> slice::Iter<'_, Output> {
-        let outputs = self.0.get(&id).map(|syn| &syn.output[..]);
-        outputs.unwrap_or_default().iter()
+    /// What was said of the latest by this name.
+    pub(super) fn outputs(&self, name: Name) -> slice::Iter<'_, Output> {
+        let syns = self.syns.get(&name.0).into_iter().flatten();
+        let syn = syns.into_iter().find(|syn| syn.name == name);
+        syn.map(|syn| &syn.output[..]).unwrap_or_default().iter()
     }
 }
 
@@ -83,6 +118,19 @@ impl Syn {
         latest.queue_len = record.queue_len;
         latest.listener.syns = record.listener.syns;
         bytemuck::bytes_of(latest) == bytemuck::bytes_of(record) && !queue(record).is_full()
+    }
+
+    /// Whether the listener's owners are the same in both.
+    fn has_owners_of(&self, event: &Event) -> bool {
+        let [Output::Syn(own, _)] = &self.output else {
+            return false;
+        };
+        match (&own.listener, &event.listener) {
+            (Some(one), Some(other)) => {
+                Arc::ptr_eq(&one.owners, &other.owners) || one.owners == other.owners
+            }
+            _ => false,
+        }
     }
 
     /// Whether what is said of it holds for those that are like it: it is right, and `holds` says
@@ -134,7 +182,7 @@ impl Pipeline {
         };
         self.assessor.saw(record);
         count(&mut self.account, &mut self.health, event, record);
-        self.given = Some(record.listener.stamp);
+        self.given = Some(name(record));
         true
     }
 
@@ -149,8 +197,8 @@ impl Pipeline {
             return;
         }
         let as_of = (self.enricher.answers(), self.assessor.changes());
-        self.latest.keep(event, record, as_of);
-        self.given = Some(record.listener.stamp);
+        let is_settled = self.enricher.is_settled(record);
+        self.given = Some(self.latest.keep(event, record, as_of, is_settled));
     }
 }
 

@@ -203,12 +203,17 @@ impl Rig {
 
     /// The event of a usual SYN.
     fn event(&mut self, listener: usize, destination: u8) -> Event {
+        self.event_after(0, listener, destination)
+    }
+
+    /// The same, after that process accepted.
+    fn event_after(&mut self, acceptor: u32, listener: usize, destination: u8) -> Event {
         let client = self.now_ns as u16;
         let said = self.step(Step::Syn {
             listener,
             destination,
             client,
-            acceptor: 0,
+            acceptor,
             fate: 0,
         });
         match said.into_iter().next() {
@@ -243,13 +248,13 @@ fn expectations(service: Option<bool>) -> Expectations {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let syn = (0..4_usize, 1..4_u8, any::<u16>(), 0..2_u32, 0..30_u8);
+    let syn = (0..4_usize, 1..4_u8, any::<u16>(), 0..3_u32, 0..30_u8);
     let syn = syn.prop_map(
         |(listener, destination, client, acceptor, fate)| Step::Syn {
             listener,
             destination,
             client,
-            acceptor: acceptor * u32::from(fate > 25),
+            acceptor: acceptor * u32::from(fate > 10),
             fate,
         },
     );
@@ -302,6 +307,31 @@ fn nothing_is_asked_for_one_that_is_like_the_latest() {
     assert_eq!((second.verdict, second.reason), (Verdict::Ok, None));
     rig.event(0, 2);
     assert!(rig.asked() > asked, "another destination");
+}
+
+#[test]
+fn workers_that_take_turns_are_named_without_being_asked_about() {
+    let mut rig = Rig::new(true);
+    let accepted = |event: Event| event.listener?.accepted_by.map(|process| process.pid);
+    for worker in [1, 2] {
+        rig.event_after(worker, 0, 3);
+    }
+    let asked = rig.asked();
+    for worker in [1, 2, 2, 1, 2] {
+        assert_eq!(accepted(rig.event_after(worker, 0, 3)), Some(worker));
+    }
+    assert_eq!(rig.asked(), asked);
+}
+
+#[test]
+fn a_look_for_another_worker_shows_at_once_in_all() {
+    let mut rig = Rig::new(true);
+    for _ in 0..2 {
+        assert_eq!(pid(&rig.event_after(1, 0, 3)), 0);
+    }
+    rig.step(Step::OwnerChanges);
+    assert_eq!(pid(&rig.event_after(2, 0, 3)), 1);
+    assert_eq!(pid(&rig.event_after(1, 0, 3)), 1);
 }
 
 #[test]
@@ -378,8 +408,19 @@ fn so_many_are_remembered_and_no_more() {
     for stamp in 1..=3 * MOST as u64 {
         let mut record = rig.syn(0, 3, 0, 0, 0);
         record.listener.stamp = stamp;
-        latest.keep(event.clone(), &record, (1, 1));
-        assert!(latest.0.len() <= MOST);
-        assert_eq!(latest.outputs(stamp).len(), 1);
+        record.listener.accept_pid = stamp as u32 % 5;
+        record.listener.stamp /= 7;
+        let name = latest.keep(event.clone(), &record, (1, 1), true);
+        let count: usize = latest.syns.values().map(Vec::len).sum();
+        assert_eq!(latest.count, count);
+        assert!(count <= MOST);
+        assert_eq!(latest.outputs(name).len(), 1);
     }
+    let listener = rig.syn(0, 3, 0, 0, 0).listener;
+    latest.forget(&Listener {
+        stamp: 3 * MOST as u64 / 7,
+        ..listener
+    });
+    let count: usize = latest.syns.values().map(Vec::len).sum();
+    assert_eq!(latest.count, count);
 }

@@ -2,12 +2,12 @@
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use sockpick_ebpf::abi::Listener;
 
 use crate::{
     audit::kin::Kin,
-    event::{Netns, Owner, Program},
+    event::{Netns, Owner, Process, Program},
     host::{Host, Then},
     probes::steering::Attachment,
 };
@@ -18,6 +18,8 @@ pub(super) struct World {
     pub(super) is_settled: bool,
     pub(super) holder: u32,
     known: FxHashMap<u64, u32>,
+    /// Who was seen to accept from which listener, and looked at.
+    met: FxHashSet<(u64, u32)>,
     names: u32,
     /// How often it was asked whose a listener is.
     pub(super) asked: usize,
@@ -30,6 +32,7 @@ impl Host for Machine {
     fn begin_batch(&mut self) {
         let world = &mut *self.0.borrow_mut();
         world.known.clear();
+        world.met.clear();
         world.names = world.holder;
     }
 
@@ -62,10 +65,19 @@ impl Host for Machine {
     fn whose(&mut self, listener: &Listener, _: u64) -> Then {
         let world = &mut *self.0.borrow_mut();
         world.asked += 1;
-        let known = world.known.entry(listener.stamp);
-        let pid = *known.or_insert(world.holder);
+        let known = world.known.entry(listener.stamp).or_insert(world.holder);
+        let acceptor = listener.accept_pid;
+        if acceptor != 0 && world.met.insert((listener.stamp, acceptor)) {
+            *known = world.holder;
+        }
         Then {
-            owners: owners(pid),
+            owners: owners(*known),
+            accepted_by: (acceptor != 0).then(|| Process {
+                pid: acceptor,
+                comm: "worker".into(),
+                initial_pid: None,
+                ended: false,
+            }),
             ..Then::default()
         }
     }
