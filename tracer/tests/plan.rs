@@ -131,6 +131,8 @@ fn before_6_6_lookups_take_kprobes_and_the_rest_fentry() {
         (Hook::Steer4, None),
         (Hook::GroupProgram, Some(Mechanism::Fentry)),
         (Hook::Request, Some(Mechanism::Fentry)),
+        (Hook::LeaveGroup, None),
+        (Hook::DetachGroup, Some(Mechanism::Fentry)),
         (Hook::Accept, Some(Mechanism::Fentry)),
     ] {
         assert_eq!(mechanism(&features, None, hook), expected, "{hook}");
@@ -343,6 +345,7 @@ fn with_all_hooks() -> Features {
     for (hook, parameters) in [
         (Hook::Cookie, "sk skb req dst tsoff"),
         (Hook::Migrate, "sk migrating_sk skb"),
+        (Hook::LeaveGroup, "sk"),
     ] {
         let symbol = Some(hook.function().to_owned());
         let function = Function {
@@ -389,6 +392,23 @@ fn a_plan_without_the_symbols_is_the_same_or_asks_for_them() {
         }
     }
     assert!(compared > 1000, "{compared}");
+}
+
+#[test]
+fn a_member_leaves_its_group_by_the_function_that_the_kernel_has() {
+    let features = with_all_hooks();
+    let plan = plan(&features, None);
+    assert_eq!(
+        [Hook::LeaveGroup, Hook::DetachGroup].map(|hook| plan.mechanism(hook)),
+        [Some(Mechanism::Fentry), None]
+    );
+    assert_eq!(plan.args(&features).leave_sk, ArgLoc(0));
+    let before = linux_5_10();
+    let places = self::plan(&before, Some(Mechanism::Kprobe)).args(&before);
+    assert_eq!(
+        (places.leave_sk, places.stop_sk),
+        (ArgLoc(112), ArgLoc(112))
+    );
 }
 
 #[test]

@@ -97,8 +97,10 @@ impl Plan {
     #[must_use]
     pub fn hangs_on_symbols(&self, features: &Features) -> bool {
         let missing = |(_, decision): &(Hook, Decision)| matches!(decision, Decision::Missing(_));
-        // Nothing else tells what this hook does, so its absence is not made up for.
-        let unknown = features.function(Hook::Migrate.function()).symbol.is_none();
+        // Without these a kernel is taken for an older one.
+        let unknown = [Hook::Migrate, Hook::LeaveGroup]
+            .iter()
+            .any(|hook| features.function(hook.function()).symbol.is_none());
         features.symbols_assumed
             && (unknown || self.asks_whether_busy() || self.hooks.iter().any(missing))
     }
