@@ -1,19 +1,45 @@
 //! SYNs that the kernel drops after it picked their listener.
 
+use std::thread::{JoinHandle, sleep, spawn};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use nix::libc;
-use socket2::SockFilter;
+use socket2::{SockFilter, Socket};
 
 use super::verdicts::{a, b, host};
-use crate::attempt::all_answered;
+use crate::attempt::{Attempt, all_answered};
 use crate::client::{Client, connect};
 use crate::context::{Context, LEGACY, Skip};
 use crate::kernel::monotonic_ns;
 use crate::listen::Listen;
 use crate::netns::Netns;
 use crate::server::Server;
+
+/// From now on the socket is given nothing; a client tries all the same.
+fn shut_out(socket: &Socket, address: &str) -> Result<JoinHandle<Result<Vec<Attempt>>>> {
+    // BPF_RET of 0: no byte of the packet is kept.
+    let nothing = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
+    socket
+        .attach_filter(&[nothing])
+        .context("cannot attach a socket filter")?;
+    let client = Client::to(address)?;
+    Ok(spawn(move || client.times(1)))
+}
+
+/// The client is let in with its second try. Says since when, and what came of it.
+fn let_in(
+    socket: &Socket,
+    client: JoinHandle<Result<Vec<Attempt>>>,
+) -> Result<(u64, Vec<Attempt>)> {
+    sleep(Duration::from_millis(300));
+    let lifted = monotonic_ns()?;
+    socket.detach_filter()?;
+    let attempts = client
+        .join()
+        .map_err(|_| anyhow::anyhow!("the client panicked"))??;
+    Ok((lifted, attempts))
+}
 
 /// A socket filter on one of two listeners lets nothing in; then it is taken off, and the
 /// retransmission is taken.
@@ -24,23 +50,12 @@ pub(crate) fn not_taken(cx: &Context) -> Result<()> {
     let open = Server::start(Listen::new("open", "127.0.0.1:81")?)?;
     let trace = cx.trace(&[])?;
     let socket = deaf.sockets()?.first().context("no socket")?;
-    // BPF_RET of 0: no byte of the packet is kept.
-    let nothing = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
-    socket
-        .attach_filter(&[nothing])
-        .context("cannot attach a socket filter")?;
-    let late = Client::to("127.0.0.1:80")?;
-    let late = std::thread::spawn(move || late.times(1));
+    let late = shut_out(socket, "127.0.0.1:80")?;
     // Others are taken meanwhile, on whichever CPU. Less than the second after which the client
     // tries again.
     let others = connect("127.0.0.1:81", 8)?;
     all_answered(&others, &["open"])?;
-    std::thread::sleep(Duration::from_millis(300));
-    let lifted = monotonic_ns()?;
-    socket.detach_filter()?;
-    let late = late
-        .join()
-        .map_err(|_| anyhow::anyhow!("the client panicked"))??;
+    let (lifted, late) = let_in(socket, late)?;
     all_answered(&late, &["deaf"])?;
     let recorded = trace.finish()?;
     drop(open);
@@ -89,19 +104,9 @@ pub(crate) fn dropped_suspect(cx: &Context) -> Result<()> {
     let trace = cx.trace(&[])?;
     all_answered(&connect("6.6.6.6:80", 3)?, &["A"])?;
     let socket = b.sockets()?.first().context("no socket")?;
-    let nothing = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
-    socket
-        .attach_filter(&[nothing])
-        .context("cannot attach a socket filter")?;
     drop(a);
-    let late = Client::to("6.6.6.6:80")?;
-    let late = std::thread::spawn(move || late.times(1));
-    std::thread::sleep(Duration::from_millis(300));
-    let lifted = monotonic_ns()?;
-    socket.detach_filter()?;
-    let late = late
-        .join()
-        .map_err(|_| anyhow::anyhow!("the client panicked"))??;
+    let late = shut_out(socket, "6.6.6.6:80")?;
+    let (lifted, late) = let_in(socket, late)?;
     all_answered(&late, &["B"])?;
     let late = late.first().context("no attempt")?;
     let recorded = trace.finish()?;
