@@ -319,7 +319,6 @@ macro_rules! word {
     };
 }
 
-word!(u8);
 word!(u16);
 word!(u32);
 word!(u64);

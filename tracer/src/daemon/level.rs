@@ -1,8 +1,6 @@
 //! Of which SYNs the daemon has records: of those that may be an alert, or of all where more is
 //! asked for; and of all to the ports of alerts that last, as any may show that one is over.
 
-use anyhow::Result;
-
 use crate::{
     listeners::Inventory,
     outlets::feed::{self, Feed},
@@ -25,14 +23,11 @@ pub(super) fn level(settings: &Settings) -> Level {
 }
 
 /// What was started, at that level, with its pipeline and who listens.
-///
-/// # Errors
-/// If the kernel refuses to be asked for more than at the start.
 pub(super) fn at_level(
     settings: &Settings,
     started: Started,
     assessor: Assessor,
-) -> Result<(Attached, Pipeline, Inventory)> {
+) -> (Attached, Pipeline, Inventory) {
     let Started {
         mut attached,
         host,
@@ -40,11 +35,11 @@ pub(super) fn at_level(
         backend,
     } = started;
     if attached.rights.is_some() {
-        attached.programs.serve(level(settings))?;
+        attached.programs.serve(level(settings));
     }
     let enricher = Enricher::new(backend, Box::new(host));
     let pipeline = Pipeline::new(enricher, assessor, &inventory);
-    Ok((attached, pipeline, inventory))
+    (attached, pipeline, inventory)
 }
 
 /// Ports of alerts that last.

@@ -162,7 +162,7 @@ impl Service {
         }
         engine.outlet().anew(time());
         self.backend = started.backend;
-        let (attached, pipeline, inventory) = at_level(settings, started, assessor)?;
+        let (attached, pipeline, inventory) = at_level(settings, started, assessor);
         let debug = self.args.probes.debug_programs;
         self.session.go_on(attached, pipeline, debug)?;
         self.held = Held::default();

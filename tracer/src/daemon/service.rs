@@ -160,7 +160,7 @@ impl Service {
         feed.sight(passed(&settings), time());
         feed.unlooked(time());
         let backend = started.backend;
-        let (attached, pipeline, inventory) = at_level(&settings, started, assessor)?;
+        let (attached, pipeline, inventory) = at_level(&settings, started, assessor);
         let engine = Engine::new(pipeline, feed);
         let debug = args.probes.debug_programs;
         let session = Session::begin(attached, engine, None, debug)?;

@@ -12,7 +12,7 @@ use aya::{
     },
 };
 use aya_log::EbpfLogger;
-use log::debug;
+use log::{debug, warn};
 use sockpick_ebpf::abi::{Listener, Stats, level, maps};
 
 use super::{
@@ -26,6 +26,7 @@ use super::{
     missed::{Counted, names},
     object::unload,
     plan::{Decision, Hook, Plan},
+    refusal::brief,
     rights::{Level, Rights},
     tracefs,
     tracepoints::{self, DROPS, EXITS},
@@ -199,10 +200,7 @@ impl Programs {
 
     /// The same for a daemon. Where most SYNs are only counted, it does not look who accepts: each
     /// connection would pay for it, and alerts name who holds a listener.
-    ///
-    /// # Errors
-    /// If the kernel refuses to have the hook attached that it took before.
-    pub fn serve(&mut self, level: Level) -> Result<()> {
+    pub fn serve(&mut self, level: Level) {
         self.set_level(level);
         match level {
             Level::All => self.watch_acceptors(),
@@ -211,24 +209,29 @@ impl Programs {
                     self.counted.release(name);
                 }
                 self.acceptors.clear();
-                Ok(())
             }
         }
     }
 
-    fn watch_acceptors(&mut self) -> Result<()> {
+    fn watch_acceptors(&mut self) {
         let Some(Decision::Attach { mechanism, symbol }) = self.plan.decision(Hook::Accept) else {
-            return Ok(());
+            return;
         };
         if !self.acceptors.is_empty() {
-            return Ok(());
+            return;
         }
         let symbol = symbol.clone();
-        for &(name, _) in Hook::Accept.programs(*mechanism).iter().rev() {
-            let linked = self.link_acceptors(name, &symbol);
-            linked.with_context(|| format!("cannot attach {name} again"))?;
+        let mut programs = Hook::Accept.programs(*mechanism).iter().rev();
+        let linked = programs.try_for_each(|&(name, _)| self.link_acceptors(name, &symbol));
+        if let Err(error) = linked {
+            self.acceptors.clear();
+            // A session goes on without, as where it cannot be hooked from the start.
+            warn!(
+                "{} cannot be hooked again ({}): who accepts is not known",
+                Hook::Accept,
+                brief(&error)
+            );
         }
-        Ok(())
     }
 
     /// Attaches a program of that hook, which is loaded.
@@ -370,10 +373,10 @@ impl Programs {
         };
         let program: &mut KProbe = program.try_into()?;
         program.load()?;
-        if hook == Hook::Accept && !tracefs::needed() {
-            return self.link_acceptors(name, symbol);
-        }
         if !tracefs::needed() {
+            if hook == Hook::Accept {
+                return self.link_acceptors(name, symbol);
+            }
             return program.attach(symbol, 0).map(|_| ());
         }
         let is_return = matches!(program.kind(), ProbeKind::Return);
