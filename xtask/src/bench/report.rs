@@ -104,8 +104,7 @@ fn memory(column: &Column) -> String {
     let known = |name| of(name).unwrap_or_else(|| "?".to_owned());
     format!(
         "Resident memory (`VmRSS`): `sockpick trace -o json` {} MiB, `sockpick daemon` {} MiB. The \
-         ring buffer of 4 MiB (`--buffer-size`) is in it twice, as it is mapped twice in a row; \
-         about as much again is the program file.",
+         ring buffer (`--buffer-size`) is in it twice, as it is mapped twice in a row.",
         known(JSON),
         known(DAEMON)
     )
