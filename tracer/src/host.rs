@@ -18,7 +18,7 @@ use sockpick_ebpf::abi::Listener;
 
 use crate::{
     audit::kin::Kin,
-    event::{Netns, Owner, Process, Program},
+    event::{self, Netns, Owner, Process, Program},
     probes::steering::Attachment,
 };
 
@@ -33,6 +33,17 @@ pub struct Then {
     pub accepted_by: Option<Process>,
     /// Who called `listen()`.
     pub opened_by: Option<Process>,
+}
+
+impl From<&event::Listener> for Then {
+    fn from(listener: &event::Listener) -> Self {
+        Self {
+            owners: listener.owners.clone(),
+            in_kernel: listener.in_kernel,
+            accepted_by: listener.accepted_by.clone(),
+            opened_by: listener.opened_by.clone(),
+        }
+    }
 }
 
 /// Answers what records do not say. Answers are of now, or of a moment ago.
@@ -67,6 +78,10 @@ pub trait Host {
     fn is_settled(&self, _: &Listener) -> bool {
         false
     }
+
+    /// What [`Host::whose`] said of the listener of a SYN before is said again of one that is like
+    /// it, without being asked: who writes answers down has to know.
+    fn said_again(&mut self, _: &Listener, _: &event::Listener) {}
 
     /// Looks whether those who hold the listener still do.
     fn recheck(&mut self, listener: &Listener);

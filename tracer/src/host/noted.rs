@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     audit::kin::Kin,
-    event::{Netns, Owner, Program},
+    event::{self, Netns, Owner, Program},
     probes::steering::Attachment,
     stock::{Stock, TakeStock},
 };
@@ -39,15 +39,16 @@ struct Pages {
 }
 
 impl Notes {
-    /// What is new, and whether all that was written before is void. The next input begins.
+    /// What is new, and whether all that was written before is void. The next input begins; it
+    /// begins a batch if this one `ends_batch`.
     #[must_use]
-    pub fn take(&self) -> (bool, Vec<Note>) {
+    pub fn take(&self, ends_batch: bool) -> (bool, Vec<Note>) {
         let mut pages = self.0.borrow_mut();
         pages.asked.clear();
         let starts_afresh = mem::take(&mut pages.starts_afresh);
         let new = mem::take(&mut pages.new);
-        // Between inputs: some answers for the last one may be known only from before.
-        if pages.known.len() >= MOST_KEPT {
+        // Between batches: within one, what was answered before may be said again unasked.
+        if ends_batch && pages.known.len() >= MOST_KEPT {
             pages.forget();
             pages.starts_afresh = true;
         }
@@ -161,6 +162,11 @@ impl<H: Host> Host for Noted<H> {
 
     fn is_settled(&self, listener: &Listener) -> bool {
         self.host.is_settled(listener)
+    }
+
+    fn said_again(&mut self, listener: &Listener, said: &event::Listener) {
+        // A replay asks: it may have been answered otherwise for another SYN since.
+        self.notes.whose(listener.stamp, &Then::from(said));
     }
 
     fn recheck(&mut self, listener: &Listener) {

@@ -65,6 +65,13 @@ impl Enricher {
         self.host.is_settled(&record.listener)
     }
 
+    /// What was said of a SYN before is said of this one, which is like it.
+    pub fn said_again(&mut self, record: &SynRecord, event: &Event) {
+        if let Some(listener) = &event.listener {
+            self.host.said_again(&record.listener, listener);
+        }
+    }
+
     /// To be called before each batch: the wall clock may have been set since.
     /// `wall_offset_ns`: what it is ahead of `CLOCK_MONOTONIC`.
     pub fn begin_batch(&mut self, wall_offset_ns: i64) {

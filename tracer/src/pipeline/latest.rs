@@ -180,6 +180,7 @@ impl Pipeline {
         let Some(event) = latest.again(enricher.time(record.ktime_ns)) else {
             return false;
         };
+        self.enricher.said_again(record, event);
         self.assessor.saw(record);
         count(&mut self.account, &mut self.health, event, record);
         self.given = Some(name(record));

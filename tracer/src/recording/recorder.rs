@@ -85,7 +85,8 @@ impl Recorder {
     /// # Errors
     /// If the file takes no more: what was written before is kept.
     pub fn input(&mut self, input: &Input) -> Result<()> {
-        let asked = self.asked(input.clone());
+        let ends_batch = matches!(input, Input::Counted(_));
+        let asked = self.asked(input.clone(), ends_batch);
         self.writer.put(&Frame::Input(asked))
     }
 
@@ -94,7 +95,7 @@ impl Recorder {
     /// # Errors
     /// As [`Recorder::input`].
     pub fn end(&mut self, end: &End) -> Result<()> {
-        let asked = self.asked(end.clone());
+        let asked = self.asked(end.clone(), true);
         self.writer.put(&Frame::End(asked))
     }
 
@@ -129,8 +130,8 @@ impl Recorder {
         parts.remove_old()
     }
 
-    fn asked<T>(&self, to: T) -> Asked<T> {
-        let (starts_afresh, notes) = self.notes.take();
+    fn asked<T>(&self, to: T, ends_batch: bool) -> Asked<T> {
+        let (starts_afresh, notes) = self.notes.take(ends_batch);
         Asked {
             starts_afresh,
             notes,

@@ -1,0 +1,62 @@
+//! A replay, which asks for each SYN, says what a session said that remembered.
+
+use super::{
+    machine::Machine,
+    rig::{Nothing, Rig, Step, expectations, step},
+    *,
+};
+use crate::host::{
+    noted::{Noted, Notes},
+    recorded::Recorded,
+};
+
+/// What the session said of each step, and what a replay of its recording says.
+fn said(steps: &[Step]) -> [Vec<String>; 2] {
+    let machine = Machine::default();
+    machine.0.borrow_mut().is_settled = true;
+    let (notes, recorded) = (Notes::default(), Recorded::default());
+    let noted = Box::new(Noted::new(machine.clone(), notes.clone()));
+    let mut session = Rig::asking(noted, machine);
+    let mut replay = Rig::asking(Box::new(recorded.clone()), Machine::default());
+    let mut said = [Vec::new(), Vec::new()];
+    for &step in steps {
+        if let Step::Expects(service) = step {
+            replay.pipeline.expect(expectations(service));
+        }
+        let Some(input) = session.input(step) else {
+            continue;
+        };
+        let take = |rig: &mut Rig| {
+            let outputs = rig.pipeline.take(&input, &mut Nothing);
+            outputs
+                .map(|output| format!("{output:?}"))
+                .collect::<String>()
+        };
+        said[0].push(take(&mut session));
+        let (starts_afresh, answers) = notes.take(false);
+        recorded.begin(starts_afresh, answers);
+        said[1].push(take(&mut replay));
+    }
+    said
+}
+
+#[test]
+fn workers_that_take_turns_are_named_as_in_the_session() {
+    let syn = |acceptor| Step::Syn {
+        listener: 0,
+        destination: 3,
+        client: 7,
+        acceptor,
+        fate: 0,
+    };
+    let [session, replay] = said(&[1, 2, 1, 1, 2].map(syn));
+    assert_eq!(session, replay);
+}
+
+proptest! {
+    #[test]
+    fn a_replay_says_what_the_session_said(steps in prop::collection::vec(step(), 0..300)) {
+        let [session, replay] = said(&steps);
+        prop_assert_eq!(session, replay);
+    }
+}
