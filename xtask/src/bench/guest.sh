@@ -98,6 +98,29 @@ measure() {
     rm "$output"
 }
 
+# Time that each probe of the daemon ran, all told.
+probes() {
+    wget -q -O - http://127.0.0.1:9464/metrics |
+        sed -n 's/^sockpick_bpf_run_seconds_total{probe="\([^"]*\)"} /\1 /p'
+}
+
+# parts COMMAND...: what each probe of the daemon takes of a connection.
+parts() {
+    echo 1 >/proc/sys/kernel/bpf_stats_enabled || return 0
+    start /tmp/output "$@"
+    warm_up
+    settle
+    probes >/tmp/before
+    sockpick-scenarios --load "$CONNECTIONS" >/dev/null || fail "the load of $1 failed"
+    settle
+    probes >/tmp/after
+    stop
+    echo 0 >/proc/sys/kernel/bpf_stats_enabled
+    [ -s /tmp/after ] || fail "the daemon told nothing of its probes"
+    awk 'NR == FNR { was[$1] = $2; next } { printf "PART %s %d\n", $1, ($2 - was[$1]) * 1e9 }' \
+        /tmp/before /tmp/after
+}
+
 # idle NAME COMMAND...: a minute with nothing to do.
 idle() {
     name=$1

@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 
 use super::samples::{Column, Row};
 use super::variants::{
-    BPFTRACE, CONNECTION_SCRIPT, COUNTING_SCRIPT, DAEMON, JSON, LISTENER_SCRIPT, TABLE,
+    BPFTRACE, CONNECTION_SCRIPT, COUNTING_SCRIPT, DAEMON, FILTER, JSON, KPROBE, LISTENER_SCRIPT,
+    SUSPECTS, SUSPECTS_KPROBE, TABLE,
 };
 use crate::process::workspace_root;
 
@@ -29,11 +30,90 @@ divides is not known.
 
 ";
 
+/// Read by people who want to know what it means on their hosts.
+const TIME: &str = "\
+## What instructions say of time
+
+They say how much there is to do, the same in every run; not how long it takes, which hangs on the
+processor, on what is in its caches and on what else goes on. A program that reads memory nobody
+read lately takes longer than its instructions suggest; one that runs for each of a burst of SYNs
+takes less. On a host, measure there:
+
+```
+sysctl kernel.bpf_stats_enabled=1
+curl -s localhost:9464/metrics | grep -E 'bpf_run_seconds|syn_total'    # and a while later again
+sysctl kernel.bpf_stats_enabled=0
+```
+
+`sockpick_bpf_run_seconds_total` is the time that each probe of `sockpick daemon` ran, without what
+it takes to reach it. What it grew by from one scrape to the next, divided by what
+`sockpick_syn_total` did, is the time that a SYN took. Of `sockpick trace`, `bpftool prog show` tells
+it.
+
+";
+
+/// A bound, and why it is not kept, should that be so.
+struct Bound {
+    row: &'static str,
+    most: u64,
+    why: &'static str,
+}
+
+const ACCEPT: &str = "`inet_csk_accept` is hooked, since events name who accepted last. It could \
+                      be hooked only while an alert lasts.";
+
+const BOUNDS: [Bound; 7] = [
+    Bound {
+        row: DAEMON,
+        most: 600,
+        why: "two programs see a SYN: at `tcp_conn_request`, where it is counted, nothing tells a \
+              SYN that was looked up from one that was steered, so the lookup is hooked as well, \
+              and by its end, which is dearer than its beginning: who gets a SYN that is dropped \
+              before it is taken is told by nothing else. Where `skb:kfree_skb` names the socket \
+              (Linux 6.11), the beginning would do.",
+    },
+    Bound {
+        row: SUSPECTS,
+        most: 600,
+        why: ACCEPT,
+    },
+    Bound {
+        row: FILTER,
+        most: 600,
+        why: ACCEPT,
+    },
+    Bound {
+        row: JSON,
+        most: 7500,
+        why: "what it takes less into /dev/null is the kernel's part of writing into a file; the \
+              rest is putting a line together and the programs, as for the table.",
+    },
+    Bound {
+        row: TABLE,
+        most: 5500,
+        why: "what the programs do for each record could be less: they read the socket's group \
+              and its queue anew each time.",
+    },
+    Bound {
+        row: KPROBE,
+        most: 10_000,
+        why: "the end of a lookup and of `accept()` takes a kretprobe each, which is dearer than \
+              all that the programs do.",
+    },
+    Bound {
+        row: SUSPECTS_KPROBE,
+        most: 1500,
+        why: "as above, and fields are read by a helper. `bpf_rdonly_cast` (Linux 6.2) would have \
+              them loaded as fentry does; `kprobe.multi` (5.18) is cheaper than kprobes.",
+    },
+];
+
 /// Everything, exactly.
 pub(super) fn on_screen(column: &Column) -> String {
     let mut text = format!("{}\n\n", title(column));
     text.push_str(&table(column, 1));
     let _ = writeln!(text, "\n{}\n{}\n", idle(column), memory(column));
+    text.push_str(&parts(column));
     text
 }
 
@@ -72,7 +152,12 @@ fn page(columns: &[Column]) -> String {
         let _ = writeln!(page, "## {}\n", title(column));
         page.push_str(&table(column, STEP));
         let _ = writeln!(page, "\n{}\n{}\n", idle(column), memory(column));
+        page.push_str(&parts(column));
     }
+    if let Some(column) = columns.first() {
+        page.push_str(&bounds(column));
+    }
+    page.push_str(TIME);
     let _ = write!(
         page,
         "## The bpftrace scripts\n\nCounts by listener:\n\n```\n{COUNTING_SCRIPT}\n```\n\nListener only:\n\n```\n{LISTENER_SCRIPT}\n```\n\n\
@@ -93,6 +178,49 @@ fn idle(column: &Column) -> String {
         "Without connections, `sockpick trace` executes {} instructions a minute.",
         grouped(rounded(column.idle, STEP))
     )
+}
+
+/// Where the daemon's instructions go.
+fn parts(column: &Column) -> String {
+    let Some(added) = column.added(DAEMON).filter(|_| !column.parts.is_empty()) else {
+        return String::new();
+    };
+    let inside: u64 = column.parts.iter().map(|(_, ran)| ran).sum();
+    let all = column.parts.iter();
+    let all = all.map(|(probe, ran)| format!("{} at `{probe}`", grouped(*ran)));
+    format!(
+        "Of what `sockpick daemon` adds, its programs take {}, by the kernel's own count \
+         (`kernel.bpf_stats_enabled`), which takes some of it; to reach them and the rest takes {}.\n\n",
+        all.collect::<Vec<_>>().join(", "),
+        grouped(added.saturating_sub(inside))
+    )
+}
+
+/// What the figures are held against.
+fn bounds(column: &Column) -> String {
+    let mut text = format!(
+        "## Bounds\n\nWhat sockpick may take at most, on Linux {}; and where it takes more, why, \
+         and what could be tried next.\n\n",
+        column.kernel
+    );
+    let head = ["", "at most", "now"].map(ToOwned::to_owned);
+    let measured = BOUNDS.iter().filter_map(|bound| {
+        let row = column.rows.iter().find(|row| row.name == bound.row)?;
+        Some((bound, row))
+    });
+    let lines = measured.clone().map(|(bound, row)| {
+        let now = rounded(row.added.value, STEP);
+        vec![row.about.to_owned(), grouped(bound.most), grouped(now)]
+    });
+    text.push_str(&aligned(&head, &lines.collect::<Vec<_>>()));
+    text.push('\n');
+    for (bound, row) in measured {
+        if row.added.value > bound.most {
+            let _ = writeln!(text, "- {}: {}", row.about, bound.why);
+        }
+    }
+    text.push('\n');
+    text
 }
 
 /// What it takes of memory, as the kernel counts it for the process.
@@ -197,7 +325,7 @@ fn rounded(value: u64, step: u64) -> u64 {
 }
 
 /// With a comma between thousands.
-fn grouped(value: u64) -> String {
+pub(super) fn grouped(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -228,6 +356,7 @@ mod tests {
             baseline: 60_000,
             rows: rows.into(),
             idle: 49,
+            parts: vec![("tcp_conn_request".into(), 300)],
         }
     }
 

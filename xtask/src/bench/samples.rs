@@ -1,5 +1,6 @@
 //! What the guest measured, and the figures that follow.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -41,6 +42,9 @@ pub(super) struct Column {
     pub(super) rows: Vec<Row>,
     /// sockpick's own instructions in a minute without connections.
     pub(super) idle: u64,
+    /// What each function's probe takes of a connection that the daemon watches, those that take
+    /// most first.
+    pub(super) parts: Vec<(String, u64)>,
 }
 
 impl Column {
@@ -51,23 +55,31 @@ impl Column {
     }
 }
 
+/// What is to be measured on each kernel.
+pub(super) struct Asked<'a> {
+    /// Names of rows; none: all.
+    pub(super) rows: &'a [String],
+    pub(super) connections: u32,
+    pub(super) rounds: u32,
+    pub(super) timeout: Duration,
+}
+
 /// Measures on one kernel; takes minutes.
-pub(super) fn measure(
-    kernel: &str,
-    files: &[GuestFile],
-    connections: u32,
-    rounds: u32,
-    timeout: Duration,
-) -> Result<Column> {
+pub(super) fn measure(kernel: &str, files: &[GuestFile], asked: &Asked<'_>) -> Result<Column> {
     let guest = Guest {
         files: files.to_owned(),
         // As few things as possible that differ from boot to boot.
         append: "nokaslr norandmaps".into(),
         icount: true,
-        timeout,
+        timeout: asked.timeout,
         ..Guest::new(kernels::find(kernel, false)?)
     };
-    let command = ["sh", "-c", &script(connections, rounds)].map(ToOwned::to_owned);
+    let command = [
+        "sh",
+        "-c",
+        &script(asked.rows, asked.connections, asked.rounds),
+    ]
+    .map(ToOwned::to_owned);
     let mut said = Said::default();
     let finished = guest.run(&command, |source, line| {
         if source == Source::Command {
@@ -80,7 +92,7 @@ pub(super) fn measure(
             said.rest.trim_end()
         );
     }
-    said.column(kernel, u64::from(counted(connections)))
+    said.column(kernel, u64::from(counted(asked.connections)))
         .with_context(|| format!("the measurement on kernel {kernel} is not complete"))
 }
 
@@ -98,6 +110,7 @@ struct Said {
     release: String,
     samples: BTreeMap<String, Vec<Sample>>,
     resident: BTreeMap<String, u64>,
+    parts: Vec<(String, u64)>,
     idle: Option<u64>,
     /// Everything else: errors.
     rest: String,
@@ -114,6 +127,11 @@ impl Said {
                     self.resident.insert(name.into(), kib);
                 }
             }
+            ["PART", probe, ran] => {
+                if let Ok(ran) = ran.parse() {
+                    self.parts.push((probe.into(), ran));
+                }
+            }
             ["SAMPLE", name, busy, tool, load] => {
                 let [Ok(busy), Ok(tool), Ok(load)] = [busy, tool, load].map(str::parse) else {
                     return;
@@ -128,11 +146,15 @@ impl Said {
     fn column(&self, kernel: &str, counted: u64) -> Option<Column> {
         let baseline = self.samples.get(BASELINE)?;
         let alone = median(baseline.iter().map(|sample| sample.busy))?;
+        let alone_load = median(baseline.iter().map(|sample| sample.load))?;
         let rows = VARIANTS.iter().filter_map(|variant| {
             let samples = self.samples.get(variant.name)?;
-            let added = samples
-                .iter()
-                .map(|sample| sample.busy.saturating_sub(alone) / counted);
+            // Where nothing is told, the load's own clock has all that a connection takes, and not
+            // what the load's start and end take, which is more than some of these figures.
+            let added = samples.iter().map(|sample| match variant.lines {
+                0 => sample.load.saturating_sub(alone_load),
+                _ => sample.busy.saturating_sub(alone) / counted,
+            });
             let user = samples.iter().map(|sample| sample.tool / counted);
             // bpftrace is woken by each event, in the middle of the kernel's work on a
             // connection, and does the rest of it on its own account.
@@ -145,12 +167,17 @@ impl Said {
                 resident: self.resident.get(variant.name).copied(),
             })
         });
+        let parts = self.parts.iter();
+        let parts = parts.map(|(probe, ran)| (probe.clone(), ran / counted));
+        let mut parts: Vec<_> = parts.filter(|(_, ran)| *ran > 0).collect();
+        parts.sort_by_key(|(_, ran)| Reverse(*ran));
         Some(Column {
             kernel: kernel.to_owned(),
             release: self.release.clone(),
-            baseline: median(baseline.iter().map(|sample| sample.load))?,
+            baseline: alone_load,
             rows: rows.collect(),
             idle: self.idle?,
+            parts,
         })
     }
 }
@@ -191,6 +218,8 @@ mod tests {
             "SAMPLE json 1310 100 120\n",
             "SAMPLE json 1290 120 120\n",
             "SAMPLE bpftrace-listener 1500 400 130\n",
+            "PART tcp_conn_request 2100\n",
+            "PART inet_csk_listen_start 3\n",
             "IDLE json 77\n",
         ] {
             said.add(line);
@@ -207,6 +236,8 @@ mod tests {
         assert_eq!((json.resident, bpftrace.resident), (Some(20_480), None));
         assert_eq!((bpftrace.added.value, bpftrace.user), (50, None));
         assert_eq!((column.baseline, column.idle), (90, 77));
+        // What takes less than one of a connection is left out.
+        assert_eq!(column.parts, [("tcp_conn_request".to_owned(), 210)]);
         assert_eq!(said.rest, "");
     }
 

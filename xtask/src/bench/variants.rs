@@ -12,7 +12,7 @@ pub(super) struct Variant {
     backend: Option<&'static str>,
     output: &'static str,
     /// Lines of output that each connection must leave.
-    lines: u32,
+    pub(super) lines: u32,
 }
 
 const FILE: &str = "/tmp/output";
@@ -21,6 +21,11 @@ pub(super) const JSON: &str = "json";
 /// The one that watches for good.
 pub(super) const DAEMON: &str = "daemon";
 pub(super) const TABLE: &str = "table";
+pub(super) const KPROBE: &str = "kprobe";
+pub(super) const SUSPECTS: &str = "suspects";
+pub(super) const SUSPECTS_KPROBE: &str = "suspects-kprobe";
+/// The one whose filter leaves everything out.
+pub(super) const FILTER: &str = "kernel-filter";
 const COUNTING: &str = "bpftrace-count";
 pub(super) const BPFTRACE: [&str; 2] = ["bpftrace-listener", "bpftrace-connection"];
 
@@ -82,7 +87,7 @@ pub(super) const VARIANTS: [Variant; 13] = [
     Variant {
         backend: Some("kprobe"),
         ..sockpick(
-            "kprobe",
+            KPROBE,
             "`sockpick trace -o json --backend kprobe`",
             "sockpick trace -o json --backend kprobe",
         )
@@ -98,7 +103,7 @@ pub(super) const VARIANTS: [Variant; 13] = [
     Variant {
         lines: 0,
         ..sockpick(
-            "suspects",
+            SUSPECTS,
             "`sockpick trace -o json --only-alerts`, nothing wrong",
             "sockpick trace -o json --only-alerts",
         )
@@ -107,7 +112,7 @@ pub(super) const VARIANTS: [Variant; 13] = [
         lines: 0,
         backend: Some("kprobe"),
         ..sockpick(
-            "suspects-kprobe",
+            SUSPECTS_KPROBE,
             "… by kprobe: `--backend kprobe`",
             "sockpick trace -o json --only-alerts --backend kprobe",
         )
@@ -123,7 +128,7 @@ pub(super) const VARIANTS: [Variant; 13] = [
     Variant {
         lines: 0,
         ..sockpick(
-            "kernel-filter",
+            FILTER,
             "… that records nothing: `--port 9`",
             "sockpick trace -o json --port 9",
         )
@@ -160,8 +165,16 @@ impl Variant {
     }
 }
 
-/// The guest's script: every variant in every round, so that a drift would show.
-pub(super) fn script(connections: u32, rounds: u32) -> String {
+/// The names of all.
+pub(super) fn names() -> Vec<&'static str> {
+    VARIANTS.iter().map(|variant| variant.name).collect()
+}
+
+/// The guest's script: every variant in every round, so that a drift would show. `rows` are names;
+/// none: all.
+pub(super) fn script(rows: &[String], connections: u32, rounds: u32) -> String {
+    let is_asked =
+        |variant: &&Variant| rows.is_empty() || rows.iter().any(|name| name == variant.name);
     let mut script = format!(
         "CONNECTIONS={connections}\nCOUNTED={}\n{}",
         counted(connections),
@@ -169,10 +182,15 @@ pub(super) fn script(connections: u32, rounds: u32) -> String {
     );
     for _ in 0..rounds {
         script.push_str("baseline\n");
-        for variant in &VARIANTS {
+        for variant in VARIANTS.iter().filter(is_asked) {
             let _ = writeln!(script, "{}", variant.line());
         }
         script.push_str("baseline\n");
+    }
+    if let Some(daemon) = VARIANTS.iter().find(|variant| variant.name == DAEMON)
+        && is_asked(&daemon)
+    {
+        let _ = writeln!(script, "parts {}", daemon.command);
     }
     script.push_str("idle json sockpick trace -o json\n");
     script
@@ -196,11 +214,18 @@ mod tests {
 
     #[test]
     fn every_round_has_every_variant() {
-        let script = script(4000, 3);
+        let script = script(&[], 4000, 3);
         assert!(script.starts_with("CONNECTIONS=4000\nCOUNTED=6000\n"));
         for variant in &VARIANTS {
             let call = format!("measure {} ", variant.name);
             assert_eq!(script.matches(&call).count(), 3, "{call}");
         }
+    }
+
+    #[test]
+    fn rows_that_are_not_asked_for_are_left_out() {
+        let script = script(&["daemon".to_owned()], 4000, 1);
+        assert_eq!(script.matches("measure daemon ").count(), 1);
+        assert_eq!(script.matches("measure json ").count(), 0);
     }
 }

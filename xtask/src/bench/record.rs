@@ -1,0 +1,133 @@
+//! What docs/overhead.md has on record, and whether that still holds.
+
+use std::fs;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+use super::report::grouped;
+use super::samples::Column;
+use crate::process::workspace_root;
+
+/// A figure may be above the record by so many hundredths …
+const SHARE: u64 = 5;
+/// … or, where that is more, by so many instructions: two runs differ by as much, and the record is
+/// rounded.
+const LEAST: u64 = 150;
+
+/// Fails where a row costs more than is on record.
+pub(super) fn check(columns: &[Column]) -> Result<ExitCode> {
+    let path = workspace_root()?.join("docs/overhead.md");
+    let page = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()));
+    let failures = above(columns, &page?)?;
+    for failure in &failures {
+        println!("FAIL {failure}");
+    }
+    if !failures.is_empty() {
+        println!("should that be meant, put the new figures on record: cargo xtask bench");
+        return Ok(ExitCode::FAILURE);
+    }
+    println!("nothing costs more than docs/overhead.md has on record");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What costs more than on the page.
+fn above(columns: &[Column], page: &str) -> Result<Vec<String>> {
+    let mut failures = Vec::new();
+    for column in columns {
+        for row in &column.rows {
+            let (kernel, about, added) = (&column.kernel, row.about, row.added.value);
+            let Some(recorded) = recorded(page, kernel, about) else {
+                bail!("docs/overhead.md has no figure for {about} on {kernel}: cargo xtask bench");
+            };
+            let limit = recorded + (recorded * SHARE / 100).max(LEAST);
+            if added > limit {
+                failures.push(format!(
+                    "{kernel}: {about} adds {}; on record are {}",
+                    grouped(added),
+                    grouped(recorded)
+                ));
+            }
+        }
+    }
+    Ok(failures)
+}
+
+/// The figure of a row in the table of a kernel.
+fn recorded(page: &str, kernel: &str, about: &str) -> Option<u64> {
+    let heading = format!("## Linux {kernel} ");
+    let section = page.split_once(&heading)?.1;
+    let section = section.split("\n## ").next()?;
+    let cells = |line: &str| -> Vec<String> {
+        let cells = line.split('|').map(|cell| cell.trim().to_owned());
+        cells.collect()
+    };
+    let row = section.lines().map(cells).find(|cells| {
+        let first = cells.get(1);
+        first.is_some_and(|first| first == about)
+    })?;
+    row.get(2)?.replace(',', "").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::samples::{Figure, Row};
+
+    const PAGE: &str = "\
+# Overhead
+## Linux 6.12 (6.12.1)
+
+| instructions | added | of a connection |
+| --- | ---: | ---: |
+| nobody watches: 60,000 |  |  |
+| `sockpick trace` | 10,000 | 9 % |
+| `sockpick daemon` | 1,000 | 2 % |
+
+## Linux 6.1 (6.1.2)
+
+| `sockpick trace` | 7,000 | 9 % |
+";
+
+    fn column(about: &'static str, value: u64) -> Column {
+        Column {
+            kernel: "6.12".into(),
+            release: "6.12.1".into(),
+            baseline: 60_000,
+            rows: vec![Row {
+                name: about,
+                about,
+                added: Figure { value, spread: 0 },
+                user: None,
+                resident: None,
+            }],
+            idle: 0,
+            parts: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_figure_is_found_in_the_table_of_its_kernel() {
+        assert_eq!(recorded(PAGE, "6.12", "`sockpick trace`"), Some(10_000));
+        assert_eq!(recorded(PAGE, "6.1", "`sockpick trace`"), Some(7000));
+        assert_eq!(recorded(PAGE, "6.1", "`sockpick daemon`"), None);
+        assert_eq!(recorded(PAGE, "5.10", "`sockpick trace`"), None);
+    }
+
+    #[test]
+    fn five_in_a_hundred_or_what_runs_differ_by_is_no_failure() {
+        let above = |about, value| above(&[column(about, value)], PAGE).unwrap_or_default();
+        assert!(above("`sockpick trace`", 10_500).is_empty());
+        assert_eq!(
+            above("`sockpick trace`", 10_501),
+            ["6.12: `sockpick trace` adds 10,501; on record are 10,000"]
+        );
+        assert!(above("`sockpick daemon`", 1150).is_empty());
+        assert_eq!(above("`sockpick daemon`", 1151).len(), 1);
+    }
+
+    #[test]
+    fn a_row_that_is_not_on_record_is_an_error() {
+        assert!(above(&[column("`other`", 1)], PAGE).is_err());
+    }
+}
