@@ -10,7 +10,7 @@ mod right;
 pub use ask::{Ask, asked};
 pub use holders::{Files, Holder};
 pub use peek::{PEEK_BYTES, Peek};
-pub use right::{MAX_RIGHT, PORTS, Port, Right, rights};
+pub use right::{MAX_MET, MAX_RIGHT, Met, PORTS, Port, Right, rights};
 
 /// Names of the maps, as user space asks for them.
 pub mod maps {
@@ -26,6 +26,8 @@ pub mod maps {
     pub const RIGHT: &str = "RIGHT";
     /// [`super::Port`] by port, host order.
     pub const PORTS: &str = "PORTS";
+    /// [`super::Met`]: listeners that a CPU met lately.
+    pub const MET: &str = "MET";
     /// [`super::Control`], one entry.
     pub const CONTROL: &str = "CONTROL";
     /// Destination ports (network order) that pass the filter.
@@ -274,6 +276,16 @@ pub mod filter {
     pub const IPV4: u16 = 16;
     /// Only IPv6 packets pass.
     pub const IPV6: u16 = 32;
+
+    /// Words of `FILTER_PORTS`, which has a bit for each port.
+    pub const PORT_WORDS: u32 = 1 << 10;
+
+    /// Where the bit of a port is: its word, and its place in that.
+    #[must_use]
+    #[inline]
+    pub const fn place(port: u16) -> (u32, u32) {
+        ((port >> 6) as u32, (port & 63) as u32)
+    }
 }
 
 /// What user space changes while the programs run.
@@ -394,7 +406,7 @@ pub struct Listener {
     pub listen_comm: [u8; 16],
     /// `comm` of the process that last accepted.
     pub accept_comm: [u8; 16],
-    /// SYNs assigned to it since it was first seen.
+    /// SYNs assigned to it since it was first seen, but for those in [`Right::counted`].
     pub syns: u64,
 }
 

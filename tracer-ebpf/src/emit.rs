@@ -54,10 +54,6 @@ pub(crate) fn finish<C: EbpfContext>(
     slot: &mut Inflight,
     stats: &mut Stats,
     sk: KernelPtr,
-    #[cfg_attr(
-        feature = "legacy",
-        expect(unused_variables, reason = "these programs record every SYN")
-    )]
     fields: impl Fields,
     steered_by: u8,
 ) {
@@ -70,16 +66,21 @@ pub(crate) fn finish<C: EbpfContext>(
     } else {
         listener = Entry::of(sk, listeners::SOFTIRQ, stats);
     }
-    let hint = listener.get().map_or(0, count);
     #[cfg(not(feature = "legacy"))]
     if suspects::excludes(slot, steered_by, sk, fields, listener.get()) {
         slot.forget_facts();
         stats.counted += 1;
         return;
     }
+    let hint = listener.get().map_or(0, count);
     let mut group = NO_GROUP;
     if !of.is_null() {
-        group = group_of(slot, of, hint);
+        let reuse = if sk.is_null() {
+            of.follow_if_there(config!(off.sk_reuseport_cb))
+        } else {
+            fields.follow_if_there(config!(off.sk_reuseport_cb))
+        };
+        group = group_of(slot, of, reuse, hint);
     }
     if sk.is_null() {
         // Of the group that was walked to, no member was chosen.
@@ -97,7 +98,7 @@ pub(crate) fn finish<C: EbpfContext>(
     let written = record::write(
         ctx,
         #[inline(always)]
-        |record| fill(record, slot, sk, steered_by, group, &mut listener),
+        |record| fill(record, slot, fields, steered_by, group, &mut listener),
     );
     if written {
         stats.emitted += 1;
@@ -109,7 +110,7 @@ pub(crate) fn finish<C: EbpfContext>(
 /// Counts the SYN for its listener, in the kernel, whatever becomes of the record. Returns
 /// which member of its group it was last time.
 #[inline(always)]
-pub(crate) fn count(listener: &mut Listener) -> u16 {
+fn count(listener: &mut Listener) -> u16 {
     // SAFETY: an aligned u64 in a live map value; other CPUs add to it the same way.
     unsafe { atomic_increment(&raw mut listener.syns) };
     listener.member_hint
@@ -155,8 +156,7 @@ pub(crate) fn steering(slot: &Inflight, steered_by: u8) -> u8 {
 }
 
 #[inline(always)]
-fn group_of(slot: &Inflight, sk: KernelPtr, hint: u16) -> Group {
-    let reuse = sk.follow_if_there(config!(off.sk_reuseport_cb));
+fn group_of(slot: &Inflight, sk: KernelPtr, reuse: KernelPtr, hint: u16) -> Group {
     if reuse.is_null() {
         return NO_GROUP;
     }
@@ -237,7 +237,7 @@ fn opaque(value: u64) -> u64 {
 fn fill(
     record: &mut SynRecord,
     slot: &mut Inflight,
-    sk: KernelPtr,
+    fields: impl Fields,
     steered_by: u8,
     group: Group,
     listener: &mut Entry,
@@ -263,14 +263,14 @@ fn fill(
     record.group_prog = group.prog;
     record.dropped = 0;
     // Also without a listener: reads of a null pointer give zeros.
-    record.bound_dev_if = field!(sk, sk_bound_dev_if => u32);
-    let queue =
-        sk.read_two_if_there::<u32>(config!(off.sk_ack_backlog), config!(off.sk_max_ack_backlog));
+    record.bound_dev_if = field!(fields, sk_bound_dev_if => u32);
+    let queue = fields
+        .read_two_if_there::<u32>(config!(off.sk_ack_backlog), config!(off.sk_max_ack_backlog));
     (record.queue_len, record.queue_limit) = queue;
     // The kernel gives a socket its cookie when somebody asks for it.
     let mut cookie = 0;
     if listener.get().is_some_and(|listener| listener.cookie == 0) {
-        cookie = sk.read_if_there(config!(off.sk_cookie));
+        cookie = fields.read_if_there(config!(off.sk_cookie));
     }
     if let Some(listener) = listener.get() {
         if listener.cookie == 0 {

@@ -161,6 +161,42 @@ pub(crate) fn arg_of<const AT: usize, C: EbpfContext>(ctx: &C, place: ArgLoc) ->
         .load()
 }
 
+/// Two arguments, which may stand one behind the other on the stack: by one read then.
+macro_rules! args {
+    ($ctx:expr, $($first:ident).+, $($second:ident).+) => {
+        $crate::fields::args_of::<
+            { core::mem::offset_of!(sockpick_ebpf::abi::Args, $($first).+) },
+            { core::mem::offset_of!(sockpick_ebpf::abi::Args, $($second).+) },
+            _,
+        >(
+            $ctx,
+            $crate::fields::config!(args.$($first).+),
+            $crate::fields::config!(args.$($second).+),
+        )
+    };
+}
+pub(crate) use args;
+
+/// `FIRST`, `SECOND`: where the places stand in `abi::Args`.
+#[inline(always)]
+pub(crate) fn args_of<const FIRST: usize, const SECOND: usize, C: EbpfContext>(
+    ctx: &C,
+    first: ArgLoc,
+    second: ArgLoc,
+) -> (u64, u64) {
+    if first.0 & ArgLoc::STACK == 0 || second.0 != first.0.wrapping_add(size_of::<u64>() as u16) {
+        return (
+            arg_of::<FIRST, C>(ctx, first),
+            arg_of::<SECOND, C>(ctx, second),
+        );
+    }
+    let stack = KernelPtr(context_word::<FIRST>(ctx.as_ptr().cast()));
+    let [first, second] = stack
+        .at(u64::from(first.0 & !ArgLoc::STACK))
+        .load::<[u64; 2]>();
+    (first, second)
+}
+
 /// The word of the context at the place's offset, which user space writes into the instruction
 /// itself before the programs are loaded (`abi::MARK`): the verifier takes none but a constant
 /// there, and a read through a helper costs a hundred instructions.
@@ -221,6 +257,9 @@ pub(crate) trait Fields: Copy {
         self.read(offset)
     }
 
+    /// The value of a pointer field, or null where the kernel has no such field.
+    fn follow_if_there(self, offset: u16) -> KernelPtr;
+
     /// As [`Fields::read_two`], with zeros for what the kernel does not have.
     #[inline(always)]
     fn read_two_if_there<T: Word>(self, first: u16, second: u16) -> (T, T) {
@@ -235,6 +274,11 @@ impl Fields for KernelPtr {
     #[inline(always)]
     fn read<T: Word>(self, offset: u16) -> T {
         Self::read(self, offset)
+    }
+
+    #[inline(always)]
+    fn follow_if_there(self, offset: u16) -> KernelPtr {
+        Self::follow_if_there(self, offset)
     }
 
     /// By one read where the second stands right behind the first.
@@ -278,6 +322,42 @@ impl<const AT: usize> Fields for Typed<AT> {
     fn read_two<T: Word>(self, first: u16, second: u16) -> (T, T) {
         (self.read(first), self.read(second))
     }
+
+    #[inline(always)]
+    fn follow_if_there(self, offset: u16) -> KernelPtr {
+        if offset == ABSENT {
+            return KernelPtr(0);
+        }
+        KernelPtr(pointer_of::<AT>(self.0, offset))
+    }
+}
+
+/// The pointer at `offset` of what the argument points to, as a number (see [`context_word`]).
+#[cfg(all(target_arch = "bpf", not(feature = "legacy")))]
+#[inline(always)]
+fn pointer_of<const AT: usize>(ctx: *const u8, offset: u16) -> u64 {
+    let value: u64;
+    // SAFETY: reads the context and a field, which the verifier checks.
+    unsafe {
+        core::arch::asm!(
+            "{value} = *(u64 *)({ctx} + {mark})",
+            "{value} += {offset}",
+            "{value} = *(u64 *)({value} + 0)",
+            "{value} = -{value}",
+            "{value} = -{value}",
+            value = out(reg) value,
+            ctx = in(reg) ctx,
+            offset = in(reg) u64::from(offset),
+            mark = const sockpick_ebpf::abi::MARK as usize + AT,
+            options(readonly, nostack),
+        );
+    }
+    value
+}
+
+#[cfg(all(not(target_arch = "bpf"), not(feature = "legacy")))]
+fn pointer_of<const AT: usize>(_: *const u8, _: u16) -> u64 {
+    unreachable!("the programs run in the kernel only")
 }
 
 /// An integer that one load takes.

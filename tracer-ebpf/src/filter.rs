@@ -15,7 +15,7 @@ use crate::fields::config;
 static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 // The sizes below are set when the object is loaded, to what the session asks for.
 #[map]
-static FILTER_PORTS: HashMap<u16, u8> = HashMap::with_max_entries(1, 0);
+static FILTER_PORTS: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 static FILTER_DST: LpmTrie<[u8; 16], u8> = LpmTrie::with_max_entries(1, NO_PREALLOC);
 #[map]
@@ -45,6 +45,18 @@ pub(crate) struct Flow<'a> {
     pub(crate) destination: &'a [u8; 16],
 }
 
+/// Whether the filter by ports, if there is one, lets this one pass.
+#[inline(always)]
+pub(crate) fn passes_port(port: u16) -> bool {
+    if config!(filters) & filter::PORTS == 0 {
+        return true;
+    }
+    let (word, bit) = filter::place(port);
+    FILTER_PORTS
+        .get(word)
+        .is_some_and(|&word| word >> bit & 1 != 0)
+}
+
 /// Whether what concerns this flow is to be recorded.
 #[inline(always)]
 pub(crate) fn passes(flow: &Flow<'_>) -> bool {
@@ -67,12 +79,10 @@ pub(crate) fn passes(flow: &Flow<'_>) -> bool {
     if wanted & filter::IPV6 != 0 && flow.family == AF_INET {
         return false;
     }
-    let port = flow.destination_port_be;
-    // SAFETY: the value is not used, only whether there is one.
-    if wanted & filter::PORTS != 0 && unsafe { FILTER_PORTS.get(port) }.is_none() {
+    if !passes_port(u16::from_be(flow.destination_port_be)) {
         return false;
     }
-    // SAFETY: as above.
+    // SAFETY: the value is not used, only whether there is one.
     if wanted & filter::NETNS != 0 && unsafe { FILTER_NETNS.get(flow.netns) }.is_none() {
         return false;
     }

@@ -23,6 +23,10 @@ pub(crate) mod state {
     /// ([`crate::suspects::excludes_unread`]).
     #[cfg(not(feature = "legacy"))]
     pub(crate) const UNREAD: u32 = 4;
+    /// A packet in the TCP receive path was looked up, and its listener's port is left out by the
+    /// filter; it was not read.
+    #[cfg(not(feature = "legacy"))]
+    pub(crate) const LEFT_OUT: u32 = 5;
 }
 
 /// The packet, and what the hooks inside the lookup said about it.
@@ -101,6 +105,13 @@ impl Inflight {
     pub(crate) fn is_unread(&self, skb: KernelPtr, sk: KernelPtr) -> bool {
         let is_found = self.found_sk == sk.0 || self.found_sk == 0;
         self.state == state::UNREAD && self.skb == skb.0 && is_found
+    }
+
+    /// Whether the lookup of this packet ended with the socket, whose port the filter leaves out.
+    #[cfg(not(feature = "legacy"))]
+    #[inline(always)]
+    pub(crate) fn is_left_out(&self, skb: KernelPtr, sk: KernelPtr) -> bool {
+        self.state == state::LEFT_OUT && self.skb == skb.0 && self.found_sk == sk.0
     }
 
     /// Client and destination, as they stand one behind the other in an IPv6 header.

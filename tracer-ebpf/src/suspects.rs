@@ -4,8 +4,14 @@
 //! A listener leaves the table after the generation of its port went up, so no SYN that finds
 //! another in its place is taken to be right by what was known before.
 
-use aya_ebpf::{bindings::BPF_F_MMAPABLE, macros::map, maps::Array};
-use sockpick_ebpf::abi::{Listener, Port, Right, Stats, level, rights, steer};
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    macros::map,
+    maps::{Array, PerCpuArray},
+};
+use sockpick_ebpf::abi::{
+    Listener, Met, Port, Right, Stats, filter as wanted, level, rights, steer,
+};
 
 use crate::{
     emit::{self, atomic_increment},
@@ -21,6 +27,10 @@ use crate::{
 static RIGHT: Array<Right> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static PORTS: Array<Port> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+/// Listeners that a CPU met lately, by where their `struct sock` is: a SYN that is right costs no
+/// look-up in a hash.
+#[map]
+static MET: PerCpuArray<Met> = PerCpuArray::with_max_entries(1, 0);
 
 /// Whether there are records of nothing but suspects, in all namespaces.
 #[inline(always)]
@@ -85,7 +95,7 @@ pub(crate) fn excludes(
     let Some(listener) = listener else {
         return false;
     };
-    let Some(right) = row(listener.stamp) else {
+    let Some((_, right)) = row(listener.stamp) else {
         return false;
     };
     let destination = words(&mut slot.destination);
@@ -121,39 +131,77 @@ pub(crate) fn excludes_unread(
     sk: KernelPtr,
     fields: impl Fields,
 ) -> bool {
-    let Some(listener) = listeners::known(sk) else {
+    let Some(met) = met(sk) else {
         return false;
     };
     let Some(control) = filter::control() else {
         return false;
     };
-    if config!(filters) != 0 || listener.closed != 0 || control.also_netns == listener.netns {
+    // There was a record of a SYN to the listener's port, so that passes.
+    if config!(filters) & !wanted::PORTS != 0 || control.also_netns == met.netns {
         return false;
     }
-    let Some(port) = PORTS.get(listener.port.into()) else {
+    let Some(port) = PORTS.get(met.port.into()) else {
         return false;
     };
     if port.steered != 0 || emit::steering(slot, steer::LOOKUP) != steer::LOOKUP {
         return false;
     }
-    let Some(right) = row(listener.stamp) else {
+    let Some(right) = RIGHT.get_ptr_mut(met.row) else {
         return false;
     };
+    // SAFETY: a live map value, whose words are written one at a time.
+    let right = unsafe { &mut *right };
     let syns = if right.as_of == rights::as_of(port.generation, rights::ANY) {
         right.but[0] | right.but[1] | right.but[2] == 0
+    } else if right.as_of == rights::as_of(port.generation, rights::EXACT) {
+        met.is_any == 0
     } else {
-        right.as_of == rights::as_of(port.generation, rights::EXACT) && !is_any(&mut listener.addr)
+        // Another listener may have its place.
+        met.sock = 0;
+        false
     };
+    if right.stamp != met.stamp {
+        met.sock = 0;
+        return false;
+    }
     if !syns || right.record != 0 || is_special(slot, fields) {
         return false;
     }
-    emit::count(listener);
     count(slot, right);
     slot.state = state::IDLE;
     slot.forget_facts();
     stats.syns += 1;
     stats.counted += 1;
     true
+}
+
+/// What is known of a listener that has a row, as of when this CPU met it. Should it have closed,
+/// and another one have its place, the generation of its port went up, or the row has another
+/// stamp.
+#[inline(always)]
+fn met(sk: KernelPtr) -> Option<&'static mut Met> {
+    let met = MET.get_ptr_mut(Met::place(sk.0))?;
+    // SAFETY: a live map value of this CPU, which no program takes twice at a time.
+    let met = unsafe { &mut *met };
+    if met.sock == sk.0 {
+        return Some(met);
+    }
+    let listener = listeners::known(sk)?;
+    if listener.closed != 0 {
+        return None;
+    }
+    let (row, _) = row(listener.stamp)?;
+    *met = Met {
+        sock: sk.0,
+        stamp: listener.stamp,
+        row,
+        netns: listener.netns,
+        port: listener.port,
+        is_any: u16::from(is_any(&mut listener.addr)),
+        reserved: 0,
+    };
+    Some(met)
 }
 
 /// `0.0.0.0` or `::`
@@ -183,15 +231,17 @@ fn count(slot: &Inflight, right: &mut Right) {
     unsafe { atomic_increment(&raw mut right.counted[family]) };
 }
 
+/// The row of a listener, and its number.
 #[inline(always)]
-fn row(stamp: u64) -> Option<&'static mut Right> {
-    let first = Right::row(stamp);
-    let mut row = RIGHT.get_ptr_mut(first)?;
+fn row(stamp: u64) -> Option<(u32, &'static mut Right)> {
+    let mut number = Right::row(stamp);
+    let mut row = RIGHT.get_ptr_mut(number)?;
     // SAFETY: a live map value, whose words are written one at a time.
     if unsafe { (*row).stamp } != stamp {
-        row = RIGHT.get_ptr_mut(first ^ 1)?;
+        number ^= 1;
+        row = RIGHT.get_ptr_mut(number)?;
     }
     // SAFETY: as above.
     let row = unsafe { &mut *row };
-    (row.stamp == stamp).then_some(row)
+    (row.stamp == stamp).then_some((number, row))
 }

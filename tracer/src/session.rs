@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::Result;
 use aya_log::EbpfLogger;
 use rustc_hash::FxHashSet;
-use sockpick_ebpf::abi::{ListenerRecord, Stats};
+use sockpick_ebpf::abi::{Listener, ListenerRecord, Stats};
 
 use crate::{
     decode::Record,
@@ -351,10 +351,15 @@ impl<O: Outlet> Session<O> {
         self.take(None)?;
         self.count()?;
         self.bury(self.closing.len())?;
-        let listeners = self.programs.listeners();
+        let told = self.told.as_ref();
+        let counted = |stamp| told.map_or(0, |told| told.taken(stamp));
+        let all = |(_, one): (u64, Listener)| Listener {
+            syns: one.syns + counted(one.stamp),
+            ..one
+        };
         Ok(End {
             stats: self.before.since(&self.baseline),
-            listeners: listeners.into_iter().map(|(_, one)| one).collect(),
+            listeners: self.programs.listeners().into_iter().map(all).collect(),
             seconds,
         })
     }
@@ -381,12 +386,15 @@ impl<O: Outlet> Session<O> {
             let last = self
                 .programs
                 .forget_listener(record.sock, record.listener.stamp)?;
-            if let Some(told) = &mut self.told
-                && let Some(counted) = told.left(record.listener.stamp)
-            {
-                self.engine.unrecorded(counted)?;
+            let mut last = last.unwrap_or(record.listener);
+            if let Some(told) = &mut self.told {
+                last.syns += told.taken(last.stamp);
+                if let Some(counted) = told.left(last.stamp) {
+                    last.syns += counted.syns();
+                    self.engine.unrecorded(counted)?;
+                }
             }
-            self.give(&Input::Gone(last.unwrap_or(record.listener)))?;
+            self.give(&Input::Gone(last))?;
         }
         Ok(())
     }

@@ -67,6 +67,39 @@ const fn mixed(value: u64) -> u64 {
     value.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
+/// Rows of the map [`super::maps::MET`].
+pub const MAX_MET: u32 = 1024;
+
+/// A listener that a CPU met. The programs write it, for themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Met {
+    /// Address of its `struct sock`; 0: the row is free.
+    pub sock: u64,
+    /// Its [`super::Listener::stamp`].
+    pub stamp: u64,
+    /// Number of its [`Right`].
+    pub row: u32,
+    /// Its namespace (inode number).
+    pub netns: u32,
+    /// Its port.
+    pub port: u16,
+    /// Not 0: it is bound to no address.
+    pub is_any: u16,
+    /// Nothing.
+    pub reserved: u32,
+}
+
+impl Met {
+    /// Where the listener with this socket is, if it is.
+    #[must_use]
+    #[inline]
+    pub const fn place(sock: u64) -> u32 {
+        (mixed(sock) >> 54) as u32
+    }
+}
+
 /// What is known of a port, in whichever namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
@@ -85,4 +118,5 @@ pub struct Port {
 }
 
 const _: () = assert!(MAX_RIGHT == 1 << (64 - 50));
+const _: () = assert!(MAX_MET == 1 << (64 - 54));
 const _: () = assert!(size_of::<Right>() == 64);

@@ -18,7 +18,11 @@ pub(crate) fn accepted<C: EbpfContext>(ctx: &C) {
 /// kprobe
 #[inline(always)]
 pub(crate) fn entry<C: EbpfContext>(ctx: &C) {
-    calls::remember(KernelPtr(arg!(ctx, accept_sk)));
+    let sk = KernelPtr(arg!(ctx, accept_sk));
+    // Nearly always it is who accepted last, and there is nothing to note.
+    if listeners::known(sk).is_none_or(|listener| listener.accept_pid != process()) {
+        calls::remember(sk);
+    }
 }
 
 /// kretprobe
@@ -34,7 +38,7 @@ fn note(sk: KernelPtr, connection: u64) {
     if connection == 0 {
         return;
     }
-    let process = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let process = process();
     if let Some(listener) = listeners::known(sk)
         && listener.accept_pid != process
         && let Some(comm) = current_comm()
@@ -42,4 +46,9 @@ fn note(sk: KernelPtr, connection: u64) {
         listener.accept_comm = comm;
         listener.accept_pid = process;
     }
+}
+
+#[inline(always)]
+fn process() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
 }

@@ -7,7 +7,7 @@ use crate::{
     compat::debug,
     counters::stats,
     emit,
-    fields::{Fields, KernelPtr, arg, config, field, mapped, words},
+    fields::{Fields, KernelPtr, arg, args, config, field, mapped, words},
     filter,
     inflight::{Inflight, inflight, state},
 };
@@ -74,6 +74,12 @@ fn seen_whole<const FAMILY: u16, C: EbpfContext>(
     }
     give_up_unfinished(slot, stats);
     let ret = of!(FAMILY, ctx, ret);
+    slot.skb = of!(FAMILY, ctx, skb);
+    if ret != 0 && leaves_out(slot, skb, net, sk) {
+        slot.found_sk = ret;
+        slot.state = state::LEFT_OUT;
+        return;
+    }
     if ret != 0 && put_off::<FAMILY, C>(ctx, slot, skb) {
         slot.found_sk = ret;
         return;
@@ -125,6 +131,23 @@ pub(crate) fn exit<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
         read_after_all(slot, stats, KernelPtr(slot.skb));
     }
     end(ctx, slot, stats, sk.0, sk);
+}
+
+/// Whether the filter leaves out the port of the listener, which is the packet's, as nothing
+/// steered it: a SYN that is not to be recorded is not read.
+#[cfg(not(feature = "legacy"))]
+#[inline(always)]
+fn leaves_out(slot: &Inflight, skb: impl Fields, net: impl Fields, sk: impl Fields) -> bool {
+    if filter::passes_port(field!(sk, sk_num => u16)) {
+        return false;
+    }
+    let Some(control) = filter::control() else {
+        return false;
+    };
+    control.only_netns == 0
+        && (control.also_netns == 0 || control.also_netns != field!(net, net_inum => u32))
+        && emit::steering(slot, steer::LOOKUP) == steer::LOOKUP
+        && is_received(skb)
 }
 
 /// Leaves the packet to be read when `tcp_conn_request` takes it for processing, and it is known
@@ -193,8 +216,13 @@ fn start<const FAMILY: u16, C: EbpfContext>(
 /// Where the lookup has it that the packet came in.
 #[inline(always)]
 fn place<const FAMILY: u16, C: EbpfContext>(ctx: &C, slot: &mut Inflight) {
-    slot.ifindex = of!(FAMILY, ctx, dif) as u32;
-    slot.sdif = of!(FAMILY, ctx, sdif) as u32;
+    let (dif, sdif) = if FAMILY == V4 {
+        args!(ctx, lookup4.dif, lookup4.sdif)
+    } else {
+        args!(ctx, lookup6.dif, lookup6.sdif)
+    };
+    slot.ifindex = dif as u32;
+    slot.sdif = sdif as u32;
 }
 
 /// `fields`: those of the socket `ret`.
@@ -252,8 +280,9 @@ pub(crate) fn begin(
         config!(off.skb_network_header),
     );
     let (transport, network) = (u64::from(transport), u64::from(network));
-    let tcp: [u8; 16] = head.at(transport).load();
-    if tcp[13] & (SYN | ACK | RST | FIN) != SYN {
+    let (ip, tcp) = headers(head, network, transport, family);
+    // Flags are in the second byte of the fourth word.
+    if (tcp[3] >> 8) as u8 & (SYN | ACK | RST | FIN) != SYN {
         stats.not_syn += 1;
         return;
     }
@@ -262,9 +291,17 @@ pub(crate) fn begin(
         stats.other_stage += 1;
         return;
     }
-    if !read_addresses(slot, head.at(network), family) {
-        stats.not_syn += 1;
-        return;
+    if family == V4 {
+        // DCCP shares the lookup functions up to 6.15.
+        if (ip[0] >> 8) as u8 != IPPROTO_TCP {
+            stats.not_syn += 1;
+            return;
+        }
+        *words(&mut slot.client) = mapped(ip[1].to_ne_bytes());
+        *words(&mut slot.destination) = mapped(ip[2].to_ne_bytes());
+    } else {
+        // No protocol check: extension headers may stand before TCP.
+        head.at(network + 8).copy_to(slot.addresses());
     }
     slot.family = family;
     if position != transport {
@@ -272,9 +309,9 @@ pub(crate) fn begin(
         slot.state = state::NETFILTER;
         return;
     }
-    slot.client_port_be = u16::from_ne_bytes([tcp[0], tcp[1]]);
-    slot.destination_port_be = u16::from_ne_bytes([tcp[2], tcp[3]]);
-    slot.seq = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
+    slot.client_port_be = tcp[0] as u16;
+    slot.destination_port_be = (tcp[0] >> 16) as u16;
+    slot.seq = u32::from_be(tcp[1]);
     slot.netns = field!(net, net_inum => u32);
     slot.netns_cookie = net.read_if_there(config!(off.net_cookie));
     if !filter::passes(&slot.flow()) {
@@ -286,20 +323,19 @@ pub(crate) fn begin(
     slot.state = state::RECEIVE;
 }
 
-/// Addresses from the IP header; false if the packet is known not to be TCP
-/// (DCCP shares the lookup functions up to 6.15).
+/// Of an IPv4 header the last three words, which are protocol and addresses; and the first four of
+/// the TCP header: all in memory order, on this little-endian target. A read costs a hundred
+/// instructions, so it is one where there are no IP options.
 #[inline(always)]
-fn read_addresses(slot: &mut Inflight, ip: KernelPtr, family: u16) -> bool {
-    if family == V4 {
-        let header: [u8; 12] = ip.at(8).load();
-        if header[1] != IPPROTO_TCP {
-            return false;
-        }
-        *words(&mut slot.client) = mapped([header[4], header[5], header[6], header[7]]);
-        *words(&mut slot.destination) = mapped([header[8], header[9], header[10], header[11]]);
-    } else {
-        // No protocol check: extension headers may stand before TCP.
-        ip.at(8).copy_to(slot.addresses());
+fn headers(head: KernelPtr, network: u64, transport: u64, family: u16) -> ([u32; 3], [u32; 4]) {
+    let ip = head.at(network + 8);
+    if family != V4 {
+        return ([0; 3], head.at(transport).load());
     }
-    true
+    if transport == network + 20 {
+        let both: [u32; 7] = ip.load();
+        let ip = [both[0], both[1], both[2]];
+        return (ip, [both[3], both[4], both[5], both[6]]);
+    }
+    (ip.load(), head.at(transport).load())
 }

@@ -46,6 +46,13 @@ fn taken<C: EbpfContext>(
     let sk = KernelPtr(arg!(ctx, request_sk));
     let skb = KernelPtr(arg!(ctx, request_skb));
     #[cfg(not(feature = "legacy"))]
+    if slot.is_left_out(skb, sk) {
+        slot.state = state::IDLE;
+        slot.forget_facts();
+        stats.filtered += 1;
+        return;
+    }
+    #[cfg(not(feature = "legacy"))]
     let is_unread = slot.is_unread(skb, sk);
     #[cfg(feature = "legacy")]
     let is_unread = false;

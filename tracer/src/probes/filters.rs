@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{HashMap, LpmTrie, Map, lpm_trie::Key},
+    maps::{Array, HashMap, LpmTrie, Map, lpm_trie::Key},
 };
 use ipnet::IpNet;
 use sockpick_ebpf::abi::{filter, maps};
@@ -46,10 +46,17 @@ impl Filters {
     /// Has their maps made as large as they need to be.
     pub(super) fn size(&self, loader: &mut EbpfLoader<'_>) {
         loader
-            .map_max_entries(maps::FILTER_PORTS, entries(self.ports.len()))
+            .map_max_entries(maps::FILTER_PORTS, self.port_words())
             .map_max_entries(maps::FILTER_DST, entries(self.destinations.len()))
             .map_max_entries(maps::FILTER_SRC, entries(self.sources.len()))
             .map_max_entries(maps::FILTER_NETNS, entries(self.room));
+    }
+
+    fn port_words(&self) -> u32 {
+        if self.ports.is_empty() {
+            return 1;
+        }
+        filter::PORT_WORDS
     }
 
     /// Fills their maps.
@@ -57,9 +64,14 @@ impl Filters {
     /// # Errors
     /// If the kernel refuses an entry.
     pub(super) fn fill(&self, ebpf: &mut Ebpf) -> Result<()> {
-        let mut ports: HashMap<_, u16, u8> = HashMap::try_from(map(ebpf, maps::FILTER_PORTS)?)?;
-        for port in &self.ports {
-            ports.insert(port.to_be(), 1, 0)?;
+        let mut words = vec![0; self.port_words() as usize];
+        for &port in &self.ports {
+            let (word, bit) = filter::place(port);
+            words[word as usize] |= 1 << bit;
+        }
+        let mut ports: Array<_, u64> = Array::try_from(map(ebpf, maps::FILTER_PORTS)?)?;
+        for (at, &word) in (0..).zip(&words).filter(|(_, word)| **word != 0) {
+            ports.set(at, word, 0)?;
         }
         let mut namespaces: HashMap<_, u32, u8> =
             HashMap::try_from(map(ebpf, maps::FILTER_NETNS)?)?;

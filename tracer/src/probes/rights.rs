@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use aya::{EbpfLoader, maps::Map};
 use memmap2::{MmapOptions, MmapRaw};
-use sockpick_ebpf::abi::{MAX_RIGHT, PORTS, Port, Right, maps, rights};
+use sockpick_ebpf::abi::{MAX_MET, MAX_RIGHT, PORTS, Port, Right, maps, rights};
 
 use crate::judge::right;
 
@@ -50,7 +50,8 @@ pub(super) fn size(loader: &mut EbpfLoader<'_>, level: Level) {
     if level == Level::Suspects {
         loader
             .map_max_entries(maps::RIGHT, MAX_RIGHT)
-            .map_max_entries(maps::PORTS, PORTS);
+            .map_max_entries(maps::PORTS, PORTS)
+            .map_max_entries(maps::MET, MAX_MET);
     }
 }
 

@@ -295,6 +295,12 @@ impl<T: Tell> Told<T> {
         });
     }
 
+    /// SYNs of a listener that were taken, all told.
+    pub(super) fn taken(&self, stamp: u64) -> u64 {
+        let known = self.listeners.get(&stamp);
+        known.map_or(0, |known| known.taken.iter().sum())
+    }
+
     /// No SYN can reach a listener any more: the last of what was counted of it.
     pub(super) fn left(&mut self, stamp: u64) -> Option<Unrecorded> {
         let known = self.listeners.remove(&stamp)?;

@@ -76,6 +76,31 @@ pub(crate) fn sk_lookup(cx: &Context) -> Result<()> {
     compare(cx, &trace.finish()?, &wants)
 }
 
+/// A filter by port is about the packet's, whichever port the listener has that a program chose.
+pub(crate) fn steered_ports(cx: &Context) -> Result<()> {
+    cx.need_all()?;
+    let netns = Netns::fresh()?;
+    let target = target()?;
+    let map = SocketMap::new(SOCKMAP, &descriptors(target.sockets()?));
+    let map = tried("sk_lookup", 5, 9, map)?;
+    let program = tried("sk_lookup", 5, 9, steer(&map, STEERED, DROPPED))?;
+    let _link = program.attach_lookup(&netns)?;
+    let truth = Truth::of(&[&target]);
+    for (shown, expect) in [(STEERED, by("sk_lookup", &program)?), (80, via("lookup"))] {
+        let trace = cx.trace(&["--port", &shown.to_string()])?;
+        let mut wants = Wants::default();
+        for port in [STEERED, 80] {
+            let attempts = ten(port)?;
+            all_answered(&attempts, &["target"])?;
+            if port == shown {
+                wants.add(&truth, &attempts, &expect)?;
+            }
+        }
+        compare(cx, &trace.finish()?, &wants)?;
+    }
+    Ok(())
+}
+
 /// An `sk_lookup` program refuses connections to a listener that is there.
 pub(crate) fn sk_lookup_drop(cx: &Context) -> Result<()> {
     let netns = Netns::fresh()?;

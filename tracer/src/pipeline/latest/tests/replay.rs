@@ -14,9 +14,9 @@ use crate::host::{
 fn said(steps: &[Step]) -> [Vec<String>; 2] {
     let machine = Machine::default();
     machine.0.borrow_mut().is_settled = true;
-    let (notes, recorded) = (Notes::default(), Recorded::default());
-    let noted = Box::new(Noted::new(machine.clone(), notes.clone()));
-    let mut session = Rig::asking(noted, machine);
+    let (answers, recorded) = (Notes::default(), Recorded::default());
+    let asked = Box::new(Noted::new(machine.clone(), answers.clone()));
+    let mut session = Rig::asking(asked, machine);
     let mut replay = Rig::asking(Box::new(recorded.clone()), Machine::default());
     let mut said = [Vec::new(), Vec::new()];
     for &step in steps {
@@ -28,13 +28,11 @@ fn said(steps: &[Step]) -> [Vec<String>; 2] {
         };
         let take = |rig: &mut Rig| {
             let outputs = rig.pipeline.take(&input, &mut Nothing);
-            outputs
-                .map(|output| format!("{output:?}"))
-                .collect::<String>()
+            format!("{:?}", outputs.collect::<Vec<_>>())
         };
         said[0].push(take(&mut session));
-        let (starts_afresh, answers) = notes.take(false);
-        recorded.begin(starts_afresh, answers);
+        let (starts_afresh, new) = answers.take(false);
+        recorded.begin(starts_afresh, new);
         said[1].push(take(&mut replay));
     }
     said
