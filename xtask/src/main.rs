@@ -7,6 +7,7 @@ mod archive;
 mod artifacts;
 mod bench;
 mod cache;
+mod chart;
 mod cpio;
 mod dashboard;
 mod demo;
@@ -19,6 +20,7 @@ mod peers;
 mod process;
 mod rootfs;
 mod setup;
+mod soak;
 mod test;
 mod vm;
 
@@ -45,6 +47,8 @@ enum Command {
     Test(test::Args),
     /// Measure in guests what watching costs, next to bpftrace; write docs/overhead.md
     Bench(bench::Args),
+    /// Have the daemon watch for a day of a guest's time; write docs/soak.md
+    Soak(soak::Args),
     /// Write the Grafana dashboard over the daemon's metrics
     Dashboard,
     /// Tell what Linux 4.14 would refuse of a built eBPF object
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Soak(args) => soak::run(&args),
         Command::Dashboard => dashboard::run().map(|()| ExitCode::SUCCESS),
         Command::Object(args) => object::run(&args),
         Command::Vm(args) => vm::run(&args),

@@ -121,6 +121,11 @@ impl Daemon {
         self.until(what, || Ok(self.said()), has_it).map(drop)
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         Ok(kill(Pid::from_raw(self.child.id().cast_signed()), signal)?)

@@ -78,8 +78,8 @@ pub(super) fn run(args: &Args, files: &[GuestFile], with_hour: bool) -> Result<V
     Ok(columns)
 }
 
-/// The scenario that takes an hour of the guest's time, on one kernel.
-const HOUR: &str = "nginx_hour";
+/// The scenarios that take hours of the guest's time, on one kernel.
+const HOUR: [&str; 2] = ["nginx_hour", "daemon_soak"];
 const HOUR_KERNEL: &str = "6.12";
 const HOUR_COLUMN: &str = "6.12-hour";
 
@@ -187,7 +187,8 @@ fn run_guest(
     let mut command = vec![PROGRAM.to_owned()];
     let hour = name == HOUR_COLUMN;
     if hour {
-        command.extend(["--backend", "fentry", HOUR].map(ToOwned::to_owned));
+        command.extend(["--backend", "fentry"].map(ToOwned::to_owned));
+        command.extend(HOUR.map(ToOwned::to_owned));
     } else if name == SUSPECTS_COLUMN {
         command.extend(SUSPECTS.map(ToOwned::to_owned));
     } else {

@@ -21,6 +21,7 @@ mod owners;
 mod packets;
 mod restarts;
 mod session;
+mod soak;
 mod steering;
 mod surroundings;
 mod verdicts;
@@ -129,6 +130,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("group_sk_reuseport_drops", groups::group_sk_reuseport_drops),
         case("sk_lookup", steering::sk_lookup).core(),
         case("sk_lookup_drop", steering::sk_lookup_drop),
+        case("steered_ports", steering::steered_ports),
         case("sk_assign", steering::sk_assign).core(),
         case("tproxy", netfilter::tproxy),
         case("tproxy_target_gone", netfilter::tproxy_target_gone).not_mixed(),
@@ -188,6 +190,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("died_in_the_queue", restarts::died_in_the_queue),
         case("nginx_reloads_quiet", nginx_quiet::reloads).not_mixed(),
         within(7200, "nginx_hour", nginx_quiet::hour).only_asked(),
+        within(100_000, "daemon_soak", soak::daemon_soak).only_asked(),
         within(180, "restarts_200", restarts::restarts_200).not_mixed(),
         within(240, "wrong_btf", wrong_btf::wrong_btf).once(),
         case("bad_arguments", surroundings::bad_arguments).once(),

@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::chart::{Chart, Series};
 use super::hear::Heard;
+use crate::chart::{Chart, Series};
 
 /// Seconds between two scrapes, and two points of a picture: as prometheus.yml and story.sh say.
 const STEP: f64 = 2.0;

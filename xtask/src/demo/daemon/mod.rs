@@ -3,7 +3,6 @@
 //!
 //! Everything that is shown is what a server in the guest answered, and is checked before it counts.
 
-mod chart;
 mod dashboard;
 mod hear;
 mod judge;

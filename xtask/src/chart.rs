@@ -1,26 +1,26 @@
-//! A panel as a picture: lines over time. The same answers make the same picture.
+//! A picture: lines over time. The same answers make the same picture.
 
 use std::fmt;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Series {
-    pub(super) legend: String,
+pub(crate) struct Series {
+    pub(crate) legend: String,
     /// Seconds since the beginning, and values.
-    pub(super) points: Vec<(f64, f64)>,
+    pub(crate) points: Vec<(f64, f64)>,
 }
 
 /// What is drawn.
-pub(super) struct Chart<'a> {
-    pub(super) title: &'a str,
-    pub(super) description: &'a str,
+pub(crate) struct Chart<'a> {
+    pub(crate) title: &'a str,
+    pub(crate) description: &'a str,
     /// As Grafana names units.
-    pub(super) unit: &'a str,
+    pub(crate) unit: &'a str,
     /// Seconds from the left to the right.
-    pub(super) length: f64,
+    pub(crate) length: f64,
     /// Seconds between two points of a line; where there are more, it has a gap.
-    pub(super) step: f64,
-    pub(super) series: &'a [Series],
+    pub(crate) step: f64,
+    pub(crate) series: &'a [Series],
 }
 
 const WIDTH: f64 = 640.0;
@@ -37,6 +37,9 @@ const LEGENDS: usize = 16;
 
 /// Lines of a grid, at most.
 const GRID: f64 = 5.0;
+
+/// Seconds.
+const HOUR: f64 = 3600.0;
 
 const COLORS: [&str; 10] = [
     "#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#17becf",
@@ -67,29 +70,36 @@ impl Chart<'_> {
                 self.written(value, step)
             )?;
         }
-        let step = [10.0, 20.0, 30.0, 60.0, 120.0, 300.0]
+        let step = [10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0, HOUR]
             .into_iter()
             .find(|step| self.length / step <= 2.0 * GRID)
-            .unwrap_or(600.0);
+            .unwrap_or(3.0 * HOUR);
+        // The larger unit of the axis.
+        let (unit, whole) = if step < 900.0 {
+            ("minutes", 60.0)
+        } else {
+            ("hours", HOUR)
+        };
         for seconds in multiples(step, self.length) {
             let x = self.x(seconds);
             writeln!(
                 f,
                 r##"<path d="M{x:.1} {TOP}V{BOTTOM}" stroke="#eee"/><text x="{x:.1}" y="{:.1}" text-anchor="middle">{:.0}:{:02.0}</text>"##,
                 BOTTOM + 16.0,
-                (seconds / 60.0).floor(),
-                seconds % 60.0
+                (seconds / whole).floor(),
+                seconds % whole / (whole / 60.0)
             )?;
         }
         let (middle_x, middle_y) = (f64::midpoint(LEFT, RIGHT), f64::midpoint(TOP, BOTTOM));
         writeln!(
             f,
-            r#"<text x="{middle_x}" y="{}" text-anchor="middle">minutes since the daemon's start</text>"#,
+            r#"<text x="{middle_x}" y="{}" text-anchor="middle">{unit} since the daemon's start</text>"#,
             BOTTOM + 32.0
         )?;
         let unit = match self.unit {
             "reqps" => "a second",
             "percentunit" => "percent",
+            "mbytes" => "MiB",
             _ => "value",
         };
         writeln!(
@@ -254,6 +264,21 @@ mod tests {
         assert!(drawn.contains("SYNs &amp; &lt;more&gt;"));
         // The axis is in percent.
         assert!(drawn.contains(">100<"), "{drawn}");
+    }
+
+    #[test]
+    fn a_day_is_told_in_hours() {
+        let day = Chart {
+            length: 86_400.0,
+            ..chart(&[])
+        };
+        let drawn = day.to_string();
+        let has = |text: &str| drawn.contains(text);
+        assert!(
+            has(">21:00<") && has(">hours since") && !has(">20:00<"),
+            "{drawn}"
+        );
+        assert!(chart(&[]).to_string().contains(">0:30<"));
     }
 
     #[test]
