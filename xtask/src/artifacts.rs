@@ -27,6 +27,17 @@ pub(crate) enum Build {
     All,
 }
 
+impl Build {
+    /// Everything, or nothing if so told.
+    pub(crate) fn all_unless(told_not_to: bool) -> Self {
+        if told_not_to {
+            Self::Nothing
+        } else {
+            Self::All
+        }
+    }
+}
+
 /// The project's programs as files of a guest, as far as they are there.
 pub(crate) fn collect(wanted: Build) -> Result<Vec<GuestFile>> {
     let record = folder()?.join("artifacts.json");

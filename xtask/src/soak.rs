@@ -37,13 +37,8 @@ const SCENARIO: &str = "daemon_soak";
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     setup::run()?;
-    let build = if args.no_build {
-        Build::Nothing
-    } else {
-        Build::All
-    };
     let guest = Guest {
-        files: artifacts::collect(build)?,
+        files: artifacts::collect(Build::all_unless(args.no_build))?,
         icount: true,
         timeout: Duration::from_secs(args.timeout),
         ..Guest::new(kernels::find(&args.kernel, false)?)

@@ -1,7 +1,7 @@
 //! Many listeners: one situation is one finding, and it is found soon.
 
 use super::*;
-use std::time::Instant;
+use nix::time::{ClockId, clock_gettime};
 
 /// One address each beside a wildcard.
 fn tenants(count: usize) -> Vec<Group> {
@@ -65,7 +65,7 @@ fn a_situation_keeps_its_id_as_more_join_it() {
 
 #[test]
 fn ten_thousand_listeners_take_no_time() {
-    let started = Instant::now();
+    let started = processor_time();
     for algorithm in [Algorithm::AddressFirst, Algorithm::PortOnly] {
         let mut scene = scene(algorithm, tenants(10_000));
         scene.connections = (0..4000)
@@ -80,10 +80,13 @@ fn ten_thousand_listeners_take_no_time() {
         let evidence = evidence.expect("evidence");
         assert_eq!((evidence.connections, evidence.count), (Some(4000), 4000));
     }
-    // Without optimisation, beside other tests; growing with the square it took minutes.
-    assert!(
-        started.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        started.elapsed()
-    );
+    // Without optimisation; growing with the square it took minutes.
+    let took = processor_time() - started;
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+/// What this thread had of a processor, whatever else goes on there.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock");
+    Duration::from(time)
 }
