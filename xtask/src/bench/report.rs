@@ -55,6 +55,8 @@ it.
 /// A bound, and why it is not kept, should that be so.
 struct Bound {
     row: &'static str,
+    /// The row, where it is told without the one before it.
+    about: &'static str,
     most: u64,
     why: &'static str,
 }
@@ -65,6 +67,7 @@ const ACCEPT: &str = "`inet_csk_accept` is hooked, since events name who accepte
 const BOUNDS: [Bound; 7] = [
     Bound {
         row: DAEMON,
+        about: "`sockpick daemon`, nothing wrong",
         most: 600,
         why: "two programs see a SYN: at `tcp_conn_request`, where it is counted, nothing tells a \
               SYN that was looked up from one that was steered, so the lookup is hooked as well, \
@@ -74,36 +77,43 @@ const BOUNDS: [Bound; 7] = [
     },
     Bound {
         row: SUSPECTS,
+        about: "`sockpick trace -o json --only-alerts`, nothing wrong",
         most: 600,
         why: ACCEPT,
     },
     Bound {
         row: FILTER,
+        about: "`sockpick trace -o json --port 9`, which records nothing",
         most: 600,
         why: ACCEPT,
     },
     Bound {
         row: JSON,
+        about: "`sockpick trace -o json`",
         most: 7500,
         why: "what it takes less into /dev/null is the kernel's part of writing into a file; the \
               rest is putting a line together and the programs, as for the table.",
     },
     Bound {
         row: TABLE,
+        about: "`sockpick trace`",
         most: 5500,
         why: "what the programs do for each record could be less: they read the socket's group \
               and its queue anew each time.",
     },
     Bound {
         row: KPROBE,
+        about: "`sockpick trace -o json --backend kprobe`",
         most: 10_000,
         why: "the end of a lookup and of `accept()` takes a kretprobe each, which is dearer than \
               all that the programs do.",
     },
     Bound {
         row: SUSPECTS_KPROBE,
+        about: "`sockpick trace -o json --only-alerts --backend kprobe`",
         most: 1500,
-        why: "as above, and fields are read by a helper. `bpf_rdonly_cast` (Linux 6.2) would have \
+        why: "kretprobes at the end of the lookup and of `accept()` are dearer than all that the \
+              programs do, and fields are read by a helper. `bpf_rdonly_cast` (Linux 6.2) would have \
               them loaded as fentry does; `kprobe.multi` (5.18) is cheaper than kprobes.",
     },
 ];
@@ -210,13 +220,13 @@ fn bounds(column: &Column) -> String {
     });
     let lines = measured.clone().map(|(bound, row)| {
         let now = rounded(row.added.value, STEP);
-        vec![row.about.to_owned(), grouped(bound.most), grouped(now)]
+        vec![bound.about.to_owned(), grouped(bound.most), grouped(now)]
     });
     text.push_str(&aligned(&head, &lines.collect::<Vec<_>>()));
     text.push('\n');
     for (bound, row) in measured {
         if row.added.value > bound.most {
-            let _ = writeln!(text, "- {}: {}", row.about, bound.why);
+            let _ = writeln!(text, "- {}: {}", bound.about, bound.why);
         }
     }
     text.push('\n');

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -25,6 +26,9 @@ const OUTAGE: u32 = 10;
 const RELOAD: u32 = 15;
 /// How often there are many connections at once.
 const FLOOD: u32 = 30;
+
+/// More than there are tallies of closed listeners.
+const LISTENERS: usize = 4500;
 
 /// One receiver is never there, so that what it should get piles up.
 const SETTINGS: &str = "\
@@ -98,6 +102,7 @@ pub(crate) fn daemon_soak(cx: &Context) -> Result<()> {
     let start = || Server::start(Listen::new("A", "6.6.6.6:80")?.group(2));
     let mut a = Some(start()?);
     let daemon = cx.daemon(&folder, SETTINGS)?;
+    fill()?;
     let (mut accepted, mut refused) = (Accepted::default(), 0);
     let mut outages = 0;
     let mut taken = Vec::new();
@@ -159,6 +164,18 @@ pub(crate) fn daemon_soak(cx: &Context) -> Result<()> {
     flat(&taken)?;
     daemon.finish()?;
     Ok(fs::remove_dir_all(folder)?)
+}
+
+/// More listeners that come, get a SYN and go than are remembered: what is bounded is full then,
+/// and grows no more.
+fn fill() -> Result<()> {
+    for _ in 0..LISTENERS {
+        // All at one place, as each has series of its own.
+        let listener = TcpListener::bind("127.0.0.1:7000")?;
+        let _client = TcpStream::connect(listener.local_addr()?)?;
+        listener.accept()?;
+    }
+    Ok(())
 }
 
 /// A line for each minute, for who asked for it.
