@@ -34,8 +34,9 @@ divides is not known.
 const TIME: &str = "\
 ## What instructions say of time
 
-They say how much there is to do, the same in every run; not how long it takes, which hangs on the
-processor, on what is in its caches and on what else goes on. A program that reads memory nobody
+They say how much there is to do, nearly the same in every run: figures vary by some hundred
+instructions from one start of a guest to the next. They do not say how long it takes, which hangs
+on the processor, on what is in its caches and on what else goes on. A program that reads memory nobody
 read lately takes longer than its instructions suggest; one that runs for each of a burst of SYNs
 takes less. On a host, measure there:
 
