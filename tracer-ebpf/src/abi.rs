@@ -30,7 +30,7 @@ pub mod maps {
     pub const MET: &str = "MET";
     /// [`super::Control`], one entry.
     pub const CONTROL: &str = "CONTROL";
-    /// Destination ports (network order) that pass the filter.
+    /// Destination ports that pass the filter: the bit that [`super::filter::place`] says of each.
     pub const FILTER_PORTS: &str = "FILTER_PORTS";
     /// Destination prefixes that pass the filter (IPv4 as v4-mapped IPv6).
     pub const FILTER_DST: &str = "FILTER_DST";

@@ -352,7 +352,7 @@ impl<O: Outlet> Session<O> {
         self.count()?;
         self.bury(self.closing.len())?;
         let told = self.told.as_ref();
-        let counted = |stamp| told.map_or(0, |told| told.taken(stamp));
+        let counted = |stamp| told.map_or(0, |told| told.counted(stamp));
         let all = |(_, one): (u64, Listener)| Listener {
             syns: one.syns + counted(one.stamp),
             ..one
@@ -388,9 +388,8 @@ impl<O: Outlet> Session<O> {
                 .forget_listener(record.sock, record.listener.stamp)?;
             let mut last = last.unwrap_or(record.listener);
             if let Some(told) = &mut self.told {
-                last.syns += told.taken(last.stamp);
+                last.syns += told.counted(last.stamp);
                 if let Some(counted) = told.left(last.stamp) {
-                    last.syns += counted.syns();
                     self.engine.unrecorded(counted)?;
                 }
             }

@@ -1,7 +1,6 @@
 //! `cargo xtask soak`: the daemon for a day, in a guest that skips the time in which nothing
 //! happens; what it takes of memory, descriptors and threads, as pictures.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -114,15 +113,12 @@ impl Samples {
     fn text(&self) -> String {
         let of = |half: &[[u32; 4]]| {
             let most = |at: usize| half.iter().map(|sample| sample[at]).max().unwrap_or(0);
-            let mut text = String::new();
-            let _ = write!(
-                text,
+            format!(
                 "{} MiB, {} descriptors and {} threads",
                 most(1).div_ceil(1024),
                 most(2),
                 most(3)
-            );
-            text
+            )
         };
         let (first, last) = self.0.split_at(self.0.len() / 2);
         format!(

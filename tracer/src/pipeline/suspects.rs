@@ -30,17 +30,6 @@ pub enum Unrecorded {
     },
 }
 
-impl Unrecorded {
-    /// How many.
-    #[must_use]
-    pub fn syns(&self) -> u64 {
-        match self {
-            Self::Given { ipv4, ipv6, .. } => ipv4 + ipv6,
-            Self::Refused { syns, .. } => *syns,
-        }
-    }
-}
-
 /// What records said of listeners since the programs were told of them.
 #[derive(Debug, Default)]
 pub struct Suspects {

@@ -295,10 +295,9 @@ impl<T: Tell> Told<T> {
         });
     }
 
-    /// SYNs of a listener that were taken, all told.
-    pub(super) fn taken(&self, stamp: u64) -> u64 {
-        let known = self.listeners.get(&stamp);
-        known.map_or(0, |known| known.taken.iter().sum())
+    /// SYNs of a listener that the programs counted, all told.
+    pub(super) fn counted(&self, stamp: u64) -> u64 {
+        self.programs.counted(stamp).iter().sum()
     }
 
     /// No SYN can reach a listener any more: the last of what was counted of it.

@@ -3,6 +3,7 @@
 //! The guests count instructions instead of time, so the figures are the same on any machine and
 //! in any run, however busy the machine is.
 
+mod bounds;
 mod record;
 mod report;
 mod samples;
@@ -46,8 +47,8 @@ pub(crate) struct Args {
     /// Time for all samples on one kernel
     #[arg(long, value_name = "SECS", default_value_t = 1800)]
     timeout: u64,
-    /// Measure a few rows on one kernel, once, and fail where one costs more than docs/overhead.md
-    /// has on record
+    /// Measure a few rows on one kernel, and fail where one costs more than docs/overhead.md has on
+    /// record, and does so once more
     #[arg(long, conflicts_with_all = ["kernels", "rows", "rounds"])]
     check: bool,
     /// Do not build first; measure what was built last

@@ -82,7 +82,7 @@ fn ten_thousand_listeners_take_no_time() {
     }
     // Without optimisation; growing with the square it took minutes.
     let took = processor_time().saturating_sub(started);
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 /// What this thread had of a processor, whatever else goes on there.
