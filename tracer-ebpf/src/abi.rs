@@ -156,6 +156,10 @@ pub struct Args {
     pub migrate_sk: ArgLoc,
     /// `reuseport_migrate_sock`: result
     pub migrate_ret: ArgLoc,
+    /// `skb:kfree_skb`: `reason` (5.17)
+    pub drop_reason: ArgLoc,
+    /// `skb:kfree_skb`: `rx_sk` (6.11)
+    pub drop_sk: ArgLoc,
 }
 
 /// Byte offsets of the kernel fields the programs read, from the running
@@ -258,6 +262,8 @@ pub struct Config {
     pub filters: u16,
     /// Bytes in the ring buffer at which the reader is woken before its flush interval ends.
     pub wake_bytes: u32,
+    /// `SKB_DROP_REASON_NO_SOCKET`, `include/net/dropreason-core.h`
+    pub no_socket: u32,
     /// Keeps the size a multiple of eight.
     pub reserved_end: u32,
 }

@@ -47,7 +47,7 @@ pub(crate) struct Inflight {
     pub(crate) found_sk: u64,
     #[cfg(not(feature = "legacy"))]
     pub(crate) net: u64,
-    /// Last packet looked up by netfilter, and the socket it got.
+    /// Last packet looked up by netfilter, and the socket it got; null until that is seen.
     pub(crate) nf_skb: u64,
     pub(crate) nf_sk: u64,
     /// Packet that the facts below belong to.

@@ -108,7 +108,7 @@ programs! {
 pub fn drops_t(ctx: TracePointContext) -> u32 {
     // SAFETY: the context is as long as the event, of which this is the first field.
     let skb = unsafe { *ctx.as_ptr().cast::<u64>().wrapping_add(1) };
-    hooks::drops::dropped(&ctx, fields::KernelPtr(skb));
+    hooks::drops::dropped(fields::KernelPtr(skb));
     0
 }
 

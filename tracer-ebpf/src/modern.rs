@@ -7,9 +7,11 @@ use aya_ebpf::{
 };
 
 use crate::{
-    fields::KernelPtr,
+    fields::{KernelPtr, arg},
     hooks::{
-        accept, ask, drops, exits, handover,
+        accept, ask,
+        drops::{self, Receiver},
+        exits, handover,
         holders::{self, TaskFile},
         listen,
         lookup::{self, V4, V6},
@@ -19,6 +21,8 @@ use crate::{
 };
 
 programs! {
+    fentry lookup4_e(FEntryContext) => lookup::entering::<V4, _>;
+    fentry lookup6_e(FEntryContext) => lookup::entering::<V6, _>;
     fexit lookup4_x(FExitContext) => lookup::whole::<V4, _>;
     fexit lookup6_x(FExitContext) => lookup::whole::<V6, _>;
     fexit steer4_x(FExitContext) => steer::exit::<V4, _>;
@@ -37,10 +41,30 @@ programs! {
 /// `skb:kfree_skb`; its first argument is the packet.
 #[raw_tracepoint(tracepoint = "kfree_skb")]
 pub fn drops_t(ctx: RawTracePointContext) -> i32 {
-    // SAFETY: the context begins with the arguments, each of eight bytes.
-    let skb = KernelPtr(unsafe { *ctx.as_ptr().cast::<u64>() });
-    drops::dropped(&ctx, skb);
+    drops::dropped(&ctx, packet(&ctx), Receiver::Unknown);
     0
+}
+
+/// The same, where it says why it drops the packet.
+#[raw_tracepoint(tracepoint = "kfree_skb")]
+pub fn drops_reason_t(ctx: RawTracePointContext) -> i32 {
+    let reason = arg!(&ctx, drop_reason) as u32;
+    drops::dropped(&ctx, packet(&ctx), Receiver::Reason(reason));
+    0
+}
+
+/// The same, where it says for which socket the packet was.
+#[raw_tracepoint(tracepoint = "kfree_skb")]
+pub fn drops_socket_t(ctx: RawTracePointContext) -> i32 {
+    let socket = KernelPtr(arg!(&ctx, drop_sk));
+    drops::dropped(&ctx, packet(&ctx), Receiver::Socket(socket));
+    0
+}
+
+#[inline(always)]
+fn packet(ctx: &RawTracePointContext) -> KernelPtr {
+    // SAFETY: the context begins with the arguments, each of eight bytes.
+    KernelPtr(unsafe { *ctx.as_ptr().cast::<u64>() })
 }
 
 /// `sched:sched_process_exit`

@@ -250,8 +250,7 @@ impl<O: Outlet> Session<O> {
         if self.told.is_none() {
             return Ok(());
         }
-        self.programs.serve(level);
-        self.programs.record()
+        self.programs.change_level(level)
     }
 
     fn give(&mut self, input: &Input) -> Result<()> {
@@ -327,7 +326,11 @@ impl<O: Outlet> Session<O> {
         }
         self.sweep()?;
         let missing = self.source.missing(&self.before);
+        let lost_before = self.before.lost_return;
         self.before = self.programs.stats()?;
+        if self.before.lost_return > lost_before {
+            self.programs.lost_one();
+        }
         self.missing.syns = self.missing.syns.max(missing.syns);
         self.missing.listeners = self.missing.listeners.max(missing.listeners);
         self.give(&Input::Counted(self.counted()))?;

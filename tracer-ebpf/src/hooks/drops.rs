@@ -2,7 +2,9 @@
 //! lookup and before `tcp_conn_request` (TCP-MD5 or -AO, a socket filter, a policy) has a
 //! listener that never took it.
 
-use aya_ebpf::{EbpfContext, macros::map, maps::HashMap};
+#[cfg(not(feature = "legacy"))]
+use aya_ebpf::EbpfContext;
+use aya_ebpf::{macros::map, maps::HashMap};
 #[cfg(not(feature = "legacy"))]
 use sockpick_ebpf::abi::steer;
 use sockpick_ebpf::abi::{Dropped, MAX_DROPPED};
@@ -11,12 +13,13 @@ use crate::{
     counters::stats,
     emit,
     fields::{KernelPtr, config, field},
-    inflight::inflight,
+    inflight::{Inflight, inflight},
 };
 #[cfg(not(feature = "legacy"))]
 use crate::{
     hooks::lookup,
-    inflight::{Inflight, state},
+    inflight::state,
+    listeners::{self, TCP_LISTEN},
 };
 
 #[map]
@@ -25,25 +28,42 @@ static DROPPED: HashMap<Dropped, u32> = HashMap::with_max_entries(MAX_DROPPED, 0
 /// Place of the sequence number in the TCP header.
 const SEQ: u64 = 4;
 
+/// What the tracepoint tells of the socket that a packet was for.
+#[cfg(not(feature = "legacy"))]
+#[derive(Clone, Copy)]
+pub(crate) enum Receiver {
+    /// Nothing.
+    Unknown,
+    /// Whether there was none (5.17).
+    Reason(u32),
+    /// Which (6.11); null: none.
+    Socket(KernelPtr),
+}
+
 /// A packet is dropped. The one whose lookup ended last on this CPU is dropped in the same go, if
 /// it is: `tcp_v4_rcv` and `tcp_v6_rcv` look up, check and hand on.
+#[cfg(not(feature = "legacy"))]
 #[inline(always)]
-pub(crate) fn dropped<C: EbpfContext>(
-    #[cfg_attr(
-        feature = "legacy",
-        expect(
-            unused_variables,
-            reason = "these programs read each packet at its lookup"
-        )
-    )]
-    ctx: &C,
-    skb: KernelPtr,
-) {
+pub(crate) fn dropped<C: EbpfContext>(ctx: &C, skb: KernelPtr, receiver: Receiver) {
     let Some(slot) = inflight() else {
         return;
     };
-    #[cfg(not(feature = "legacy"))]
-    read_after_all(ctx, slot, skb);
+    read_after_all(ctx, slot, skb, receiver);
+    note(slot, skb);
+}
+
+/// The same, where each packet is read at its lookup.
+#[cfg(feature = "legacy")]
+#[inline(always)]
+pub(crate) fn dropped(skb: KernelPtr) {
+    if let Some(slot) = inflight() {
+        note(slot, skb);
+    }
+}
+
+/// Of a SYN that has a record.
+#[inline(always)]
+fn note(slot: &mut Inflight, skb: KernelPtr) {
     if slot.done_skb != skb.0 || slot.done_sk == 0 || slot.done_ns == 0 {
         return;
     }
@@ -72,14 +92,46 @@ pub(crate) fn dropped<C: EbpfContext>(
 /// A packet that `tcp_conn_request` was to read.
 #[cfg(not(feature = "legacy"))]
 #[inline(always)]
-fn read_after_all<C: EbpfContext>(ctx: &C, slot: &mut Inflight, skb: KernelPtr) {
-    let sk = KernelPtr(slot.found_sk);
-    if sk.is_null() || !slot.is_unread(skb, sk) {
+fn read_after_all<C: EbpfContext>(
+    ctx: &C,
+    slot: &mut Inflight,
+    skb: KernelPtr,
+    receiver: Receiver,
+) {
+    if slot.state != state::UNREAD || slot.skb != skb.0 {
         return;
     }
     let Some(stats) = stats() else { return };
+    let mut sk = KernelPtr(slot.found_sk);
+    let mut is_known = true;
+    if sk.is_null() {
+        match receiver {
+            Receiver::Unknown => return,
+            Receiver::Reason(reason) => is_known = reason == config!(no_socket),
+            Receiver::Socket(named) => sk = listener_or_none(named),
+        }
+    }
     lookup::read_after_all(slot, stats, skb);
-    if slot.state == state::RECEIVE {
+    if slot.state != state::RECEIVE {
+        return;
+    }
+    if is_known {
         emit::finish(ctx, slot, stats, sk, sk, steer::LOOKUP);
+    } else {
+        // Who got it is told by nothing but the end of its lookup.
+        slot.state = state::IDLE;
+        stats.lost_return += 1;
+    }
+}
+
+/// A SYN for which nobody listens may be dropped on behalf of a connection that is over.
+#[cfg(not(feature = "legacy"))]
+#[inline(always)]
+fn listener_or_none(sk: KernelPtr) -> KernelPtr {
+    let listens = field!(sk, sk_state => u8) == TCP_LISTEN;
+    if listens || listeners::known(sk).is_some() {
+        sk
+    } else {
+        KernelPtr(0)
     }
 }

@@ -5,6 +5,8 @@
 use aya_ebpf::{EbpfContext, helpers::bpf_get_current_pid_tgid, macros::map, maps::PerCpuArray};
 use sockpick_ebpf::abi::{ABSENT, HandoverRecord, handover, kind};
 
+#[cfg(not(feature = "legacy"))]
+use crate::inflight::{inflight, state};
 use crate::{
     counters::stats,
     emit,
@@ -22,6 +24,13 @@ static MIGRATING: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
 /// Entry of `tcp_get_cookie_sock(sk, skb, req, dst)`: the cookie is valid.
 #[inline(always)]
 pub(crate) fn cookie<C: EbpfContext>(ctx: &C) {
+    #[cfg(not(feature = "legacy"))]
+    if let Some(slot) = inflight()
+        && slot.state == state::UNREAD
+    {
+        // The lookup was this ACK's, whose memory may be another packet's next.
+        slot.state = state::IDLE;
+    }
     let sk = KernelPtr(arg!(ctx, cookie_sk));
     let length: u32 = sk.read_if_there(config!(off.sk_ack_backlog));
     let limit: u32 = sk.read_if_there(config!(off.sk_max_ack_backlog));

@@ -14,6 +14,9 @@ use crate::{
 #[cfg(not(feature = "legacy"))]
 use crate::{fields::typed, suspects};
 
+/// As a socket that a netfilter rule looked up: there is none.
+const NOBODY: u64 = u64::MAX;
+
 /// IPv4: `__inet_lookup_listener`.
 pub(crate) const V4: u16 = 2;
 /// IPv6: `inet6_lookup_listener`.
@@ -91,12 +94,30 @@ fn seen_whole<const FAMILY: u16, C: EbpfContext>(
 /// kprobe: the lookup starts.
 #[inline(always)]
 pub(crate) fn entry<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
+    let skb = KernelPtr(of!(FAMILY, ctx, skb));
+    let net = KernelPtr(of!(FAMILY, ctx, net));
+    seen_entry::<FAMILY, C>(ctx, skb, net);
+}
+
+/// fentry: the same, where its end is not looked at.
+#[cfg(not(feature = "legacy"))]
+#[inline(always)]
+pub(crate) fn entering<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
+    if FAMILY == V4 {
+        seen_entry::<FAMILY, C>(ctx, typed!(ctx, lookup4.skb), typed!(ctx, lookup4.net));
+    } else {
+        seen_entry::<FAMILY, C>(ctx, typed!(ctx, lookup6.skb), typed!(ctx, lookup6.net));
+    }
+}
+
+#[inline(always)]
+fn seen_entry<const FAMILY: u16, C: EbpfContext>(ctx: &C, skb: impl Fields, net: impl Fields) {
     let (Some(slot), Some(stats)) = (inflight(), stats()) else {
         return;
     };
-    let skb = KernelPtr(of!(FAMILY, ctx, skb));
-    slot.is_aside = u8::from(skb.is_null());
-    if skb.is_null() {
+    let has_packet = of!(FAMILY, ctx, skb) != 0;
+    slot.is_aside = u8::from(!has_packet);
+    if !has_packet {
         stats.no_skb += 1;
         return;
     }
@@ -106,7 +127,6 @@ pub(crate) fn entry<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
     if put_off::<FAMILY, C>(ctx, slot, skb) {
         return;
     }
-    let net = KernelPtr(of!(FAMILY, ctx, net));
     start::<FAMILY, C>(ctx, slot, stats, skb, net);
 }
 
@@ -239,8 +259,7 @@ fn end<C: EbpfContext>(
         slot.done(sk);
     } else if slot.state == state::NETFILTER {
         slot.state = state::IDLE;
-        slot.nf_skb = slot.skb;
-        slot.nf_sk = sk.0;
+        slot.nf_sk = if sk.is_null() { NOBODY } else { sk.0 };
         slot.forget_facts();
     } else if slot.state == state::RECEIVE {
         emit::finish(ctx, slot, stats, sk, fields, steer::LOOKUP);
@@ -307,6 +326,8 @@ pub(crate) fn begin(
     if position != transport {
         stats.netfilter += 1;
         slot.state = state::NETFILTER;
+        slot.nf_skb = slot.skb;
+        slot.nf_sk = 0;
         return;
     }
     slot.client_port_be = tcp[0] as u16;

@@ -98,7 +98,7 @@ fn steered(slot: &mut Inflight, stats: &mut Stats, sk: KernelPtr, skb: KernelPtr
     lookup::give_up_unfinished(slot, stats);
     let by = if lookup_was_skipped() {
         steer::UNSEEN
-    } else if slot.nf_skb == skb.0 && slot.nf_sk == sk.0 {
+    } else if slot.nf_skb == skb.0 && (slot.nf_sk == sk.0 || slot.nf_sk == 0) {
         steer::TPROXY
     } else {
         steer::ASSIGN

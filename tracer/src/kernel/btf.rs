@@ -38,6 +38,7 @@ pub struct Btf {
     /// Byte offset of each type; index 0 is `void`.
     types: Vec<u32>,
     structs: HashMap<Box<[u8]>, u32>,
+    enums: HashMap<Box<[u8]>, u32>,
     functions: HashMap<Box<[u8]>, u32>,
 }
 
@@ -64,8 +65,8 @@ struct Header {
 }
 
 impl Btf {
-    /// Indexes the bytes of a BTF file (not ELF), keeping the structures and
-    /// functions whose names are asked for.
+    /// Indexes the bytes of a BTF file (not ELF), keeping the structures, enumerations
+    /// and functions whose names are asked for.
     ///
     /// # Errors
     /// If the bytes are no BTF of this machine's byte order, or cut short.
@@ -81,6 +82,7 @@ impl Btf {
             strings_end: 0,
             types: vec![0],
             structs: HashMap::new(),
+            enums: HashMap::new(),
             functions: HashMap::new(),
         };
         let size = |at| btf.word(at).map(|word| word as usize);
@@ -104,15 +106,16 @@ impl Btf {
             let id = self.types.len() as u32;
             self.types.push(at as u32);
             let header = self.header(at)?;
-            if matches!(header.kind, KIND_STRUCT | KIND_FUNC) {
+            if matches!(header.kind, KIND_STRUCT | KIND_ENUM | KIND_FUNC) {
                 let name = self.string(header.name)?;
                 if names.iter().any(|wanted| wanted.as_bytes() == name) {
                     let name: Box<[u8]> = name.into();
-                    if header.kind == KIND_STRUCT {
-                        self.structs.entry(name).or_insert(id);
-                    } else {
-                        self.functions.entry(name).or_insert(id);
-                    }
+                    let of_kind = match header.kind {
+                        KIND_STRUCT => &mut self.structs,
+                        KIND_ENUM => &mut self.enums,
+                        _ => &mut self.functions,
+                    };
+                    of_kind.entry(name).or_insert(id);
                 }
             }
             at = header.body + body_size(header.kind, header.vlen)? as usize;
@@ -142,6 +145,24 @@ impl Btf {
             })
             .collect::<Result<Vec<_>>>()
             .map(Some)
+    }
+
+    /// The value that has this name in an enumeration; `None` if there is none.
+    ///
+    /// # Errors
+    /// If the type information is inconsistent.
+    pub fn enumerator(&self, enumeration: &str, name: &str) -> Result<Option<u32>> {
+        let Some(&id) = self.enums.get(enumeration.as_bytes()) else {
+            return Ok(None);
+        };
+        let header = self.by_id(id)?;
+        for index in 0..header.vlen {
+            let at = header.body + index * 8;
+            if self.string(self.word(at)?)? == name.as_bytes() {
+                return self.word(at + 4).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     /// The number of a function's type.

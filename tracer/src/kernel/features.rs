@@ -89,6 +89,52 @@ pub struct Busy {
     pub current_kprobe: u64,
 }
 
+/// What the tracepoint `skb:kfree_skb` tells of the socket that a packet was for, at which place
+/// among its arguments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Receiver {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// Whether there was none, by the reason for which it is dropped (5.17).
+    Reason {
+        /// Place of the reason.
+        place: usize,
+        /// The reason that says so.
+        no_socket: u32,
+    },
+    /// Which it is (6.11, ba8de796baf4).
+    Socket {
+        /// Its place.
+        place: usize,
+    },
+}
+
+impl Receiver {
+    /// Names to be kept of type information that is asked for it.
+    pub const NAMES: [&'static str; 2] = [Self::CALLER, Self::REASONS];
+    /// Calls what is attached to the tracepoint, with the arguments that this gets behind one of
+    /// its own.
+    const CALLER: &'static str = "__traceiter_kfree_skb";
+    const REASONS: &'static str = "skb_drop_reason";
+
+    fn of(btf: &Btf) -> Result<Self> {
+        let parameters = btf.parameters(Self::CALLER)?.unwrap_or_default();
+        let place = |name| {
+            let at = parameters.iter().position(|parameter| parameter == name)?;
+            at.checked_sub(1)
+        };
+        if let Some(place) = place("rx_sk") {
+            return Ok(Self::Socket { place });
+        }
+        let no_socket = btf.enumerator(Self::REASONS, "SKB_DROP_REASON_NO_SOCKET")?;
+        Ok(match (place("reason"), no_socket) {
+            (Some(place), Some(no_socket)) => Self::Reason { place, no_socket },
+            _ => Self::Unknown,
+        })
+    }
+}
+
 /// What a plan of attachment is made from: plain data, so that plans for every
 /// kernel can be tested anywhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,6 +163,8 @@ pub struct Features {
     pub symbols_assumed: bool,
     /// `None` where the kernel does not tell its addresses.
     pub busy: Option<Busy>,
+    /// What is told of a packet that is dropped, as the kernel's own type information has it.
+    pub receiver: Receiver,
     /// Most arguments a function may have for fentry; found by trying.
     pub fentry_max_args: Option<usize>,
     /// Functions that refused fentry when tried, and why.
@@ -145,6 +193,7 @@ impl Features {
             ring_buffer: is_map_supported(MapType::RingBuf).unwrap_or(false),
             registers: btf.map_or(Ok(Registers::X86_64), registers)?,
             symbols_assumed: own.is_some(),
+            receiver: own.map_or(Ok(Receiver::Unknown), Receiver::of)?,
             ..Self::default()
         };
         for &name in names {

@@ -22,7 +22,7 @@ use super::{
     rights::{self, Level},
     tracefs,
 };
-use crate::failure::Failure;
+use crate::{failure::Failure, kernel::features::Receiver};
 
 /// Most plans that are tried: each takes two refusals of every hook into account at the most,
 /// and one look at the kernel's symbols.
@@ -85,6 +85,12 @@ pub fn programs(kernel: &mut Kernel, options: &Options) -> Result<Programs> {
             None => {
                 let known = kernel.files.is_some() && !kernel.legacy;
                 programs.complete(known.then_some(&targets));
+                let receiver = if kernel.legacy {
+                    Receiver::Unknown
+                } else {
+                    kernel.features.receiver
+                };
+                programs.settle_ends(options.level, receiver, &targets);
                 return Ok(programs);
             }
             Some(refusal) => kernel.learn(refusal)?,
@@ -130,10 +136,8 @@ fn attach_all(programs: &mut Programs, targets: &AyaBtf, verbose: bool) -> Resul
         // Return probes first: a lookup seen to start must be seen to end.
         for &(name, is_return) in hook.programs(mechanism).iter().rev() {
             let result = match mechanism {
-                Mechanism::Fentry => {
-                    programs.attach_fentry(hook, name, is_return, &symbol, targets)
-                }
-                Mechanism::Kprobe => programs.attach_kprobe(hook, name, &symbol),
+                Mechanism::Fentry => programs.attach_fentry(name, is_return, &symbol, targets),
+                Mechanism::Kprobe => programs.attach_kprobe(name, &symbol),
             };
             if let Err(error) = result {
                 debug!("{hook} refused {mechanism}: {error}");
@@ -214,6 +218,10 @@ fn configuration(kernel: &Kernel, options: &Options, plan: &Plan) -> Abi<Config>
         regs_sp: kernel.features.registers.stack_pointer,
         filters: options.filters.bits(),
         wake_bytes: options.buffer_bytes / 2,
+        no_socket: match kernel.features.receiver {
+            Receiver::Reason { no_socket, .. } => no_socket,
+            _ => 0,
+        },
         reserved_end: 0,
     })
 }

@@ -14,7 +14,7 @@ use crate::{
     failure::Failure,
     kernel::{
         btf::Btf,
-        features::{Features, KERNEL_BTF},
+        features::{Features, KERNEL_BTF, Receiver},
         offsets::{STRUCTS, files, offsets},
         preflight,
     },
@@ -43,7 +43,8 @@ impl Kernel {
     pub fn examine(btf: Option<&PathBuf>, backend: Option<Choice>) -> Result<Self> {
         let functions: Vec<&'static str> = HOOKS.iter().map(|hook| hook.function()).collect();
         let targets = || functions.iter().copied().chain([holders::TARGET]);
-        let names: Vec<&str> = STRUCTS.iter().copied().chain(targets()).collect();
+        let structs = STRUCTS.iter().copied().chain(Receiver::NAMES);
+        let names: Vec<&str> = structs.chain(targets()).collect();
         let parse = |path: &PathBuf, failure: fn(String) -> Failure| -> Result<Btf> {
             let bytes = fs::read(path).map_err(|error| {
                 failure(format!(

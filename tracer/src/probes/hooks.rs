@@ -261,6 +261,16 @@ impl Hook {
         }
     }
 
+    /// The program that stands in for those that see the function end, where its beginning is
+    /// enough; by kprobe there is one at the beginning anyway.
+    pub(super) fn beginning(self, mechanism: Mechanism) -> Option<&'static str> {
+        match (self, mechanism) {
+            (Self::Lookup4, Mechanism::Fentry) => Some("lookup4_e"),
+            (Self::Lookup6, Mechanism::Fentry) => Some("lookup6_e"),
+            _ => None,
+        }
+    }
+
     /// Parameters whose values the programs read.
     pub(super) fn reads(self) -> &'static [&'static str] {
         self.row().reads

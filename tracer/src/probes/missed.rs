@@ -126,11 +126,12 @@ fn profile(events: &[(String, Event)]) -> String {
     first.map_or_else(String::new, |(_, event)| event.profile())
 }
 
-/// The hook's programs, if it is attached.
+/// The hook's programs, if it is attached; the one for its beginning alone is among them.
 pub(super) fn names(plan: &Plan, hook: Hook) -> impl Iterator<Item = &'static str> + use<> {
     let mechanism = plan.mechanism(hook);
     let programs = mechanism.map_or(&[] as &[_], |mechanism| hook.programs(mechanism));
-    programs.iter().map(|&(name, _)| name)
+    let beginning = mechanism.and_then(|mechanism| hook.beginning(mechanism));
+    programs.iter().map(|&(name, _)| name).chain(beginning)
 }
 
 /// What the kernel tells of the program.

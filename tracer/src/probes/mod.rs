@@ -10,6 +10,7 @@ pub mod exits;
 pub mod filters;
 pub mod holders;
 pub mod hooks;
+mod links;
 mod maps;
 pub mod measure;
 mod missed;

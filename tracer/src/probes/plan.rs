@@ -6,7 +6,7 @@ use serde::Serialize;
 use sockpick_ebpf::abi::{ArgLoc, Args, LookupArgs};
 
 pub use super::hooks::{HOOKS, Hook, Mechanism};
-use crate::kernel::features::{Busy, Features, Function, Registers};
+use crate::kernel::features::{Busy, Features, Function, Receiver, Registers};
 
 /// What a session may be restricted to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ValueEnum)]
@@ -144,6 +144,14 @@ impl Plan {
             cookie_req: place(Hook::Cookie, "req"),
             migrate_sk: place(Hook::Migrate, "migrating_sk"),
             migrate_ret: place(Hook::Migrate, RESULT),
+            drop_reason: match features.receiver {
+                Receiver::Reason { place, .. } => in_array(place),
+                _ => ArgLoc::NONE,
+            },
+            drop_sk: match features.receiver {
+                Receiver::Socket { place } => in_array(place),
+                _ => ArgLoc::NONE,
+            },
         }
     }
 

@@ -6,14 +6,11 @@ use anyhow::{Context as _, Result};
 use aya::{
     Btf as AyaBtf, Ebpf,
     maps::RingBuf,
-    programs::{
-        FEntry, FExit, KProbe, ProbeKind, Program, ProgramError, fexit::FExitLink,
-        kprobe::KProbeLink,
-    },
+    programs::{FEntry, FExit, KProbe, ProbeKind, ProgramError},
 };
 use aya_log::EbpfLogger;
-use log::{debug, warn};
-use sockpick_ebpf::abi::{Listener, Stats, level, maps};
+use log::debug;
+use sockpick_ebpf::abi::{Listener, Stats};
 
 use super::{
     channel::{Channel, Missing},
@@ -22,24 +19,19 @@ use super::{
     exits::Exits,
     filters,
     holders::{self, Holders},
+    links::Links,
     maps::{EVERYBODY, Maps, NOBODY},
-    missed::{Counted, names},
+    missed::Counted,
     object::unload,
     plan::{Decision, Hook, Plan},
-    refusal::brief,
-    rights::{Level, Rights},
     tracefs,
-    tracepoints::{self, DROPS, EXITS},
+    tracepoints::{self, DROPS, EXITS, Tracepoint},
 };
 
-pub use super::missed::Use;
+mod level;
 
-/// Keeps a program attached until it is dropped.
-#[expect(dead_code, reason = "held for what its end does")]
-enum Link {
-    Exit(FExitLink),
-    Probe(KProbeLink),
-}
+pub use super::missed::Use;
+use level::Ends;
 
 /// Attached programs. Dropping it detaches them; so does the end of the process,
 /// however it comes, because nothing is pinned.
@@ -61,8 +53,10 @@ pub struct Programs {
     holders: Option<Holders>,
     /// Probes that were made through tracefs.
     events: Vec<(String, tracefs::Event)>,
-    /// While it is looked at who accepts, and that can end before the rest does.
-    acceptors: Vec<Link>,
+    links: Links,
+    /// Tells of packets that are dropped.
+    drops: Tracepoint,
+    ends: Ends,
     /// For what no program saw.
     counted: Counted,
     /// What [`Programs::missed`] was when they were detached.
@@ -88,7 +82,9 @@ impl Programs {
             holders_unseen: None,
             holders: None,
             events: Vec::new(),
-            acceptors: Vec::new(),
+            links: Links::default(),
+            drops: DROPS,
+            ends: Ends::Needed,
             counted: Counted::default(),
             missed_until_detached: None,
         })
@@ -171,86 +167,6 @@ impl Programs {
         self.holders.take()
     }
 
-    /// From the next [`Programs::record`] on there is a record only of SYNs that may be an alert:
-    /// gives what says which are none. `None`, and a record of all, where these programs cannot.
-    ///
-    /// # Errors
-    /// If the kernel refuses to have it mapped.
-    pub fn record_suspects(&mut self) -> Result<Option<Rights>> {
-        if self.legacy {
-            return Ok(None);
-        }
-        let map = |name| {
-            let map = self.ebpf.map(name);
-            map.with_context(|| format!("no map {name} in the object"))
-        };
-        let rights = Rights::of(map(maps::RIGHT)?, map(maps::PORTS)?)?;
-        self.set_level(Level::Suspects);
-        Ok(Some(rights))
-    }
-
-    /// At this level they record, from when they are told to record. For those that can tell
-    /// suspects.
-    fn set_level(&mut self, level: Level) {
-        self.maps.level = match level {
-            Level::All => level::ALL,
-            Level::Suspects => level::SUSPECTS,
-        };
-    }
-
-    /// The same for a daemon. Where most SYNs are only counted, it does not look who accepts: each
-    /// connection would pay for it, and alerts name who holds a listener.
-    pub fn serve(&mut self, level: Level) {
-        self.set_level(level);
-        match level {
-            Level::All => self.watch_acceptors(),
-            Level::Suspects => {
-                for name in names(&self.plan, Hook::Accept) {
-                    self.counted.release(name);
-                }
-                self.acceptors.clear();
-            }
-        }
-    }
-
-    fn watch_acceptors(&mut self) {
-        let Some(Decision::Attach { mechanism, symbol }) = self.plan.decision(Hook::Accept) else {
-            return;
-        };
-        if !self.acceptors.is_empty() {
-            return;
-        }
-        let symbol = symbol.clone();
-        let mut programs = Hook::Accept.programs(*mechanism).iter().rev();
-        let linked = programs.try_for_each(|&(name, _)| self.link_acceptors(name, &symbol));
-        if let Err(error) = linked {
-            self.acceptors.clear();
-            // A session goes on without, as where it cannot be hooked from the start.
-            warn!(
-                "{} cannot be hooked again ({}): who accepts is not known",
-                Hook::Accept,
-                brief(&error)
-            );
-        }
-    }
-
-    /// Attaches a program of that hook, which is loaded.
-    fn link_acceptors(&mut self, name: &str, symbol: &str) -> Result<(), ProgramError> {
-        let link = match self.ebpf.program_mut(name) {
-            Some(Program::FExit(program)) => {
-                let id = program.attach()?;
-                Link::Exit(program.take_link(id)?)
-            }
-            Some(Program::KProbe(program)) => {
-                let id = program.attach(symbol, 0)?;
-                Link::Probe(program.take_link(id)?)
-            }
-            _ => return Err(ProgramError::NotLoaded),
-        };
-        self.acceptors.push(link);
-        Ok(())
-    }
-
     /// From now on these namespaces pass the filter, instead of those `before`.
     ///
     /// # Errors
@@ -308,8 +224,8 @@ impl Programs {
         EbpfLogger::init(&mut self.ebpf).context("cannot read the programs' log")
     }
 
-    /// Attaches to the tracepoints, has the kernel tell who holds what, and looks for what it
-    /// counts of all that is attached. A session goes on without any of them; why one was refused
+    /// Attaches to the tracepoint of processes that end, has the kernel tell who holds what, and
+    /// looks for what it counts of all that is attached. A session goes on without any of them; why one was refused
     /// is kept. `targets` as for [`Holders::of`], where the kernel's structures are known by it.
     pub(super) fn complete(&mut self, targets: Option<&AyaBtf>) {
         let program = self.ebpf.program_mut(holders::PROGRAM);
@@ -317,7 +233,6 @@ impl Programs {
             Ok(holders) => self.holders = Some(holders),
             Err(error) => self.holders_unseen = Some(format!("{error:#}")),
         }
-        self.drops_unseen = tracepoints::attach(&mut self.ebpf, DROPS).err();
         self.exits_unseen = tracepoints::attach(&mut self.ebpf, EXITS).err();
         self.counted = Counted::of(&self.ebpf, &self.plan);
     }
@@ -339,8 +254,7 @@ impl Programs {
 
     pub(super) fn attach_fentry(
         &mut self,
-        hook: Hook,
-        name: &str,
+        name: &'static str,
         is_return: bool,
         function: &str,
         targets: &AyaBtf,
@@ -351,21 +265,16 @@ impl Programs {
         if is_return {
             let program: &mut FExit = program.try_into()?;
             program.load(function, targets)?;
-            if hook == Hook::Accept {
-                return self.link_acceptors(name, function);
-            }
-            program.attach().map(|_| ())
         } else {
             let program: &mut FEntry = program.try_into()?;
             program.load(function, targets)?;
-            program.attach().map(|_| ())
         }
+        self.links.attach(&mut self.ebpf, name, function)
     }
 
     pub(super) fn attach_kprobe(
         &mut self,
-        hook: Hook,
-        name: &str,
+        name: &'static str,
         symbol: &str,
     ) -> Result<(), ProgramError> {
         let Some(program) = self.ebpf.program_mut(name) else {
@@ -374,10 +283,7 @@ impl Programs {
         let program: &mut KProbe = program.try_into()?;
         program.load()?;
         if !tracefs::needed() {
-            if hook == Hook::Accept {
-                return self.link_acceptors(name, symbol);
-            }
-            return program.attach(symbol, 0).map(|_| ());
+            return self.links.attach(&mut self.ebpf, name, symbol);
         }
         let is_return = matches!(program.kind(), ProbeKind::Return);
         let event = tracefs::attach(program.fd()?, name, is_return, symbol);
@@ -390,9 +296,9 @@ impl Programs {
     pub fn detach(&mut self) {
         self.missed_until_detached = Some(self.missed());
         self.counted = Counted::default();
-        self.acceptors.clear();
         // Who ended is asked of until the last event is told.
-        tracepoints::detach(&mut self.ebpf, DROPS);
+        tracepoints::detach(&mut self.ebpf, self.drops);
+        self.detach_beginnings();
         for wanted in [false, true] {
             for (hook, decision) in self.plan.hooks.clone() {
                 let Decision::Attach { mechanism, .. } = decision else {
@@ -400,6 +306,7 @@ impl Programs {
                 };
                 for &(name, is_return) in hook.programs(mechanism) {
                     if is_return == wanted {
+                        self.links.detach(name);
                         self.events.retain(|(event, _)| event != name);
                     }
                     if is_return == wanted

@@ -7,14 +7,28 @@ use aya::{
 };
 
 use super::{object::unload, refusal::brief};
+use crate::kernel::features::Receiver;
 
 /// A program, in either object, and its tracepoint: category and name.
 pub(super) type Tracepoint = (&'static str, &'static str, &'static str);
 
 /// Tells of SYNs that are dropped after their lookup.
 pub(super) const DROPS: Tracepoint = ("drops_t", "skb", "kfree_skb");
+/// The same, where [`Receiver::Reason`] is told.
+const DROPS_REASON: Tracepoint = ("drops_reason_t", "skb", "kfree_skb");
+/// The same, where [`Receiver::Socket`] is.
+const DROPS_SOCKET: Tracepoint = ("drops_socket_t", "skb", "kfree_skb");
 /// Tells of processes that end.
 pub(super) const EXITS: Tracepoint = ("exits_t", "sched", "sched_process_exit");
+
+/// The program that makes use of what the kernel tells of a packet that it drops.
+pub(super) fn drops(receiver: Receiver) -> Tracepoint {
+    match receiver {
+        Receiver::Unknown => DROPS,
+        Receiver::Reason { .. } => DROPS_REASON,
+        Receiver::Socket { .. } => DROPS_SOCKET,
+    }
+}
 
 /// Attaches the program.
 ///

@@ -1,7 +1,8 @@
 //! SYNs that the kernel drops after it picked their listener.
 
+use std::fs;
 use std::thread::{JoinHandle, sleep, spawn};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use nix::libc;
@@ -11,6 +12,7 @@ use super::verdicts::{a, b, host};
 use crate::attempt::{Attempt, all_answered};
 use crate::client::{Client, connect};
 use crate::context::{Context, LEGACY, Skip};
+use crate::daemon::{Daemon, sum};
 use crate::kernel::monotonic_ns;
 use crate::listen::Listen;
 use crate::netns::Netns;
@@ -127,4 +129,63 @@ pub(crate) fn dropped_suspect(cx: &Context) -> Result<()> {
         bail!("(the client's, before it was let in, verdict): {said:?}");
     }
     Ok(())
+}
+
+/// Retransmissions of SYNs in this namespace.
+fn retransmitted() -> Result<u32> {
+    let text = fs::read_to_string("/proc/thread-self/net/netstat")?;
+    let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
+    let (names, values) = lines.next().zip(lines.next()).context("no TcpExt")?;
+    let mut pairs = names.split(' ').zip(values.split(' '));
+    let (_, value) = pairs
+        .find(|(name, _)| *name == "TCPSynRetrans")
+        .context("no TCPSynRetrans")?;
+    Ok(value.parse()?)
+}
+
+/// What the daemon says of SYNs for the listener: told, and lost.
+fn told_and_lost(listener: &str) -> Result<(f64, f64)> {
+    let (_, body) = Daemon::get("/metrics")?;
+    let told = sum(&body, "sockpick_syn_total", &[("listener", listener)]);
+    let lost = sum(&body, "sockpick_events_lost_total", &[]);
+    Ok((told.unwrap_or(0.0), lost.unwrap_or(0.0)))
+}
+
+/// A daemon need not see lookups end. Of a listener that takes nothing it loses the first SYN at
+/// most, and says so; the others alert as ever.
+pub(crate) fn daemon_dropped(cx: &Context) -> Result<()> {
+    cx.need_sockpick()?;
+    let _netns = host()?;
+    let folder = std::env::temp_dir().join(format!("daemon-dropped-{}", std::process::id()));
+    let b = Server::inside(b(1)?)?;
+    let settings =
+        "[daemon]\nself_check = 'off'\n[[service]]\nname = 'A'\nlisten = ['6.6.6.6:80']\n";
+    let daemon = cx.daemon(&folder, settings)?;
+    let socket = b.sockets()?.first().context("no socket")?;
+    let client = shut_out(socket, "6.6.6.6:80")?;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let until = |enough: &dyn Fn(f64, f64) -> Result<bool>| -> Result<()> {
+        loop {
+            let (told, lost) = told_and_lost("*:80")?;
+            if enough(told, lost)? {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "{told} SYNs told, {lost} lost, {} sent again",
+                    retransmitted()?
+                );
+            }
+            sleep(Duration::from_millis(100));
+        }
+    };
+    // The second one comes a second later, and is dropped as well.
+    until(&|told, lost| Ok(told + lost >= 2.0))?;
+    let (_, attempts) = let_in(socket, client)?;
+    all_answered(&attempts, &["B"])?;
+    until(&|told, lost| Ok(lost <= 1.0 && told + lost == 1.0 + f64::from(retransmitted()?)))?;
+    let (told, _) = told_and_lost("*:80")?;
+    daemon.metric("sockpick_alerts_total", &[("service", "A")], told)?;
+    daemon.finish()?;
+    Ok(fs::remove_dir_all(folder)?)
 }

@@ -144,6 +144,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("accept_overflow", handovers::accept_overflow).core(),
         case("not_taken", dropped::not_taken).not_mixed().core(),
         case("dropped_suspect", dropped::dropped_suspect).not_mixed(),
+        within(120, "daemon_dropped", dropped::daemon_dropped),
         case("interrupted_program", beside::interrupted_program),
         within(180, "own_commands", beside::own_commands).once(),
         case("listeners_before_and_after", listeners::before_and_after),
