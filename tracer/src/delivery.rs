@@ -45,9 +45,6 @@ use route::{Ready, Route, one_place_each};
 use supervisor::{Command, Commands, Retired};
 pub(crate) use told::Teller;
 
-/// How long a sink that new settings do not name any more has to send what waits for it.
-const GRACE: Duration = Duration::from_secs(2);
-
 /// How much later than its deadline the thread may end before it is left alone.
 const SLACK: Duration = Duration::from_secs(1);
 

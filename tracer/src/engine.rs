@@ -5,8 +5,10 @@
 use anyhow::Result;
 
 use crate::{
+    delivery::Delivery,
     listeners::Listening,
-    outlets::{Outlet, foreground::Foreground},
+    metrics::{Families, View},
+    outlets::{Outlet, feed::Feed, foreground::Foreground},
     pipeline::{End, Input, Output, Pipeline, Snapshot, Unrecorded},
     sinks::summary::Summary,
     stock::TakeStock,
@@ -103,6 +105,19 @@ impl Engine<Foreground> {
         let account = self.outlet.account().unwrap_or(&session.account);
         let holders = self.pipeline.holders(account);
         Ok(self.outlet.summary(&session, &holders, end.seconds))
+    }
+}
+
+impl Engine<Feed> {
+    /// Everything that is exposed: as [`Feed::families`], with what the pipeline knows.
+    pub fn families(&mut self, view: &mut View, delivery: &Delivery) -> Families {
+        let pipeline = self.pipeline();
+        view.algorithm = Some(pipeline.algorithm());
+        view.pipeline(pipeline.losses(), pipeline.bounds());
+        let standing = pipeline.standing();
+        view.expected_up = standing.services;
+        view.overlapping.set(standing.overlapping);
+        self.outlet().families(view, delivery)
     }
 }
 

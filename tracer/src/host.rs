@@ -3,9 +3,8 @@
 //! another time ([`recorded`]).
 
 pub mod answers;
-pub(crate) mod clock;
 pub mod live;
-pub mod named;
+mod named;
 pub mod noted;
 pub mod recorded;
 #[cfg(test)]
@@ -17,8 +16,8 @@ use std::sync::Arc;
 use sockpick_ebpf::abi::Listener;
 
 use crate::{
-    audit::kin::Kin,
     event::{self, Netns, Owner, Process, Program},
+    kin::Kin,
     probes::steering::Attachment,
 };
 

@@ -2,43 +2,31 @@
 //! interfaces.
 
 use std::{
-    fs::{self, File},
-    io,
-    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
 };
 
-use anyhow::{Context as _, Result, anyhow};
-use nix::{
-    net::if_::if_nameindex,
-    sched::{CloneFlags, setns, unshare},
-};
+use anyhow::Result;
+use nix::net::if_::if_nameindex;
 use rustc_hash::{FxHashMap, FxHashSet};
-use socket2::{Domain, Socket, Type};
 
-use crate::{
-    event::Netns,
-    failure::Failure,
-    judge::netns::NetnsName,
-    own::{self, Announced},
-};
+use crate::{event::Netns, failure::Failure, judge::netns::NetnsName, own};
 
+mod enter;
+mod found;
 mod known;
 mod search;
 mod sockets;
 
+pub use enter::{Private, enter_private, own, within};
+use found::NAMED;
+pub use found::{Found, inode};
+use known::{Known, Look};
 pub use search::Search;
 
-use known::{Known, Look};
-
-/// Where `ip netns` keeps its names.
-const NAMED: &str = "/run/netns";
-/// And docker its own.
+/// Where docker keeps its names.
 const NAMED_BY_DOCKER: &str = "/run/docker/netns";
-/// The namespace of this thread.
-const OWN: &str = "/proc/thread-self/ns/net";
 /// Most interface names kept; past that the cache starts afresh.
 const MOST_INTERFACES: usize = 4096;
 
@@ -145,17 +133,6 @@ impl Namespaces {
     }
 }
 
-/// A namespace that was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Inode number.
-    pub inode: u32,
-    /// A file whose namespace it is.
-    pub path: PathBuf,
-    /// Name under `/run/netns`.
-    pub name: Option<String>,
-}
-
 /// Every namespace that a process is in or that has a name or a mount, each once.
 #[must_use]
 pub fn all() -> Vec<Found> {
@@ -215,81 +192,6 @@ pub fn fixed(name: &NetnsName) -> Result<NetnsName, Failure> {
     }
 }
 
-/// Runs `work` in the namespace of the file: here if it is this thread's own, which needs
-/// no rights, else on a thread of its own, which needs `CAP_SYS_ADMIN`.
-///
-/// # Errors
-/// If the namespace is gone, was replaced by another, or may not be entered.
-pub fn within<T: Send>(
-    path: &Path,
-    expected: u32,
-    work: impl FnOnce() -> Result<T> + Send,
-) -> Result<T> {
-    if own() == Some(expected) {
-        return work();
-    }
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    if file.metadata()?.ino() != u64::from(expected) {
-        return Err(anyhow!("{} is another namespace now", path.display()));
-    }
-    thread::scope(|scope| {
-        let inside = scope.spawn(|| {
-            setns(&file, CloneFlags::CLONE_NEWNET).context("cannot enter the namespace")?;
-            work()
-        });
-        inside
-            .join()
-            .map_err(|_| anyhow!("the thread in the namespace ended early"))?
-    })
-}
-
-/// A namespace of sockpick's own. To be kept until every socket in it is closed.
-#[derive(Debug)]
-pub struct Private {
-    /// Inode number.
-    pub inode: u32,
-    /// Every other sockpick knows whose doing it is.
-    _announced: Announced,
-}
-
-/// Puts this thread into a new namespace with its loopback up; the namespace goes with
-/// the thread. Needs `CAP_SYS_ADMIN`.
-///
-/// # Errors
-/// If it may not be made, or its loopback cannot be brought up.
-pub fn enter_private() -> Result<Private> {
-    unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
-    let inode = inode(Path::new(OWN)).context("cannot read its number")?;
-    let announced = Announced::here(inode);
-    loopback_up().context("cannot bring its loopback up")?;
-    Ok(Private {
-        inode,
-        _announced: announced,
-    })
-}
-
-/// Sets the interface's UP flag: the one thing a fresh namespace lacks.
-fn loopback_up() -> Result<()> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
-    // SAFETY: an all-zero `ifreq` is valid: a name of zeros and flags of zero.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = from.cast_signed();
-    }
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
-    // SAFETY: SIOCSIFFLAGS reads one `ifreq`, which is complete.
-    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) } != 0 {
-        return Err(io::Error::last_os_error().into());
-    }
-    Ok(())
-}
-
-/// Inode number of this thread's namespace.
-#[must_use]
-pub fn own() -> Option<u32> {
-    inode(Path::new(OWN))
-}
-
 /// The namespace with this inode number. Where a quick look does not find it, every
 /// descriptor of every process is looked at.
 #[must_use]
@@ -319,14 +221,6 @@ fn interfaces() -> Result<Vec<(u32, String)>> {
             )
         })
         .collect())
-}
-
-/// Inode number of the namespace that a file stands for.
-#[must_use]
-pub fn inode(path: &Path) -> Option<u32> {
-    fs::metadata(path)
-        .ok()
-        .and_then(|data| data.ino().try_into().ok())
 }
 
 #[cfg(test)]

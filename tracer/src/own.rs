@@ -15,7 +15,7 @@ use board::Notice;
 use log::debug;
 use rustc_hash::FxHashSet;
 
-use crate::host::clock::monotonic_ns;
+use crate::clock::monotonic_ns;
 
 /// For so long a notice is valid that nobody took back, because its sockpick was killed: another
 /// namespace may get the number. Where the kernel tells cookies (5.14), only the cookie counts.

@@ -8,23 +8,27 @@ pub mod assess;
 pub mod enrich;
 mod flows;
 mod holders;
+mod input;
 mod latest;
+mod output;
 mod snapshot;
 mod standing;
 mod suspects;
 
-use std::{collections::BTreeMap, slice, sync::Arc};
+use std::{collections::BTreeMap, slice};
 
-use serde::{Deserialize, Serialize};
+use rustc_hash::FxHashMap;
 use sockpick_ebpf::abi::{HandoverRecord, Listener, ListenerRecord, Stats, SynRecord, handover};
 
 use crate::{
     decode::Record,
-    event::{Event, GroupHealth, Handover, ListenerId, Lost, Queue, SCHEMA, Stage, Verdict, Why},
+    event::{Event, Handover, ListenerId, Lost, Queue, SCHEMA, Stage, Verdict, Via, Why},
     judge::{
         self,
         expectations::Expectations,
         health::{self, Health},
+        right::Right,
+        rules::Algorithm,
     },
     listeners::{Inventory, Listening},
     stock::TakeStock,
@@ -36,77 +40,12 @@ use assess::Assessor;
 use enrich::Enricher;
 use flows::{Flow, Flows};
 pub use holders::Holders;
+pub use input::{Counted, End, Input};
 use latest::Latest;
+pub use output::{Gone, Output, Unrecorded};
 pub use snapshot::{Bounds, Snapshot};
 pub use standing::Standing;
-pub use suspects::{Suspects, Unrecorded};
-
-/// What the pipeline takes, in this order: batches of a beginning, what happened and an account.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Input {
-    /// A batch begins; the wall clock minus `CLOCK_MONOTONIC`, in nanoseconds.
-    Begin(i64),
-    /// What the kernel wrote.
-    Record(Record),
-    /// Bytes that are no record: lost on the way.
-    Malformed,
-    /// A listener closed a while ago, and no SYN can reach it any more: its last account.
-    Gone(Listener),
-    /// What was counted since the session began, as of a batch's end.
-    Counted(Counted),
-}
-
-/// What was counted since the session began.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct Counted {
-    /// By the programs.
-    pub stats: Stats,
-    /// Records that were written and did not arrive: of SYNs, of listeners.
-    pub missing: (u64, u64),
-}
-
-/// How a session ended.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct End {
-    /// What was counted, all told.
-    pub stats: Stats,
-    /// Listeners as the kernel has them.
-    pub listeners: Vec<Listener>,
-    /// How long it took.
-    pub seconds: f64,
-}
-
-/// What comes of it.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are SYNs: a box for each would cost more"
-)]
-#[derive(Clone, Debug)]
-pub enum Output {
-    /// A SYN was judged; with what the kernel wrote of it.
-    Syn(Event, SynRecord),
-    /// A connection came to another listener than its SYN.
-    Handover(Box<Handover>),
-    /// SYNs were lost.
-    Lost(Lost),
-    /// How a group fared.
-    Health(Box<GroupHealth>),
-    /// A listener closed, and no SYN can reach it any more.
-    Gone(Gone),
-    /// A SYN of a sockpick's own, in the namespace with this inode number: nobody's traffic.
-    Own(u32),
-    /// SYNs that there is no record of.
-    Unrecorded(Unrecorded),
-}
-
-/// The last of a listener.
-#[derive(Clone, Debug)]
-pub struct Gone {
-    /// Its last account.
-    pub last: Listener,
-    /// Who held it, as it is to be shown.
-    pub owner: Arc<str>,
-}
+pub use suspects::Suspects;
 
 /// Inputs in, outputs out, and an account of them that can be looked at any time.
 pub struct Pipeline {
@@ -295,6 +234,76 @@ impl Pipeline {
         (outputs.collect(), session)
     }
 
+    /// What is known now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            stats: self.stats,
+            account: self.account.clone(),
+            own: self.own,
+            unjudged: self.unjudged,
+            lost: self.lost.clone(),
+            malformed: self.malformed,
+            health: self.health.report(),
+            bounds: self.bounds(),
+        }
+    }
+
+    /// What is bounded, and how full it is.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        let [closings, steered] = self.assessor.limits();
+        Bounds {
+            closings,
+            steered,
+            groups: self.health.limit(),
+            listeners: self.account.tallies(),
+            closed: self.account.closed(),
+        }
+    }
+
+    /// SYNs lost, by stage.
+    #[must_use]
+    pub fn losses(&self) -> &BTreeMap<Stage, u64> {
+        &self.lost
+    }
+
+    /// How the kernel looks listeners up.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.assessor.algorithm()
+    }
+
+    /// Asks whose the listeners of an account are. The session is over: this looks at processes.
+    pub fn holders(&mut self, account: &Account) -> Holders {
+        Holders::of(account, &mut self.enricher)
+    }
+
+    /// What may be said of the listeners as of the last record.
+    pub fn standing(&mut self) -> Standing {
+        Standing::of(&self.assessor, &mut self.enricher)
+    }
+
+    /// From now on there are records of SYNs only that may be an alert.
+    pub fn expect_suspects(&mut self) {
+        self.suspects.get_or_insert_default();
+    }
+
+    /// What the programs are to be told; `None`: they tell of every SYN.
+    pub fn suspects(&mut self) -> Option<&mut Suspects> {
+        self.suspects.as_mut()
+    }
+
+    /// Which SYNs are right of these listeners, which are on these ports: by stamp.
+    #[must_use]
+    pub fn rights(&self, stamps: &FxHashMap<u64, u16>) -> Vec<(u64, Option<Right>)> {
+        let Some(suspects) = &self.suspects else {
+            return Vec::new();
+        };
+        let ports = stamps.values().copied().collect();
+        self.assessor.rights(&ports, suspects.bound(stamps))
+    }
+
     /// Whether it is the listener of a sockpick's own namespace.
     fn is_own(&mut self, record: &ListenerRecord) -> bool {
         let listener = &record.listener;
@@ -321,6 +330,45 @@ impl Pipeline {
         if !self.judge_alike(record) {
             self.judge(record, present);
         }
+    }
+
+    /// Judges a SYN that is like the latest of its listener, if that was right and stays so: as
+    /// that.
+    fn judge_alike(&mut self, record: &SynRecord) -> bool {
+        let as_of = (self.enricher.answers(), self.assessor.changes());
+        let Some(latest) = self.latest.like(record, as_of) else {
+            return false;
+        };
+        let (enricher, assessor) = (&self.enricher, &self.assessor);
+        let holds = |record: &SynRecord, event: &Event| {
+            enricher.is_settled(record) && assessor.is_plain(record, event)
+        };
+        if !latest.is_lasting(holds) || assessor.is_steered() {
+            return false;
+        }
+        let Some(event) = latest.again(enricher.time(record.ktime_ns)) else {
+            return false;
+        };
+        self.enricher.said_again(record, event);
+        self.assessor.saw(record);
+        count(&mut self.account, &mut self.health, event, record);
+        self.given = Some(latest::name(record));
+        true
+    }
+
+    /// Judges a SYN whatever was before.
+    fn judge(&mut self, record: &SynRecord, present: &mut dyn TakeStock) {
+        let mut event = self.enricher.event(record);
+        self.assessor
+            .assess(record, &mut event, &mut self.enricher, present);
+        count(&mut self.account, &mut self.health, &event, record);
+        if record.has_listener == 0 {
+            self.outputs.push(Output::Syn(event, *record));
+            return;
+        }
+        let as_of = (self.enricher.answers(), self.assessor.changes());
+        let is_settled = self.enricher.is_settled(record);
+        self.given = Some(self.latest.keep(event, record, as_of, is_settled));
     }
 
     /// A connection came to a listener after its SYN: told if that is another than the SYN's.
@@ -384,6 +432,15 @@ impl Pipeline {
         self.account.gone(&gone);
         self.outputs.push(Output::Gone(gone));
     }
+}
+
+/// A SYN got its event.
+fn count(account: &mut Account, health: &mut Health, event: &Event, record: &SynRecord) {
+    if let Some(group) = event.reuseport.filter(|_| event.listener.is_some()) {
+        let by_hash = event.via == Via::ReuseportHash;
+        health.syn(&socket(&record.listener), group.size, by_hash);
+    }
+    account.syn(event, record);
 }
 
 fn socket(listener: &Listener) -> health::Socket {

@@ -23,8 +23,8 @@ use std::{
 };
 
 use crate::{
+    clock::{boot_ticks, monotonic_ns},
     event::Owner,
-    host::clock::{boot_ticks, monotonic_ns},
 };
 use budget::Budget;
 use children::Children;
@@ -36,7 +36,7 @@ use round::Round;
 use scan::{Pass, look_into};
 
 pub use ends::{Exits, Left};
-pub use kin::{Relation, kin, relation};
+pub use kin::{kin, relation};
 pub use round::CHECK;
 pub use scan::Holders;
 pub use sight::{blindness, in_initial_namespace, more_rights};

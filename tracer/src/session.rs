@@ -12,11 +12,11 @@ use rustc_hash::FxHashSet;
 use sockpick_ebpf::abi::{Listener, ListenerRecord, Stats};
 
 use crate::{
+    clock::{monotonic_ns, wall_offset_ns},
     decode::Record,
     engine::Engine,
     host::{
         answers::Listeners,
-        clock::{monotonic_ns, wall_offset_ns},
         noted::{NotedStock, Notes},
     },
     outlets::Outlet,

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod change;
+mod checked;
 pub mod feed;
 mod file;
 pub mod place;
@@ -11,11 +12,9 @@ mod text;
 pub mod values;
 mod watch;
 
-use crate::judge::{
-    expectations::{Expectations, OwnerRule, Service},
-    netns::NetnsName,
-};
+use crate::judge::expectations::{OwnerRule, Service};
 
+pub use checked::Settings;
 pub use feed::{
     AlertSettings, DaemonSettings, MetricsSettings, OnUntraceable, PushSettings, SinkSettings,
     SpoolSettings, Stream,
@@ -28,25 +27,6 @@ pub const MOST_SERVICES: usize = 1024;
 
 /// Most bytes of a file: more is a file of something else, or one without an end.
 pub const MOST_BYTES: usize = 4 << 20;
-
-/// Everything that flags and file say, checked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// Which SYNs are looked at.
-    pub watch: Watch,
-    /// What should be where.
-    pub expectations: Expectations,
-    /// What is an alert, and for how long.
-    pub alerts: AlertSettings,
-    /// Where metrics are to be had.
-    pub metrics: MetricsSettings,
-    /// Which events are given to sinks.
-    pub stream: Stream,
-    /// How the daemon looks after itself.
-    pub daemon: DaemonSettings,
-    /// Where alerts and events go.
-    pub sinks: Vec<SinkSettings>,
-}
 
 /// What the command line says; it goes before the file.
 #[derive(Clone, Debug, Default)]
@@ -73,22 +53,6 @@ impl Settings {
         settings.watch.check()?;
         bounded(&settings.expectations.services)?;
         Ok(settings)
-    }
-
-    /// The same with every namespace as `name` has it, where that fits better.
-    ///
-    /// # Errors
-    /// The first error of `name`.
-    pub fn with_netns<E>(
-        mut self,
-        name: impl Fn(&NetnsName) -> Result<NetnsName, E>,
-    ) -> Result<Self, E> {
-        let services = self.expectations.services.iter_mut();
-        let services = services.filter_map(|service| service.netns.as_mut());
-        for netns in self.watch.netns.iter_mut().chain(services) {
-            *netns = name(netns)?;
-        }
-        Ok(self)
     }
 }
 
@@ -123,6 +87,7 @@ mod properties;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::netns::NetnsName;
 
     #[test]
     fn flags_and_file_make_the_same_value() -> Result<(), String> {

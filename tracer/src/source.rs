@@ -12,8 +12,8 @@ use tokio::{
 };
 
 use crate::{
+    clock::monotonic_ns,
     decode::{self, Malformed, Record},
-    host::clock::monotonic_ns,
     listeners,
     probes::{
         channel::{Channel, Missing},

@@ -7,6 +7,7 @@ pub mod listen;
 mod negotiate;
 mod routes;
 mod scrape;
+mod source;
 
 use std::{
     convert::Infallible,
@@ -16,28 +17,11 @@ use std::{
     task::Poll,
 };
 
-use hyper::body::Bytes;
 use tokio::sync::Semaphore;
 
-use crate::metrics::Format;
+use accept::MOST_CONNECTIONS;
 pub use listen::Listening;
-
-/// Most connections at once; more are closed at once, and the log tells how many.
-const MOST_CONNECTIONS: usize = 64;
-
-/// What is served.
-pub trait Source: Send + Sync + 'static {
-    /// The metrics as of now, or why there are none. Is given up after five seconds.
-    fn metrics(&self, format: Format) -> impl Future<Output = Result<Bytes, String>> + Send;
-
-    /// Whether the pipeline works, or what is wrong, in words for the user. Is given up after five
-    /// seconds.
-    fn health(&self) -> impl Future<Output = Result<(), String>> + Send;
-
-    /// Whether sockpick is attached and sees, or why not, in words for the user. Is given up after
-    /// five seconds.
-    fn ready(&self) -> impl Future<Output = Result<(), String>> + Send;
-}
+pub use source::Source;
 
 /// Serves on these until it is dropped, which lets go of them at once, and closes every
 /// connection. Without listeners it waits for that.

@@ -10,25 +10,17 @@ use std::{
 mod bound;
 mod causes;
 mod holders;
+mod printable;
 
 use crate::event::Netns;
 
 pub use bound::{bound, bound_at};
 pub use causes::cause;
 pub use holders::{KERNEL, UNKNOWN, holder, holder_at_end, holders, located, owners, place};
+pub use printable::printable;
 
 /// Columns that no line goes beyond, as far as it can be broken or cut.
 pub const WIDTH: usize = 120;
-
-/// A text that a process chose, without what would steer the terminal.
-#[must_use]
-pub fn printable(text: &str) -> Cow<'_, str> {
-    if text.contains(char::is_control) {
-        Cow::Owned(text.replace(char::is_control, "\u{fffd}"))
-    } else {
-        Cow::Borrowed(text)
-    }
-}
 
 /// A namespace by its name, or else its inode number.
 #[must_use]

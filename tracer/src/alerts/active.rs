@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, vec::Drain};
 
 use super::{
-    Alert, Identity, Notice, Now, Occasion, Resolution, Situation,
+    alert::{Alert, Identity, Notice, Now, Occasion, Resolution, Situation},
     life::{Firing, Over, Rules, Sign},
     recovery::{self, Right, Shown},
     totals::Totals,

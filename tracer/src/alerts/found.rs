@@ -3,40 +3,15 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
-
 use super::{
-    Alerts, Evidence, Identity, Now, Resolution,
+    active::Alerts,
+    alert::{Evidence, Found, Identity, Now, Report, Resolution},
     life::{Firing, Sign, Way},
 };
 use crate::{
-    audit::{Finding, Kind, Severity},
+    audit::{Finding, Severity},
     words,
 };
-
-/// What makes two findings one alert: the same after a restart.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Found {
-    /// Made of rule, namespace and bindings.
-    pub id: String,
-    /// By which rule.
-    pub rule: Kind,
-    /// How bad: one that turns worse is another, as it may wake another.
-    pub severity: Severity,
-    /// Namespace: its name, or its inode number where it has none.
-    pub netns: String,
-}
-
-/// What is told of a finding.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
-    /// Where the listeners are bound that it is about.
-    pub places: String,
-    /// What, and why.
-    pub cause: String,
-    /// What to do.
-    pub remedy: String,
-}
 
 impl Alerts {
     /// Takes everything that a look found, the worst first. What is only worth knowing is no

@@ -1,6 +1,6 @@
 //! What an event says of an alert: which one it is, and what of it is shown.
 
-use super::{Alert, Evidence, Identity, Sample, Situation};
+use super::alert::{Alert, Evidence, Identity, Sample, Situation};
 use crate::{
     event::{Event, Expected, Other},
     words,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Alert, Evidence, Identity, Notice, Now, Occasion, Resolution, Sample, State};
+use super::alert::{Alert, Evidence, Identity, Notice, Now, Occasion, Resolution, Sample, State};
 use crate::{
     event::{Event, Reason, Time, Verdict},
     settings::{AlertSettings, feed::Kind},

@@ -7,42 +7,19 @@ mod overflow;
 mod remedy;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::fmt::Write as _;
 
-use jiff::Timestamp;
-
-use super::{Alert, Evidence, Identity, Resolution, Sample, Situation, State};
+use super::alert::{Alert, Evidence, Identity, Resolution, Sample, Situation, State};
 use crate::{
-    event::{Reason, Time, Verdict},
-    words::{self, count, printable},
+    event::{Reason, Verdict},
+    words::{self, count},
 };
 
 use remedy::anchor;
-
-/// The page that explains verdicts and reasons, from the root of the documentation.
-const PAGE: &str = "docs/verdicts.md";
-
-/// An alert in words: one line each, without a line's end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// All of it in one line.
-    pub title: String,
-    /// What happens.
-    pub what: String,
-    /// To whom, since when, how often.
-    pub whom: String,
-    /// Who got the SYNs.
-    pub instead: String,
-    /// The cause, and since when.
-    pub why: String,
-    /// What to do about it.
-    pub remedy: String,
-    /// Why it is taken to be over, if it is.
-    pub over: Option<String>,
-    /// Where more is written: a page of the documentation and the heading's anchor.
-    pub docs: String,
-}
+pub use text::Message;
+use text::{PAGE, clock, mark, so_far};
 
 impl Message {
     /// Of this alert.
@@ -66,50 +43,6 @@ impl Message {
         message.over = over(alert);
         message.cleaned()
     }
-
-    /// The sentences, a line each, with where more is written; of an alert that is over, first
-    /// why it is, and no remedy.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let (what, whom, instead, why) = (&self.what, &self.whom, &self.instead, &self.why);
-        let docs = &self.docs;
-        if let Some(over) = &self.over {
-            format!("{over}\nUntil then: {what}\n{whom}\n{instead}\n{why}\nMore: {docs}")
-        } else {
-            let remedy = &self.remedy;
-            format!("{what}\n{whom}\n{instead}\n{why}\n{remedy}\nMore: {docs}")
-        }
-    }
-
-    /// Names are others' choice: without what would end a line.
-    fn cleaned(mut self) -> Self {
-        let texts = [
-            &mut self.title,
-            &mut self.what,
-            &mut self.whom,
-            &mut self.instead,
-            &mut self.why,
-            &mut self.remedy,
-        ];
-        for text in texts.into_iter().chain(&mut self.over) {
-            *text = printable(text).into_owned();
-        }
-        self
-    }
-}
-
-fn is_over(alert: &Alert) -> bool {
-    alert.state != State::Firing
-}
-
-/// What is before the title of one that is over.
-fn mark(alert: &Alert) -> &'static str {
-    if is_over(alert) { "over: " } else { "" }
-}
-
-/// What is said of a number that may grow.
-fn so_far(alert: &Alert) -> &'static str {
-    if is_over(alert) { "in all" } else { "so far" }
 }
 
 /// SYNs that go wrong in one way.
@@ -306,12 +239,4 @@ fn over(alert: &Alert) -> Option<String> {
         "It is over since {}: {cause}; {number} in all.",
         clock(at)
     ))
-}
-
-/// To the second, in UTC.
-fn clock(time: Time) -> String {
-    Timestamp::from_nanosecond(time.0.into()).map_or_else(
-        |_| "?".to_owned(),
-        |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
-    )
 }

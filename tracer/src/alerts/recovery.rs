@@ -6,7 +6,7 @@
 //! nothing wrong has come for a while.
 
 use super::{
-    Situation,
+    alert::Situation,
     life::{Firing, Way},
 };
 use crate::{

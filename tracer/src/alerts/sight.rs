@@ -2,7 +2,8 @@
 //! while it does not. It counts no SYN, and ends when sockpick sees again, not by quiet.
 
 use super::{
-    Alerts, Evidence, Identity, Now, Resolution,
+    active::Alerts,
+    alert::{Evidence, Identity, Now, Resolution},
     life::{Sign, Way},
 };
 

@@ -8,7 +8,8 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Alert, Alerts, Evidence, Identity, Now, State as Is,
+    active::Alerts,
+    alert::{Alert, Evidence, Identity, Now, State as Is},
     life::{Firing, OVER_FOR_NS, Over, Rules, Way},
 };
 use crate::{

@@ -8,10 +8,13 @@ mod properties;
 mod recovery;
 mod sight;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::*;
-use crate::settings::{AlertSettings, feed::Kind};
+use crate::{
+    event::{Endpoint, Reason, Time, Verdict},
+    settings::{AlertSettings, feed::Kind},
+};
 use made::{MINUTE, SECOND, at, gap, occasions, right, run, situation, told, wrong};
 
 fn fresh() -> Alerts {

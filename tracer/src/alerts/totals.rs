@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Situation;
+use super::alert::Situation;
 use crate::event::{Reason, Verdict};
 
 /// Most rows: as many as alerts may last at once by default. SYNs of what comes later are counted

@@ -6,16 +6,15 @@ use std::{
 };
 
 use super::{
-    Finding, Group, Held, Index, Kind, Severity,
-    finding::{Situation, finding},
-    fold,
-    kin::related,
+    finding::{Finding, Kind, Severity, Situation, finding, fold},
     queues::{clients, may_have_taken, packet},
-    view::View,
+    scene::{Group, Held},
+    view::{Index, View},
 };
 use crate::{
     event::{Family, Owner},
     judge::rules::{Algorithm, Fit},
+    kin::related,
     listeners::chain,
     words,
 };

@@ -1,16 +1,17 @@
 //! What is found, as it is told.
 
 use std::{
+    collections::HashMap,
     fmt::{self, Write as _},
-    net::IpAddr,
+    hash::Hash,
     sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::view::View;
+use super::{scene::Party, view::View};
 use crate::{
-    event::{Endpoint, Family, Netns, Owner},
+    event::{Endpoint, Netns},
     words,
 };
 
@@ -171,26 +172,20 @@ impl Finding {
     }
 }
 
-/// Listeners that a finding is about.
-#[derive(Clone, Debug, Serialize)]
-pub struct Party {
-    /// Bound address; unspecified for a wildcard.
-    pub address: IpAddr,
-    /// Bound port.
-    pub port: u16,
-    /// Family of the sockets.
-    pub family: Family,
-    /// Interface they are bound to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub device: Option<Arc<str>>,
-    /// `IPV6_V6ONLY`
-    pub v6only: bool,
-    /// Owner of the sockets.
-    pub uid: u32,
-    /// Inode numbers of the sockets, in chain order.
-    pub inodes: Vec<u64>,
-    /// Processes that hold any of them.
-    pub owners: Vec<Owner>,
+/// Cases by what makes them one situation, in the order in which the first of each came.
+pub(super) fn fold<K: Clone + Eq + Hash, C>(
+    cases: impl IntoIterator<Item = (K, C)>,
+) -> Vec<(K, Vec<C>)> {
+    let mut places: HashMap<K, usize> = HashMap::new();
+    let mut folded: Vec<(K, Vec<C>)> = Vec::new();
+    for (key, case) in cases {
+        let place = *places.entry(key.clone()).or_insert(folded.len());
+        match folded.get_mut(place) {
+            Some((_, alike)) => alike.push(case),
+            None => folded.push((key, vec![case])),
+        }
+    }
+    folded
 }
 
 /// One case, or several that are one situation, before it is told.

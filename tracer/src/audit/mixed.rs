@@ -2,13 +2,14 @@
 //! release that did not end, a descriptor that a child of a dead service keeps.
 
 use super::{
-    Finding, Group, Kind, Severity,
-    finding::{Situation, finding},
-    fold,
-    kin::{self, Set},
+    finding::{Finding, Kind, Severity, Situation, finding, fold},
+    scene::Group,
     view::View,
 };
-use crate::event::Owner;
+use crate::{
+    event::Owner,
+    kin::{self, Set},
+};
 
 pub(super) fn findings(view: &View<'_>) -> Vec<Finding> {
     let groups = 0..view.scene.groups.len();

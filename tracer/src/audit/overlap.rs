@@ -3,9 +3,7 @@
 use std::net::Ipv6Addr;
 
 use super::{
-    Finding, Kind, Severity,
-    finding::{Situation, finding},
-    fold,
+    finding::{Finding, Kind, Severity, Situation, finding, fold},
     pairs::{By, Pair, pairs},
     view::View,
 };

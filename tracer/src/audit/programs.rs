@@ -1,21 +1,11 @@
 //! Reuseport groups with a program: it chooses in place of the hash, and may turn packets away.
 
 use super::{
-    Finding, Kind, Severity,
-    finding::{Situation, finding},
-    fold,
+    finding::{Finding, Kind, Severity, Situation, finding, fold},
+    scene::Chooser,
     view::View,
 };
 use crate::event::Program;
-
-/// A group, by its place, and its program; without a number it is a classic filter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chooser {
-    /// Place among [`super::Scene::groups`].
-    pub group: usize,
-    /// The program, as far as it is known.
-    pub program: Option<Program>,
-}
 
 pub(super) fn findings(view: &View<'_>) -> Vec<Finding> {
     let choosers = view.scene.choosers.iter().map(|chooser| {

@@ -3,14 +3,14 @@
 use std::{collections::HashMap, net::Ipv6Addr};
 
 use super::{
-    Finding, Group, Held, Kind, Member, Scene, Severity, each_once,
-    finding::{MOST_CLIENTS, Situation, finding},
-    fold,
+    finding::{Finding, Kind, MOST_CLIENTS, Severity, Situation, finding, fold},
+    scene::{Group, Held, Member, Scene},
     view::{View, named},
 };
 use crate::{
     event::{Endpoint, Owner, Queue},
     judge::rules::{Packet, mapped},
+    kin::each_once,
 };
 
 pub(super) fn findings(view: &View<'_>) -> Vec<Finding> {

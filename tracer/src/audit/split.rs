@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Finding, Kind, Severity,
-    finding::{Situation, finding},
-    fold,
+    finding::{Finding, Kind, Severity, Situation, finding, fold},
     view::View,
 };
 

@@ -3,8 +3,18 @@ mod mixed;
 mod order;
 
 use super::*;
-use crate::{event::Family, processes::Relation};
-use std::net::{IpAddr, SocketAddr};
+use crate::{
+    event::{Family, Netns, Owner, Queue},
+    judge::rules::{Algorithm, Bound},
+    kin::{Kin, Relation},
+    listeners::connections::Connection,
+    words,
+};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 const A: u32 = 100;
 const B: u32 = 200;

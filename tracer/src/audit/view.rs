@@ -6,9 +6,13 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-use super::{Group, Party, Scene, kin};
+use super::scene::{Group, Party, Scene};
 use crate::{
-    event::Owner, judge::rules::mapped, kernel::algorithm::BUCKETS, listeners::chain, words,
+    event::Owner,
+    judge::rules::{BUCKETS, mapped},
+    kin,
+    listeners::chain,
+    words,
 };
 
 /// Groups by where they are bound.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::ProbeArgs;
+use super::shared::ProbeArgs;
 
 /// `sockpick daemon`
 #[derive(Clone, Debug, Args)]

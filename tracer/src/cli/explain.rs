@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::{Args, Parser};
 
-use super::Output;
+use super::shared::Output;
 use crate::{judge::netns::NetnsName, settings::place::written};
 
 /// `sockpick explain`

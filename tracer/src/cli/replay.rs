@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Color, ExpectArgs, Output, UserFilterArgs, WatchArgs};
+use super::shared::{Color, ExpectArgs, Output, UserFilterArgs, WatchArgs};
 use crate::settings::values::count;
 
 /// `sockpick replay`

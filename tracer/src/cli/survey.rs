@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::Output;
+use super::shared::Output;
 use crate::{
     audit::Severity,
     judge::netns::NetnsName,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use clap::{Command, CommandFactory as _};
 
 use super::*;
-use crate::{
-    outlets::selection::AddressPattern,
-    settings::values::{MOST_PORTS, every_port},
+use crate::settings::{
+    place::{AddressPattern, ListenerPattern, listener},
+    values::{MOST_PORTS, buffer_size, every_port, ports},
 };
 
 #[test]

@@ -2,26 +2,22 @@
 //! happened. Needs no BPF, and as an ordinary user sees what that user may see.
 #![forbid(unsafe_code)]
 
-mod choosers;
-mod gather;
-
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use super::survey::{self, Survey, own_netns};
 use crate::{
     audit::{self, Finding, Severity},
-    cli::{AuditArgs, Output, ScopeArgs},
+    cli::{AuditArgs, Output},
     failure::Failure,
     judge::rules::Algorithm,
     kernel::algorithm::{self, How},
     sinks::stdout::stdout,
+    survey::{self, Survey, gather, own_netns},
     words,
 };
 
@@ -53,28 +49,6 @@ pub(super) fn run(args: &AuditArgs) -> Result<()> {
         return Err(Failure::findings("").into());
     }
     Ok(())
-}
-
-/// What a look found.
-#[derive(Debug, Default)]
-pub struct Looked {
-    /// The worst first.
-    pub findings: Vec<Finding>,
-    /// What could not be seen, a sentence each.
-    pub remarks: Vec<String>,
-}
-
-/// Looks once, for whoever tells it himself; queues are watched for so long.
-///
-/// # Errors
-/// If nothing within the scope can be looked at.
-pub fn look(scope: &ScopeArgs, queues: Duration, algorithm: Algorithm) -> Result<Looked> {
-    let mut survey = Survey::take(scope)?;
-    let scene = gather::scene(&mut survey, queues, algorithm);
-    Ok(Looked {
-        findings: audit::findings(&scene),
-        remarks: survey.remarks,
-    })
 }
 
 fn write(

@@ -6,7 +6,7 @@ use anyhow::Result;
 use env_logger::fmt::Formatter;
 use log::{Level, LevelFilter, Record};
 
-use super::log_from;
+use super::outputs::log_from;
 use crate::{cli::DaemonArgs, config, daemon, settings::Given, sinks::stdout::stdout};
 
 pub(super) fn run(args: &DaemonArgs) -> Result<()> {

@@ -3,6 +3,7 @@
 
 mod answer;
 mod choice;
+mod compose;
 mod notes;
 mod scene;
 mod table;
@@ -10,7 +11,7 @@ mod table;
 use std::{
     collections::HashMap,
     io::{self, BufRead as _, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -21,6 +22,7 @@ use crate::{
     cli::{Circumstances, Client, Destination, ExplainArgs, Output, Question, Target},
     event::SCHEMA,
     failure::Failure,
+    judge::explain::{CLIENT_PORT, CLIENT_V4, CLIENT_V6},
     kernel::offsets::offsets_of_running_kernel,
     namespaces::{self, Namespaces},
     netfilter::Rules,
@@ -32,11 +34,6 @@ use crate::{
 use answer::Answer;
 use scene::{Scene, Sent};
 
-/// Client of a SYN that nobody was named for: addresses for documentation (RFC 5737,
-/// RFC 3849), and a port from the range for them.
-pub(super) const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-pub(super) const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-pub(super) const CLIENT_PORT: u16 = 40_000;
 /// In batch mode: how old what is known of a socket's owners, or of netfilter's rules, may be.
 const OWNERS_AGE: Duration = Duration::from_secs(10);
 

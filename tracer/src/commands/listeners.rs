@@ -12,13 +12,13 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use super::survey::{self, Survey, own_netns};
 use crate::{
     cli::{ListenersArgs, Output},
     event::{Family, Netns, Owner, Queue},
     kernel::algorithm,
     listeners::chain,
     sinks::stdout::stdout,
+    survey::{self, Survey, own_netns},
     words,
 };
 

@@ -14,7 +14,7 @@ use std::{
 use anyhow::Result;
 use sockpick_ebpf::abi::Stats;
 
-use super::shown;
+use super::outputs::shown;
 use crate::{
     cli::{ReplayArgs, Speed},
     config,

@@ -16,9 +16,10 @@ use tokio::{
     time::sleep,
 };
 
-use super::{log_from, shown};
+use super::outputs::{log_from, shown};
 use crate::{
     cli::{Output, TraceArgs},
+    clock::{monotonic_ns, wall_offset_ns},
     config,
     engine::Engine,
     event::{Backend, Reason},
@@ -26,7 +27,6 @@ use crate::{
     host::{
         Host,
         answers::Listeners,
-        clock::{monotonic_ns, wall_offset_ns},
         noted::{Noted, Notes},
     },
     kernel::preflight,
@@ -35,14 +35,12 @@ use crate::{
     outlets::foreground::Foreground,
     pipeline::{Pipeline, assess::Assessor, enrich::Enricher},
     probes::rights::Level,
-    recording::{
-        Header,
-        recorder::{Recorder, Rotation},
-    },
+    recording::{Header, recorder::Recorder},
     session::{
         Recording, Session,
         start::{self, Ready, Started, Unnamed, announce},
     },
+    settings::values::Rotation,
     sinks::{Quiet, Sink, summary::Summary},
 };
 

@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     pushing::{Next, Pushing},
-    service::time,
+    waits::time,
 };
 use crate::{
     delivery::{Sends, Teller, push},

@@ -12,10 +12,10 @@ use super::{
     exposition::{Exposition, Question},
     keeper::Keeper,
     looks::{self, Looks, Outcome},
-    reload,
-    service::{reload_remark, take_leave, time},
+    outside::{outside, take_leave},
+    remarks::{refused, reload_remark},
     systemd::{self, Status, Watchdog},
-    waits::{Signals, interval, until},
+    waits::{Signals, interval, time, until},
 };
 use crate::{
     alerts::Sight,
@@ -221,7 +221,7 @@ impl Inventory {
     fn reload(&mut self) {
         systemd::reloading();
         if let Err(error) = self.take_settings() {
-            reload::refused(&error);
+            refused(&error);
             self.reloaded.successful = false;
         }
         systemd::ready();
@@ -230,7 +230,7 @@ impl Inventory {
     fn take_settings(&mut self) -> Result<()> {
         let settings = config::settings(&Given::default(), Some(&self.args.config))?;
         let changes = changes(&self.settings, &settings);
-        let outside = reload::outside(&self.exposition, &self.delivery, &changes, &settings)?;
+        let outside = outside(&self.exposition, &self.delivery, &changes, &settings)?;
         // Nothing fails from here on.
         self.exposition.put_in_force(outside);
         self.feed.reconfigure(&settings, time());

@@ -11,10 +11,10 @@ use tokio::{
 
 use crate::{
     cli::ScopeArgs,
-    commands::{self, audit::Looked},
     judge::rules::Algorithm,
     namespaces,
     settings::Watch,
+    survey::{self, look::Looked},
 };
 
 /// How long queues are watched, as `sockpick audit` does.
@@ -100,7 +100,7 @@ fn look(watch: &Watch, algorithm: Algorithm) -> Outcome {
     if scope.netns.is_empty() && !watch.netns.is_empty() {
         return Ok(Looked::default());
     }
-    commands::audit::look(&scope, QUEUES, algorithm)
+    survey::look::look(&scope, QUEUES, algorithm)
 }
 
 #[cfg(test)]

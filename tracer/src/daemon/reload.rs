@@ -2,20 +2,21 @@
 //! file that is refused changes nothing.
 
 use anyhow::Result;
-use log::{info, warn};
+use log::info;
 
 use super::{
-    exposition::{self, Exposition},
+    exposition,
     level::{Held, at_level, level},
     names::Names,
-    service::{Service, time},
+    outside::outside,
+    remarks::refused,
+    service::Service,
     systemd,
+    waits::time,
 };
 use crate::{
     alerts::Sight,
-    config,
-    delivery::Delivery,
-    namespaces,
+    config, namespaces,
     pipeline::assess::Assessor,
     probes::{filters::Filters, rights::Level},
     session::start::{self, Started, Unnamed, announce},
@@ -35,27 +36,6 @@ struct Prepared {
     outside: exposition::Prepared,
     /// Where other SYNs are to be looked at: programs that do, not yet recording.
     anew: Option<(Started, Assessor, Filters)>,
-}
-
-/// What others are given by new settings: sinks are replaced, and where metrics will be had or
-/// pushed is ready, if elsewhere. To be done last, as nothing may fail after it.
-pub(super) fn outside(
-    exposition: &Exposition,
-    delivery: &Delivery,
-    changes: &Changes,
-    settings: &Settings,
-) -> Result<exposition::Prepared> {
-    let prepared = exposition.prepare(changes, &settings.metrics)?;
-    // The last that may fail: sinks are asked nothing, but their files must make sense.
-    if !changes.sinks.is_none() {
-        delivery.replace(&settings.sinks)?;
-    }
-    Ok(prepared)
-}
-
-/// Says so.
-pub(super) fn refused(error: &anyhow::Error) {
-    warn!("the configuration is not taken, the one before is in force: {error:#}");
 }
 
 impl Service {

@@ -1,10 +1,10 @@
 //! The daemon's crank: batches, timeouts, signals, questions and reloads, one after the other on
 //! one thread.
 
-use std::{collections::BTreeMap, rc::Rc, time::Duration};
+use std::{collections::BTreeMap, rc::Rc};
 
 use anyhow::Result;
-use log::{error, info, warn};
+use log::{error, info};
 use tokio::sync::mpsc;
 
 use super::{
@@ -14,24 +14,22 @@ use super::{
     keeper::Keeper,
     level::{Held, at_level},
     names::Names,
+    outside::take_leave,
+    remarks::reload_remark,
     systemd::{self, Status, Watchdog},
-    waits::{Signals, interval, until},
+    waits::{Signals, interval, time, until},
 };
 use crate::{
-    alerts::{Now, Sight},
+    alerts::Sight,
     cli::DaemonArgs,
     delivery::Delivery,
     engine::Engine,
     event::{Backend, Stage},
     failure,
-    host::clock::{monotonic_ns, wall_offset_ns},
     judge::netns::NetnsName,
-    metrics::{
-        Families,
-        view::{Overlaps, Reload, SelfCheck},
-    },
+    metrics::view::{Overlaps, Reload, SelfCheck},
     namespaces,
-    outlets::feed::{Feed, now},
+    outlets::feed::Feed,
     pipeline::assess::Assessor,
     privileges,
     probes::{filters::Filters, rights::Level},
@@ -42,9 +40,6 @@ use crate::{
     settings::{OnUntraceable, Settings, Watch},
     words::count,
 };
-
-/// Sinks have so long at the end to send what waits, and the last push of metrics as long.
-const FLUSH: Duration = Duration::from_secs(5);
 
 /// A running daemon.
 pub(super) struct Service {
@@ -128,10 +123,6 @@ fn trace(args: &DaemonArgs, settings: &Settings) -> Result<Traced> {
 fn goes_on(settings: &Settings, error: &anyhow::Error) -> bool {
     settings.daemon.on_untraceable == OnUntraceable::Inventory
         && failure::exit_code(error) == failure::Kind::Environment.exit_code()
-}
-
-pub(super) fn time() -> Now {
-    now(monotonic_ns(), wall_offset_ns())
 }
 
 impl Service {
@@ -346,43 +337,6 @@ impl Service {
                 count(active, "alert")
             ),
         }
-    }
-}
-
-/// Ends who tells others. The last push, of these, and what waits for sinks are sent side by side.
-pub(super) async fn take_leave(
-    exposition: &mut Exposition,
-    families: Option<Families>,
-    delivery: &Delivery,
-) {
-    exposition.stop(families, FLUSH).await;
-    flush(delivery);
-    exposition.pushed().await;
-}
-
-/// Gives sinks some time to send what waits, and says what is left.
-fn flush(delivery: &Delivery) {
-    for left in delivery.stop(FLUSH) {
-        let why = left
-            .last_error
-            .map_or_else(String::new, |error| format!(": {error}"));
-        if left.messages > 0 {
-            let messages = count(left.messages, "message");
-            warn!("{}: {messages} not sent{why}", left.name);
-        }
-        if left.kept > 0 {
-            let messages = count(left.kept, "message");
-            info!("{}: {messages} kept for the next start{why}", left.name);
-        }
-    }
-}
-
-/// What a status says of a configuration that was refused.
-pub(super) fn reload_remark(reloaded: Reload) -> &'static str {
-    if reloaded.successful {
-        ""
-    } else {
-        "; the last configuration was refused, the one before is in force"
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use log::warn;
 use sd_notify::NotifyState;
 
-use crate::host::clock::monotonic_ns;
+use crate::clock::monotonic_ns;
 
 /// It watches; or a reload ended, however it went.
 pub(super) fn ready() {

@@ -1,4 +1,4 @@
-//! What the crank waits for, with SYNs or without.
+//! What the crank waits for, with SYNs or without, and what time it is.
 
 use std::{io, time::Duration};
 
@@ -7,7 +7,11 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use crate::host::clock::monotonic_ns;
+use crate::{
+    alerts::Now,
+    clock::{monotonic_ns, wall_offset_ns},
+    outlets::feed::now,
+};
 
 /// What a process is told from outside.
 pub(super) struct Signals {
@@ -28,6 +32,11 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
         })
     }
+}
+
+/// What time it is.
+pub(super) fn time() -> Now {
+    now(monotonic_ns(), wall_offset_ns())
 }
 
 /// Waits until a time on `CLOCK_MONOTONIC`.

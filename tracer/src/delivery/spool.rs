@@ -28,7 +28,7 @@ use tokio::{
 
 use super::outbox::Outbox;
 use crate::{
-    alerts::Notice, event::Time, host::clock::realtime_ns, settings::SpoolSettings, words::count,
+    alerts::Notice, clock::realtime_ns, event::Time, settings::SpoolSettings, words::count,
 };
 use book::{Book, Medium};
 use disk::Disk;

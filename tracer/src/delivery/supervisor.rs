@@ -13,7 +13,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{GRACE, outbox::Outbox, queue::Leftover, route::Ready};
+use super::{outbox::Outbox, queue::Leftover, route::Ready};
 
 /// Most threads for what cannot be waited for otherwise: looking up names, reading and writing
 /// files. Each sink waits for at most one, and its spool for another; but one that hangs goes on
@@ -21,6 +21,9 @@ use super::{GRACE, outbox::Outbox, queue::Leftover, route::Ready};
 /// all hang, attempts of every sink that needs one wait, and fail at their deadlines, until one
 /// comes back.
 const THREADS: usize = 64;
+
+/// How long a sink that new settings do not name any more has to send what waits for it.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// How much later than its deadline a sink may have ended.
 const CLOSING: Duration = Duration::from_millis(100);

@@ -12,10 +12,11 @@ use crate::{
     host::unknown::Nobody,
     judge::{expectations::Expectations, rules::Algorithm},
     listeners::Inventory,
-    outlets::selection::{ListenerPattern, Selection},
+    outlets::selection::Selection,
     pipeline::{
         Bounds, Counted, MOST_CLOSED, MOST_TALLIES, Output, assess::Assessor, enrich::Enricher,
     },
+    settings::place::ListenerPattern,
     sinks::{Quiet, Sink},
     stock::Stock,
 };

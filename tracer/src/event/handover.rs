@@ -3,7 +3,9 @@
 use serde::{Serialize, Serializer};
 
 use super::{
-    Endpoint, Event, Expected, Listener, ListenerId, Netns, Other, Reason, SCHEMA, Time, Verdict,
+    listener::{Listener, ListenerId},
+    syn::{Endpoint, Event, Expected, Netns, Other, Reason, SCHEMA, Verdict},
+    time::Time,
 };
 
 /// A connection came to a listener after its SYN: a record of its own, told by the key

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use serde::Serialize;
 
-use super::ListenerId;
+use super::listener::ListenerId;
 
 /// How a reuseport group fared over the session: a record of its own, at the end.
 #[derive(Clone, Debug, PartialEq, Serialize)]

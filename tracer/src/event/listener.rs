@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use serde::Serialize;
 
-use super::Time;
+use super::time::Time;
 
 /// A listening socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -2,13 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Then, named::Named};
+use super::Then;
 use crate::{
-    audit::kin::Kin,
     event,
+    kin::{Kin, Relation},
     listeners::{Inventory, Listening},
     probes::steering::Attachment,
-    processes::Relation,
     stock::Stock,
 };
 
@@ -76,6 +75,18 @@ pub enum Value {
     WhoseNamed(Box<(Whose, Vec<Named>)>),
     /// As [`Value::Owners`], where the names of containers are known.
     OwnersNamed(Box<(Vec<Owner>, Vec<Named>)>),
+}
+
+/// What the container of an owner is called, and the pod it is of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// Place of the owner among those of the answer.
+    pub(super) owner: u32,
+    pub(crate) container: Option<String>,
+    /// Of the pod.
+    pub(crate) namespace: Option<String>,
+    pub(crate) pod: Option<String>,
+    pub(crate) uid: Option<String>,
 }
 
 /// [`Then`].

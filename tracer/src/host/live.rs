@@ -4,14 +4,11 @@ use std::sync::Arc;
 
 use sockpick_ebpf::abi::Listener;
 
-use super::{
-    Host, Then,
-    clock::{boottime_ns, monotonic_ns},
-    whose::Whose,
-};
+use super::{Host, Then, whose::Whose};
 use crate::{
-    audit::kin::Kin,
+    clock::{boottime_ns, monotonic_ns},
     event::{Netns, Owner, Program},
+    kin::Kin,
     namespaces::Namespaces,
     own::Own,
     probes::steering::{Attachment, Steering},

@@ -3,25 +3,11 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::{
     Then,
-    answers::{Owner, Value, Whose},
+    answers::{Named, Owner, Value, Whose},
 };
 use crate::event::{self, Pod};
-
-/// What the container of an owner is called, and the pod it is of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Named {
-    /// Place of the owner among those of the answer.
-    owner: u32,
-    pub(crate) container: Option<String>,
-    /// Of the pod.
-    pub(crate) namespace: Option<String>,
-    pub(crate) pod: Option<String>,
-    pub(crate) uid: Option<String>,
-}
 
 impl Named {
     fn all(owners: &[event::Owner]) -> Vec<Self> {

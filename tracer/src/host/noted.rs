@@ -11,8 +11,8 @@ use super::{
     answers::{Key, Value},
 };
 use crate::{
-    audit::kin::Kin,
     event::{self, Netns, Owner, Program},
+    kin::Kin,
     probes::steering::Attachment,
     stock::{Stock, TakeStock},
 };

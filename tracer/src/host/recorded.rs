@@ -12,8 +12,8 @@ use super::{
     noted::{MOST_KEPT, Note},
 };
 use crate::{
-    audit::kin::Kin,
     event::{Netns, Owner, Program},
+    kin::Kin,
     probes::steering::Attachment,
     stock::{Stock, TakeStock},
     words,

@@ -6,8 +6,8 @@ use sockpick_ebpf::abi::Listener;
 
 use super::{Host, Then};
 use crate::{
-    audit::kin::Kin,
     event::{Netns, Owner, Program},
+    kin::Kin,
     probes::steering::Attachment,
 };
 

@@ -6,11 +6,9 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use sockpick_ebpf::abi;
 
-use super::{
-    Then,
-    clock::{TICK_NS, monotonic_ns},
-};
+use super::Then;
 use crate::{
+    clock::{TICK_NS, monotonic_ns},
     event::{Owner, Process},
     processes::{CHECK, Fate, Left, Processes},
     words::{self, comm},

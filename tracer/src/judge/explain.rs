@@ -1,11 +1,18 @@
 //! What a SYN meets, listener by listener: who gets it, and why the others do not. Pure.
 #![forbid(unsafe_code)]
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use serde::Serialize;
 
 use super::rules::{Bound, Fit, Packet, Ranking, Unfit};
 use crate::event::Family;
 
+/// Client of a SYN that nobody was named for: addresses for documentation (RFC 5737,
+/// RFC 3849), and a port from the range for them.
+pub(crate) const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub(crate) const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+pub(crate) const CLIENT_PORT: u16 = 40_000;
 /// A listening socket, as far as its rank and its group go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Socket {

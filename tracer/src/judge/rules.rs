@@ -243,6 +243,10 @@ pub fn mapped(address: IpAddr) -> Ipv6Addr {
     }
 }
 
+/// Buckets of the table hashed by port (`INET_LHTABLE_SIZE`, up to 5.18). So many ports in
+/// a row fall into each bucket once, whatever the namespace adds to the hash.
+pub const BUCKETS: u16 = 32;
+
 /// How this kernel looks a listener up (docs/verdicts.md, "Which kernel does what").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -14,12 +14,12 @@ use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{btf::Btf, features::KERNEL_BTF, preflight};
-use crate::{judge::rules::Algorithm, namespaces};
+use crate::{
+    judge::rules::{Algorithm, BUCKETS},
+    namespaces,
+};
 
-/// Buckets of the table hashed by port (`INET_LHTABLE_SIZE`, up to 5.18). So many ports in
-/// a row fall into each bucket once, whatever the namespace adds to the hash.
-pub const BUCKETS: u16 = 32;
-/// The first of these ports; nobody else is in the namespace.
+/// The first of so many ports in a row; nobody else is in the namespace.
 const FIRST_PORT: u16 = 20_000;
 /// Listeners on each side that bring a bucket above the ten of [`Algorithm::Hybrid`].
 const CROWD: usize = 8;

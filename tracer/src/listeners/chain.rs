@@ -6,8 +6,7 @@ use std::{collections::HashMap, net::Ipv6Addr};
 use super::Listening;
 use crate::{
     event::Family,
-    judge::rules::{Algorithm, Bound},
-    kernel::algorithm::BUCKETS,
+    judge::rules::{Algorithm, BUCKETS, Bound},
 };
 
 /// Sockets in a bucket up to which [`Algorithm::Hybrid`] walks the chain per port

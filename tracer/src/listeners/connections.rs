@@ -6,10 +6,10 @@ use anyhow::{Context as _, Result};
 use netlink_packet_sock_diag::inet::{InetResponse, StateFlags};
 use procfs::net::{TcpNetEntry, TcpState};
 
-use super::{proc_entries, sock_diag};
 use crate::{
     event::Family,
     namespaces::{self, Found},
+    sock_diag::{self, proc_entries},
 };
 
 /// Above this many ports, one pass over all connections is cheaper than one per port.

@@ -1,26 +1,21 @@
 //! The listening sockets that are there, per namespace: from `sock_diag`, or from
 //! `/proc/net/tcp` where the kernel has no `inet_diag`.
 
-use std::fs::File;
-
 use anyhow::{Context as _, Result};
 use netlink_packet_sock_diag::inet::{InetResponse, StateFlags, nlas::Nla};
-use procfs::{
-    FromReadSI as _,
-    net::{TcpNetEntries, TcpNetEntry, TcpState},
-};
+use procfs::net::TcpState;
 use rustc_hash::FxHashSet;
 
 #[cfg(test)]
 mod bad_input;
 pub mod chain;
 pub mod connections;
-mod sock_diag;
 
 use crate::{
     event::Queue,
     judge::rules::Bound,
     namespaces::{self, Found},
+    sock_diag::{self, proc_entries},
 };
 
 /// A listening socket as `sock_diag` tells it.
@@ -110,27 +105,6 @@ pub fn of_this_namespace(netns: u32) -> Result<Vec<Listening>> {
     Ok(listeners)
 }
 
-/// Inode numbers of the TCP sockets of the namespace, in whatever state; none where it
-/// cannot be asked.
-#[must_use]
-pub fn tcp_sockets(namespace: &Found) -> FxHashSet<u64> {
-    let here = || {
-        let mut inodes = FxHashSet::default();
-        let dumped = sock_diag::dump(
-            &(StateFlags::all() - StateFlags::TIME_WAIT),
-            0,
-            |response| {
-                inodes.insert(response.header.inode.into());
-            },
-        );
-        if dumped.is_err() {
-            inodes.extend(proc_entries()?.into_iter().map(|entry| entry.inode));
-        }
-        Ok(inodes)
-    };
-    namespaces::within(&namespace.path, namespace.inode, here).unwrap_or_default()
-}
-
 /// What `/proc` says of the namespace of this thread. The kernel gives no cookies here.
 fn by_proc() -> Result<Vec<Listening>> {
     let entries = proc_entries()?.into_iter();
@@ -148,21 +122,6 @@ fn by_proc() -> Result<Vec<Listening>> {
         complete: false,
     });
     Ok(listeners.collect())
-}
-
-fn proc_entries() -> Result<Vec<TcpNetEntry>> {
-    let mut found = Vec::new();
-    for name in ["tcp", "tcp6"] {
-        let path = format!("/proc/thread-self/net/{name}");
-        // A kernel without IPv6 has no tcp6.
-        let Ok(file) = File::open(&path) else {
-            continue;
-        };
-        let entries = TcpNetEntries::from_read(file, procfs::current_system_info())
-            .with_context(|| format!("cannot read {path}"))?;
-        found.extend(entries.0);
-    }
-    Ok(found)
 }
 
 fn by_sock_diag() -> Result<Vec<Listening>> {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    Series, View,
     names::{self, Descriptor},
-    view::Probe,
+    series::Series,
+    view::{Probe, View},
 };
 use crate::{
     alerts::totals,

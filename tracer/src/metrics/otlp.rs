@@ -2,8 +2,7 @@
 //! Prometheus behind a collector then has as well, as rules for the one hold for the other.
 
 use super::{
-    Families,
-    families::{Family, Label, Row, Value},
+    families::{Families, Family, Label, Row, Value},
     names::Kind,
 };
 use crate::{

@@ -13,8 +13,7 @@ use prometheus_client::{
 };
 
 use super::{
-    Families,
-    families::{Family, Label, Value},
+    families::{Families, Family, Label, Value},
     names::{Kind, PREFIX},
 };
 

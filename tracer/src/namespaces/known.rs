@@ -10,7 +10,7 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::Found;
+use super::found::Found;
 use crate::event::Netns;
 
 /// Most namespaces remembered; past that memory starts afresh, which costs look-ups.

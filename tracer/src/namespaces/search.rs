@@ -11,7 +11,7 @@ use std::{
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{Found, NAMED, inode};
+use super::found::{Found, NAMED, inode};
 use crate::{own, processes::is_kernel_thread};
 
 /// Every namespace that is found, and what else the search met.

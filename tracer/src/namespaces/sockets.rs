@@ -9,10 +9,15 @@ use std::{
     sync::Mutex,
 };
 
+use netlink_packet_sock_diag::inet::StateFlags;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{Search, inode, search::Descriptor};
-use crate::listeners::tcp_sockets;
+use super::{
+    enter::within,
+    found::{Found, inode},
+    search::{Descriptor, Search},
+};
+use crate::sock_diag::{self, proc_entries};
 
 /// Most sockets that are asked; the others are counted as [`Search::doubtful`].
 const MOST_ASKED: usize = 4096;
@@ -85,6 +90,26 @@ impl Search {
                 .or_default() += 1;
         }
     }
+}
+
+/// Inode numbers of the TCP sockets of the namespace, in whatever state; none where it
+/// cannot be asked.
+fn tcp_sockets(namespace: &Found) -> FxHashSet<u64> {
+    let here = || {
+        let mut inodes = FxHashSet::default();
+        let dumped = sock_diag::dump(
+            &(StateFlags::all() - StateFlags::TIME_WAIT),
+            0,
+            |response| {
+                inodes.insert(response.header.inode.into());
+            },
+        );
+        if dumped.is_err() {
+            inodes.extend(proc_entries()?.into_iter().map(|entry| entry.inode));
+        }
+        Ok(inodes)
+    };
+    within(&namespace.path, namespace.inode, here).unwrap_or_default()
 }
 
 /// Whether the descriptor is a TCP socket, or an MPTCP one.

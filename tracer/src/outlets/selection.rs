@@ -1,29 +1,10 @@
 //! Which events are shown: filters that need what only user space knows.
 #![forbid(unsafe_code)]
 
-use std::net::IpAddr;
-
-use crate::event::{Event, Listener, Match, Reason, Verdict, counting};
-
-/// A listener by address, interface and port, or some of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenerPattern {
-    /// Bound address; `None` for any.
-    pub address: Option<AddressPattern>,
-    /// Bound interface; `None` for any, or none.
-    pub device: Option<String>,
-    /// Bound port; `None` for any.
-    pub port: Option<u16>,
-}
-
-/// An address in a listener pattern.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AddressPattern {
-    /// `*`: bound to any address, of either family.
-    Wildcard,
-    /// Bound to exactly this one.
-    Is(IpAddr),
-}
+use crate::{
+    event::{Event, Listener, Match, Reason, Verdict, counting},
+    settings::place::{AddressPattern, ListenerPattern},
+};
 
 /// What is shown. An empty list lets everything pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

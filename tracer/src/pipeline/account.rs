@@ -9,7 +9,7 @@ use std::{
 use rustc_hash::FxHashMap;
 use sockpick_ebpf::abi::{Listener, SynRecord};
 
-use super::Gone;
+use super::output::Gone;
 use crate::{
     event::{Event, Handover, Netns, Queue, Reason, Reuseport, Verdict, Why},
     judge::Limit,

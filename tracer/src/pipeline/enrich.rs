@@ -6,13 +6,13 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use sockpick_ebpf::abi::{self, SynRecord};
 
 use crate::{
-    audit::kin::Kin,
     event::{
         Backend, Endpoint, Event, Listener, ListenerId, Netns, Other, Owner, Program, Queue,
         Reuseport, SCHEMA, Time, Verdict,
     },
     host::{Host, Then},
     judge::{self, verdict::Expected},
+    kin::Kin,
     probes::steering::Attachment,
 };
 

@@ -8,11 +8,10 @@ use std::{slice, sync::Arc};
 use rustc_hash::FxHashMap;
 use sockpick_ebpf::abi::{Listener, SynRecord};
 
-use super::{Account, Output, Pipeline, socket};
+use super::output::Output;
 use crate::{
-    event::{Event, Queue, Time, Verdict, Via},
-    judge::{self, health::Health},
-    stock::TakeStock,
+    event::{Event, Queue, Time, Verdict},
+    judge,
 };
 
 /// Most SYNs remembered; past that memory starts afresh, which costs looks and changes nothing.
@@ -25,7 +24,8 @@ pub(super) type AsOf = (u64, u64);
 /// accepted.
 pub(super) type Name = (u64, u32);
 
-fn name(record: &SynRecord) -> Name {
+#[inline]
+pub(super) fn name(record: &SynRecord) -> Name {
     (record.listener.stamp, record.listener.accept_pid)
 }
 
@@ -51,6 +51,7 @@ pub(super) struct Syn {
 impl Latest {
     /// The latest by that name, if this one is like it. This one is to become the latest, either
     /// by [`Syn::again`] or by [`Latest::keep`].
+    #[inline]
     pub(super) fn like(&mut self, record: &SynRecord, as_of: AsOf) -> Option<&mut Syn> {
         let syns = self.syns.get_mut(&record.listener.stamp)?;
         let name = name(record);
@@ -160,56 +161,6 @@ impl Syn {
         }
         Some(event)
     }
-}
-
-impl Pipeline {
-    /// Judges a SYN that is like the latest of its listener, if that was right and stays so: as
-    /// that.
-    pub(super) fn judge_alike(&mut self, record: &SynRecord) -> bool {
-        let as_of = (self.enricher.answers(), self.assessor.changes());
-        let Some(latest) = self.latest.like(record, as_of) else {
-            return false;
-        };
-        let (enricher, assessor) = (&self.enricher, &self.assessor);
-        let holds = |record: &SynRecord, event: &Event| {
-            enricher.is_settled(record) && assessor.is_plain(record, event)
-        };
-        if !latest.is_lasting(holds) || assessor.is_steered() {
-            return false;
-        }
-        let Some(event) = latest.again(enricher.time(record.ktime_ns)) else {
-            return false;
-        };
-        self.enricher.said_again(record, event);
-        self.assessor.saw(record);
-        count(&mut self.account, &mut self.health, event, record);
-        self.given = Some(name(record));
-        true
-    }
-
-    /// Judges a SYN whatever was before.
-    pub(super) fn judge(&mut self, record: &SynRecord, present: &mut dyn TakeStock) {
-        let mut event = self.enricher.event(record);
-        self.assessor
-            .assess(record, &mut event, &mut self.enricher, present);
-        count(&mut self.account, &mut self.health, &event, record);
-        if record.has_listener == 0 {
-            self.outputs.push(Output::Syn(event, *record));
-            return;
-        }
-        let as_of = (self.enricher.answers(), self.assessor.changes());
-        let is_settled = self.enricher.is_settled(record);
-        self.given = Some(self.latest.keep(event, record, as_of, is_settled));
-    }
-}
-
-/// A SYN got its event.
-fn count(account: &mut Account, health: &mut Health, event: &Event, record: &SynRecord) {
-    if let Some(group) = event.reuseport.filter(|_| event.listener.is_some()) {
-        let by_hash = event.via == Via::ReuseportHash;
-        health.syn(&socket(&record.listener), group.size, by_hash);
-    }
-    account.syn(event, record);
 }
 
 fn queue(record: &SynRecord) -> Queue {

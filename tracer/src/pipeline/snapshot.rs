@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use sockpick_ebpf::abi::Stats;
 
-use super::{Account, Pipeline};
+use super::account::Account;
 use crate::{
     event::{GroupHealth, Stage},
-    judge::{Limit, rules::Algorithm},
+    judge::Limit,
 };
 
 /// The session until now.
@@ -45,46 +45,4 @@ pub struct Bounds {
     pub listeners: Limit,
     /// Those of them that closed.
     pub closed: Limit,
-}
-
-impl Pipeline {
-    /// What is known now.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            stats: self.stats,
-            account: self.account.clone(),
-            own: self.own,
-            unjudged: self.unjudged,
-            lost: self.lost.clone(),
-            malformed: self.malformed,
-            health: self.health.report(),
-            bounds: self.bounds(),
-        }
-    }
-
-    /// What is bounded, and how full it is.
-    #[must_use]
-    pub fn bounds(&self) -> Bounds {
-        let [closings, steered] = self.assessor.limits();
-        Bounds {
-            closings,
-            steered,
-            groups: self.health.limit(),
-            listeners: self.account.tallies(),
-            closed: self.account.closed(),
-        }
-    }
-
-    /// SYNs lost, by stage.
-    #[must_use]
-    pub fn losses(&self) -> &BTreeMap<Stage, u64> {
-        &self.lost
-    }
-
-    /// How the kernel looks listeners up.
-    #[must_use]
-    pub fn algorithm(&self) -> Algorithm {
-        self.assessor.algorithm()
-    }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::Pipeline;
+use super::{assess::Assessor, enrich::Enricher};
 use crate::{
     judge::{
         expectations::{Address, Service},
@@ -28,17 +28,17 @@ pub struct Standing {
     pub overlapping: BTreeMap<(Arc<str>, u16), u64>,
 }
 
-impl Pipeline {
-    /// As of the last record.
-    pub fn standing(&mut self) -> Standing {
-        let bound: FxHashSet<Bound> = self.assessor.listeners().map(|(bound, _)| bound).collect();
+impl Standing {
+    /// As of the last record; asks for the names of namespaces.
+    pub(super) fn of(assessor: &Assessor, enricher: &mut Enricher) -> Self {
+        let bound: FxHashSet<Bound> = assessor.listeners().map(|(bound, _)| bound).collect();
         let mut names = FxHashMap::default();
         for at in &bound {
             names
                 .entry(at.netns)
-                .or_insert_with(|| self.enricher.netns(at.netns));
+                .or_insert_with(|| enricher.netns(at.netns));
         }
-        let services = self.assessor.expectations().services.iter();
+        let services = assessor.expectations().services.iter();
         let service = |service: &Service| {
             let here: Vec<&Bound> = bound
                 .iter()
@@ -50,7 +50,7 @@ impl Pipeline {
                 service.listen.iter().all(has_listener),
             )
         };
-        Standing {
+        Self {
             services: services.map(service).collect(),
             overlapping: overlapping(&bound)
                 .map(|((netns, port), places)| {

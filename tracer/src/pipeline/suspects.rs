@@ -4,31 +4,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 use sockpick_ebpf::abi::{Listener, MAX_LISTENERS, SynRecord};
 
-use super::Pipeline;
-use crate::judge::{self, right::Right, rules::Bound};
-
-/// SYNs that cannot be an alert: the programs counted them, and wrote no record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unrecorded {
-    /// They were given to a listener.
-    Given {
-        /// Which: [`Listener::stamp`].
-        stamp: u64,
-        /// How many came over IPv4.
-        ipv4: u64,
-        /// How many came over IPv6.
-        ipv6: u64,
-    },
-    /// Nobody got them.
-    Refused {
-        /// Inode number of the namespace.
-        netns: u32,
-        /// Port that they were sent to.
-        port: u16,
-        /// How many.
-        syns: u64,
-    },
-}
+use crate::judge::{self, rules::Bound};
 
 /// What records said of listeners since the programs were told of them.
 #[derive(Debug, Default)]
@@ -124,6 +100,12 @@ impl Suspects {
         doubted
     }
 
+    /// Where those of these listeners are bound that the programs know.
+    pub(super) fn bound(&self, stamps: &FxHashMap<u64, u16>) -> impl Iterator<Item = (u64, Bound)> {
+        let bound = |stamp| Some((stamp, *self.listeners.get(&stamp)?));
+        stamps.keys().copied().filter_map(bound)
+    }
+
     /// Takes the namespaces and ports where nobody got a SYN.
     pub fn take_refused(&mut self) -> FxHashSet<(u32, u16)> {
         std::mem::take(&mut self.refused)
@@ -133,29 +115,5 @@ impl Suspects {
     #[must_use]
     pub fn changed(&self) -> &FxHashSet<u16> {
         &self.changed
-    }
-}
-
-impl Pipeline {
-    /// From now on there are records of SYNs only that may be an alert.
-    pub fn expect_suspects(&mut self) {
-        self.suspects.get_or_insert_default();
-    }
-
-    /// What the programs are to be told; `None`: they tell of every SYN.
-    pub fn suspects(&mut self) -> Option<&mut Suspects> {
-        self.suspects.as_mut()
-    }
-
-    /// Which SYNs are right of these listeners, which are on these ports: by stamp.
-    #[must_use]
-    pub fn rights(&self, stamps: &FxHashMap<u64, u16>) -> Vec<(u64, Option<Right>)> {
-        let Some(suspects) = &self.suspects else {
-            return Vec::new();
-        };
-        let bound = |(&stamp, _)| Some((stamp, *suspects.listeners.get(&stamp)?));
-        let ports = stamps.values().copied().collect();
-        self.assessor
-            .rights(&ports, stamps.iter().filter_map(bound))
     }
 }

@@ -7,7 +7,7 @@ use rustc_hash::FxHashSet;
 use sockpick_ebpf::abi::{Dropped, SynRecord};
 
 use super::object::Abi;
-use crate::host::clock::monotonic_ns;
+use crate::clock::monotonic_ns;
 
 /// What has no record by then (it was lost) is forgotten.
 const KEPT_NS: u64 = 10_000_000_000;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use super::ends::Left;
-use crate::{event::Owner, host::clock::monotonic_ns};
+use crate::{clock::monotonic_ns, event::Owner};
 
 /// Those who ended are remembered so long, which is longer than a record is under way,
 const LEFT_NS: u64 = 10_000_000_000;

@@ -3,19 +3,10 @@
 use std::collections::HashMap;
 
 use super::proc::Stat;
-use crate::audit::kin::Kin;
+use crate::kin::{Kin, Relation};
 
 /// Most ancestors that are looked at.
 const MOST_ANCESTORS: usize = 64;
-
-/// What tells whether two processes belong together.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Relation {
-    /// Its parent, the parent's parent and so on, without process 1.
-    pub ancestors: Vec<u32>,
-    /// When it started, in clock ticks since boot.
-    pub started: u64,
-}
 
 /// Parents and start of a process; `None` when it is gone.
 #[must_use]

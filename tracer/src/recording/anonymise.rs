@@ -9,8 +9,7 @@ use super::{Asked, Frame, Header, permutation::Permutation};
 use crate::{
     decode::Record,
     host::{
-        answers::{Key, Listeners, Owner, Process, Value, Whose},
-        named::Named,
+        answers::{Key, Listeners, Named, Owner, Process, Value, Whose},
         noted::Note,
     },
     pipeline::{End, Input},

@@ -15,16 +15,8 @@ use super::{Asked, Frame, Header, Part, Position, writer::Writer};
 use crate::{
     host::noted::Notes,
     pipeline::{End, Input},
+    settings::values::Rotation,
 };
-
-/// Where a recording is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rotation {
-    /// A part ends with the batch that reaches so many bytes.
-    pub bytes: u64,
-    /// How many parts are kept beside the one that is written; `None`: all.
-    pub keep: Option<u32>,
-}
 
 /// A session that is being recorded.
 pub struct Recorder {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Settings, SinkSettings};
+use super::{checked::Settings, feed::SinkSettings};
 
 /// What is to be done for new settings to be in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

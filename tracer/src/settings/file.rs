@@ -9,6 +9,7 @@ mod sink;
 mod stream;
 mod target;
 mod url;
+mod written;
 
 use std::{
     collections::HashSet,
@@ -27,11 +28,13 @@ use self::{
     metrics::MetricsTable,
     sink::{SinkTable, sinks},
     stream::StreamTable,
+    written::{line, list},
 };
 use super::{
-    Settings, Watch,
+    checked::Settings,
     place::expected_address,
     values::{Ports, ports, prefix},
+    watch::Watch,
 };
 use crate::{
     event::Family,
@@ -176,12 +179,6 @@ fn unquoted(message: &str) -> String {
     }
 }
 
-/// Which line a byte is in, from 1 on.
-fn line(text: &str, offset: usize) -> usize {
-    let before = text.bytes().take(offset);
-    before.filter(|byte| *byte == b'\n').count() + 1
-}
-
 fn services(tables: Vec<ServiceTable>) -> Result<Vec<Service>, String> {
     let mut names = HashSet::new();
     let mut claimed = HashSet::new();
@@ -245,18 +242,6 @@ fn yes() -> bool {
 
 fn hold() -> Duration {
     Expectations::HOLD
-}
-
-/// Each text of a list, by a parser that says what is wrong.
-fn list<'de, D: Deserializer<'de>, T, E: Display>(
-    deserializer: D,
-    parse: impl Fn(&str) -> Result<T, E>,
-) -> Result<Vec<T>, D::Error> {
-    let texts = Vec::<String>::deserialize(deserializer)?;
-    let texts = texts.iter();
-    texts
-        .map(|text| parse(text).map_err(de::Error::custom))
-        .collect()
 }
 
 fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Address>, D::Error> {

@@ -2,10 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::{
-    judge::expectations::Address,
-    outlets::selection::{AddressPattern, ListenerPattern},
-};
+use crate::judge::expectations::Address;
 
 /// A service given on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +11,26 @@ pub struct Expect {
     pub address: Address,
     /// Its name.
     pub name: String,
+}
+
+/// A listener by address, interface and port, or some of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerPattern {
+    /// Bound address; `None` for any.
+    pub address: Option<AddressPattern>,
+    /// Bound interface; `None` for any, or none.
+    pub device: Option<String>,
+    /// Bound port; `None` for any.
+    pub port: Option<u16>,
+}
+
+/// An address in a listener pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressPattern {
+    /// `*`: bound to any address, of either family.
+    Wildcard,
+    /// Bound to exactly this one.
+    Is(IpAddr),
 }
 
 /// A place as it is written: as the column LISTENER has it (`127.0.0.53%lo:53`,

@@ -6,9 +6,10 @@ use std::{
 };
 
 use super::{
-    PushSettings, Settings, SinkSettings, Watch,
-    feed::{HttpTarget, SinkKind, SpoolSettings},
+    checked::Settings,
+    feed::{HttpTarget, PushSettings, SinkKind, SinkSettings, SpoolSettings},
     values::{bytes_text, duration_text},
+    watch::Watch,
 };
 use crate::{
     event::Family,

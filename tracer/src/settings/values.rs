@@ -5,8 +5,6 @@ use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
 
 use ipnet::IpNet;
 
-use crate::recording::recorder::Rotation;
-
 /// Least bytes of a part of a recording: the listeners that it begins with may need as many.
 const LEAST_PART: u64 = 4096;
 
@@ -153,6 +151,15 @@ pub(super) fn bytes_text(bytes: u64) -> String {
         Some((unit, name)) => format!("{}{name}", bytes / unit),
         None => bytes.to_string(),
     }
+}
+
+/// Where a recording is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// A part ends with the batch that reaches so many bytes.
+    pub bytes: u64,
+    /// How many parts are kept beside the one that is written; `None`: all.
+    pub keep: Option<u32>,
 }
 
 /// The size of a recording's parts, and how many are kept.

@@ -21,8 +21,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{MOST_CONNECTIONS, Source, listen::Listening, routes::Routes};
+use super::{listen::Listening, routes::Routes, source::Source};
 
+/// Most connections at once; more are closed at once, and the log tells how many.
+pub(super) const MOST_CONNECTIONS: usize = 64;
 /// A request's line and headers; more is answered with 431.
 const MOST_HEADER_BYTES: usize = 8 * 1024;
 /// How many headers; more are answered with 431.

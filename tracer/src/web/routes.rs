@@ -11,8 +11,9 @@ use hyper::{
 use tokio::time::timeout;
 
 use super::{
-    Source, negotiate,
+    negotiate,
     scrape::{DEADLINE, Scrapes},
+    source::Source,
 };
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");

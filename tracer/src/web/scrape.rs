@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::Source;
+use super::source::Source;
 use crate::metrics::Format;
 
 /// What a scrape may take, waiting for another included.

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use hyper::body::Bytes;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -20,7 +21,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::settings::feed::Listen;
+use crate::{metrics::Format, settings::feed::Listen};
 
 /// A source that does as it is told.
 struct Told {

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
-use super::printable;
+use super::printable::printable;
 use crate::event::Listener;
 
 /// Where a listener is bound, as `ss` writes it: `*%eth0:80`, `[::]:80`.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     event::{Listener, Owner, Pod, Process, counting},
-    words::printable,
+    words::printable::printable,
 };
 
 /// Most names that are written; who has another is in the number behind them.

@@ -4,8 +4,9 @@ use sockpick::engine::Engine;
 use sockpick::host::noted::{Noted, NotedStock, Notes};
 use sockpick::host::{answers::Listeners, recorded::Recorded};
 use sockpick::pipeline::{Counted, Input, Pipeline, assess::Assessor, enrich::Enricher};
-use sockpick::recording::recorder::{Recorder, Rotation};
+use sockpick::recording::recorder::Recorder;
 use sockpick::recording::{Asked, Frame, Header, Position};
+use sockpick::settings::values::Rotation;
 use sockpick::sinks::Quiet;
 
 use super::*;

@@ -1,7 +1,7 @@
 //! What is told of the alert for that sockpick itself does not see.
 
-use super::{Alert, Message, clock, mark, so_far};
-use crate::words::count;
+use super::text::{Message, clock, mark, so_far};
+use crate::{alerts::alert::Alert, words::count};
 
 /// The page that tells how a daemon is looked after.
 pub(super) const PAGE: &str = "docs/operations.md#is-it-well";

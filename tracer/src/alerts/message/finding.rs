@@ -1,8 +1,8 @@
 //! What is told of a finding of a look at the listeners.
 
-use super::{Alert, Message, clock, mark, so_far};
+use super::text::{Message, clock, mark, so_far};
 use crate::{
-    alerts::{Found, Report},
+    alerts::alert::{Alert, Found, Report},
     words::count,
 };
 

@@ -1,7 +1,10 @@
 //! What is told of the alert that stands for all those past the bound.
 
-use super::{Alert, Message, PAGE, Sample, clock, mark, so_far};
-use crate::words::count;
+use super::text::{Message, PAGE, clock, mark, so_far};
+use crate::{
+    alerts::alert::{Alert, Sample},
+    words::count,
+};
 
 /// One cannot say of whom: that is what the bound is for.
 pub(super) fn message(alert: &Alert, sample: Option<&Sample>) -> Message {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
 
 use super::*;
 use crate::alerts::{Found, Report};
-use crate::event::{Endpoint, Owner};
+use crate::event::{Endpoint, Owner, Time};
 
 const DOCUMENT: &str = include_str!("../../../../docs/verdicts.md");
 const VERDICTS: [Verdict; 5] = [

@@ -2,15 +2,17 @@
 //! Pure.
 
 use super::{
-    answer::{Reuseport, of_found},
+    answer::Reuseport,
     scene::{Reach, Scene, Sent},
 };
 use crate::{
     event::{Match, Via},
     judge::{
+        self,
         explain::{self, Pick, Socket},
-        rules::{ANY_MAPPED, mapped},
+        rules::{ANY_MAPPED, Bound, mapped},
     },
+    listeners::Listening,
     probes::ask::Found,
 };
 
@@ -136,5 +138,25 @@ pub(super) fn matched(scene: &Scene, found: Option<&Found>, pick: Pick) -> Match
         }
     } else {
         Match::None
+    }
+}
+
+/// What the kernel said of a listener that is not in the list.
+pub(super) fn of_found(found: &Found) -> Listening {
+    let listener = &found.listener;
+    Listening {
+        bound: Bound {
+            netns: listener.netns,
+            address: listener.addr.into(),
+            port: listener.port,
+            family: judge::family(listener),
+            device: listener.bound_dev_if,
+            v6only: listener.v6only != 0,
+        },
+        inode: listener.inode,
+        cookie: listener.cookie,
+        uid: listener.uid,
+        queue: found.queue,
+        complete: true,
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     cli::Client,
     failure::Failure,
     interfaces::{self, Arrival, Interface, Interfaces, LOOPBACK, Others},
-    judge::rules::{Algorithm, Packet, Ranking},
+    judge::rules::{Algorithm, BUCKETS, Packet, Ranking},
     kernel::algorithm,
     listeners::{self, Listening},
     probes::ask::{self, Asker, Found},
@@ -321,9 +321,7 @@ fn algorithm() -> Algorithm {
 
 /// How full the port's bucket is, as far as the sockets of this namespace tell.
 fn in_bucket(listeners: &[Listening], port: u16) -> usize {
-    let shares = |listening: &&Listening| {
-        listening.bound.port % algorithm::BUCKETS == port % algorithm::BUCKETS
-    };
+    let shares = |listening: &&Listening| listening.bound.port % BUCKETS == port % BUCKETS;
     listeners.iter().filter(shares).count()
 }
 

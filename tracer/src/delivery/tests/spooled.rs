@@ -8,9 +8,7 @@ use std::{
 };
 
 use super::*;
-use crate::{
-    delivery::fixtures::notice, event::Time, host::clock::realtime_ns, settings::SpoolSettings,
-};
+use crate::{clock::realtime_ns, delivery::fixtures::notice, event::Time, settings::SpoolSettings};
 
 /// What a spool without a record has.
 const NOTHING: &str = "sockpick-spool 1\n";

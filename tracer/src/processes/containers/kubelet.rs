@@ -1,7 +1,7 @@
 //! Names of pods and containers in those that the kubelet gives files of logs. Pure. None of the
 //! names has an underscore, which stands between them.
 
-use super::{Told, parse::name};
+use super::{parse::name, told::Told};
 use crate::event::Pod;
 
 /// A link in `/var/log/containers`, `POD_NAMESPACE_CONTAINER-ID.log`, if it is of the container.

@@ -5,9 +5,10 @@
 use std::{collections::HashMap, path::PathBuf, time::Instant};
 
 use super::{
-    Asked, Told,
     files::{Files, Stamp},
-    kubelet, parse, users,
+    kubelet, parse,
+    told::{Asked, Told},
+    users,
 };
 use crate::event::Pod;
 

@@ -10,7 +10,7 @@ use serde::{
     de::{IgnoredAny, SeqAccess, Visitor},
 };
 
-use super::{Told, is_id, is_pod_uid};
+use super::told::{Told, is_id, is_pod_uid};
 use crate::event::Pod;
 
 /// Most characters of a name: a pod's may have that many (a DNS subdomain).

@@ -8,6 +8,7 @@ mod runtimes;
 use std::{fs, path::PathBuf};
 
 use super::*;
+use crate::event::Pod;
 
 /// Ids of containers.
 const ID: &str = "438e2ba9d5970597608a7df68ae72f6085a1460f976f964ed5f369c793eaa4fe";

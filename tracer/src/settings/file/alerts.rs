@@ -7,10 +7,16 @@ use serde::{
     de::{self, IntoDeserializer as _, value::Error as Unknown},
 };
 
-use super::number::{number, some_path, within};
+use super::{
+    number::{number, some_path, within},
+    written::list,
+};
 use crate::{
     event::{Reason, Verdict},
-    settings::{AlertSettings, feed::Kind, values::duration_text},
+    settings::{
+        feed::{AlertSettings, Kind},
+        values::duration_text,
+    },
 };
 
 #[derive(Debug, Deserialize)]
@@ -81,7 +87,7 @@ fn max_active<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Er
 }
 
 fn kinds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Kind>, D::Error> {
-    super::list(deserializer, kind)
+    list(deserializer, kind)
 }
 
 /// `VERDICT`, `VERDICT/REASON` or `REASON`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, de};
 
 use super::number::{time, time_text, within};
-use crate::settings::{DaemonSettings, OnUntraceable};
+use crate::settings::feed::{DaemonSettings, OnUntraceable};
 
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]

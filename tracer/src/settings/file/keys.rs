@@ -6,7 +6,7 @@ use toml::{
     de::{DeString, DeTable, DeValue},
 };
 
-use super::line;
+use super::written::line;
 
 /// Tables with their keys, also those within another; those of `[[sink]]` depend on its type.
 pub(crate) const TABLES: [(&str, &[&str]); 8] = [

@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use self::otlp::{OtlpTable, otlp};
 use super::number::{number, path};
-use crate::settings::{MetricsSettings, feed::Listen};
+use crate::settings::feed::{Listen, MetricsSettings};
 
 /// Most bytes of a socket's path: `sun_path` has 108, with the zero (`unix(7)`).
 const LONGEST_PATH: usize = 107;

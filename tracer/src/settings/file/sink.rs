@@ -8,8 +8,8 @@ use toml::Spanned;
 
 pub(super) use table::SinkTable;
 
-use super::line;
-use crate::settings::{SinkSettings, feed::SinkKind};
+use super::written::line;
+use crate::settings::feed::{SinkKind, SinkSettings};
 
 /// The sinks of a file with this text. `state`: where alerts are kept.
 ///

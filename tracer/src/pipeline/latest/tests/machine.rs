@@ -6,9 +6,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use sockpick_ebpf::abi::Listener;
 
 use crate::{
-    audit::kin::Kin,
     event::{Netns, Owner, Process, Program},
     host::{Host, Then},
+    kin::Kin,
     probes::steering::Attachment,
 };
 

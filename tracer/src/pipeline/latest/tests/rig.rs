@@ -13,8 +13,8 @@ use crate::{
         rules::Algorithm,
     },
     listeners::Inventory,
-    pipeline::{Input, assess::Assessor, enrich::Enricher},
-    stock::Stock,
+    pipeline::{Input, Pipeline, assess::Assessor, enrich::Enricher},
+    stock::{Stock, TakeStock},
 };
 
 pub(super) struct Nothing;

@@ -5,10 +5,11 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::settings::{
-    PushSettings,
+    feed::PushSettings,
     file::{
-        line, number,
+        number,
         target::{Access, key},
+        written::line,
     },
     values::duration_text,
 };

@@ -6,8 +6,7 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 
 use crate::settings::{
-    SinkSettings,
-    feed::{HttpTarget, SinkKind, SpoolSettings},
+    feed::{HttpTarget, SinkKind, SinkSettings, SpoolSettings},
     file::{
         number,
         target::{Access, key, path},

@@ -1,4 +1,8 @@
-//! What `listeners` and `audit` look at alike: the listening sockets, and who holds them.
+//! What can be seen of listeners without tracing: the sockets, and who holds them.
+
+mod choosers;
+pub(crate) mod gather;
+pub(crate) mod look;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -25,14 +29,14 @@ use crate::{
 const MOST_LISTENERS: usize = 12_288;
 
 /// The listening sockets within the scope, and what is known around them.
-pub(super) struct Survey {
+pub(crate) struct Survey {
     /// In the order of the dump.
-    pub(super) listeners: Vec<Listening>,
+    pub(crate) listeners: Vec<Listening>,
     /// Namespaces that were asked.
-    pub(super) asked: Vec<Found>,
+    pub(crate) asked: Vec<Found>,
     /// What could not be seen, a sentence each.
-    pub(super) remarks: Vec<String>,
-    pub(super) processes: Processes,
+    pub(crate) remarks: Vec<String>,
+    pub(crate) processes: Processes,
     /// Sockets that no process holds, by namespace and inode number.
     kernels: HashSet<(u32, u64)>,
     missed_namespaces: bool,
@@ -40,7 +44,7 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    pub(super) fn take(scope: &ScopeArgs) -> Result<Self> {
+    pub(crate) fn take(scope: &ScopeArgs) -> Result<Self> {
         let look = Look::take(scope)?;
         let mut processes = Processes::default();
         processes.prepare(
@@ -73,32 +77,32 @@ impl Survey {
     }
 
     /// A file whose namespace this is.
-    pub(super) fn path(&self, netns: u32) -> Option<PathBuf> {
+    pub(crate) fn path(&self, netns: u32) -> Option<PathBuf> {
         self.names.path(netns)
     }
 
     /// Some of the namespaces once more.
-    pub(super) fn again(&self, namespaces: &HashSet<u32>) -> Vec<Listening> {
+    pub(crate) fn again(&self, namespaces: &HashSet<u32>) -> Vec<Listening> {
         let asked = self.asked.iter();
         let asked = asked.filter(|found| namespaces.contains(&found.inode));
         listeners::inventory_of(asked.cloned().collect()).listeners
     }
 
     /// Whether something that may have listeners was not looked at.
-    pub(super) fn missed_namespaces(&self) -> bool {
+    pub(crate) fn missed_namespaces(&self) -> bool {
         self.missed_namespaces
     }
 
-    pub(super) fn owners(&mut self, inode: u64) -> Arc<[Owner]> {
+    pub(crate) fn owners(&mut self, inode: u64) -> Arc<[Owner]> {
         self.processes.owners(inode, Duration::MAX)
     }
 
-    pub(super) fn netns(&mut self, inode: u32) -> Arc<Netns> {
+    pub(crate) fn netns(&mut self, inode: u32) -> Arc<Netns> {
         self.names.describe(inode, 0)
     }
 
     /// Name of the interface that a socket is bound to.
-    pub(super) fn device(&mut self, bound: &Bound) -> Option<Arc<str>> {
+    pub(crate) fn device(&mut self, bound: &Bound) -> Option<Arc<str>> {
         let index = bound.device;
         (index != 0).then(|| {
             self.netns(bound.netns);
@@ -108,12 +112,12 @@ impl Survey {
     }
 
     /// Whether a socket without an owner has none.
-    pub(super) fn sees_all_owners(&self) -> bool {
+    pub(crate) fn sees_all_owners(&self) -> bool {
         self.processes.sees_all() && self.listeners.len() <= MOST_LISTENERS
     }
 
     /// Whether no process holds it: a server inside the kernel.
-    pub(super) fn in_kernel(&self, listener: &Listening) -> bool {
+    pub(crate) fn in_kernel(&self, listener: &Listening) -> bool {
         listener.inode != 0 && self.kernels.contains(&key(listener))
     }
 
@@ -166,7 +170,7 @@ fn key(listener: &Listening) -> (u32, u64) {
 }
 
 /// Inode number of sockpick's own namespace; 0 if `/proc` is not there.
-pub(super) fn own_netns() -> u32 {
+pub(crate) fn own_netns() -> u32 {
     namespaces::inode(Path::new("/proc/self/ns/net")).unwrap_or(0)
 }
 
@@ -289,7 +293,7 @@ fn processes_do(count: usize) -> String {
 }
 
 /// Says on stderr what could not be seen.
-pub(super) fn tell(remarks: &[String]) {
+pub(crate) fn tell(remarks: &[String]) {
     for remark in remarks {
         // Nobody may be left to read it.
         let _ = writeln!(io::stderr(), "sockpick: {remark}");

@@ -1,4 +1,7 @@
-//! Asks the kernel for the TCP sockets of this thread's namespace (`sock_diag`, any user).
+//! The TCP sockets of this thread's namespace: from `sock_diag`, which any user may ask, or from
+//! `/proc/net/tcp`.
+
+use std::fs::File;
 
 use anyhow::{Context as _, Result, bail};
 use netlink_packet_core::{
@@ -10,10 +13,14 @@ use netlink_packet_sock_diag::{
     inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
+use procfs::{
+    FromReadSI as _,
+    net::{TcpNetEntries, TcpNetEntry},
+};
 
 /// Every socket in one of these states, IPv4 before IPv6, in the order of the kernel's
 /// tables. A local port other than 0 restricts them to it, in the kernel.
-pub(super) fn dump(
+pub(crate) fn dump(
     states: &StateFlags,
     port: u16,
     mut take: impl FnMut(&InetResponse),
@@ -55,7 +62,7 @@ fn family(
 }
 
 /// Takes what a datagram tells; says whether it was the last one.
-pub(super) fn read(bytes: &[u8], take: &mut impl FnMut(&InetResponse)) -> Result<bool> {
+pub(crate) fn read(bytes: &[u8], take: &mut impl FnMut(&InetResponse)) -> Result<bool> {
     let mut at = 0;
     while at < bytes.len() {
         let message = NetlinkMessage::<SockDiagMessage>::deserialize(&bytes[at..])
@@ -102,4 +109,20 @@ fn request(states: &StateFlags, socket_id: SocketId) -> Vec<u8> {
     let mut bytes = vec![0; message.header.length as usize];
     message.serialize(&mut bytes);
     bytes
+}
+
+/// What `/proc` says of them, in whatever state they are.
+pub(crate) fn proc_entries() -> Result<Vec<TcpNetEntry>> {
+    let mut found = Vec::new();
+    for name in ["tcp", "tcp6"] {
+        let path = format!("/proc/thread-self/net/{name}");
+        // A kernel without IPv6 has no tcp6.
+        let Ok(file) = File::open(&path) else {
+            continue;
+        };
+        let entries = TcpNetEntries::from_read(file, procfs::current_system_info())
+            .with_context(|| format!("cannot read {path}"))?;
+        found.extend(entries.0);
+    }
+    Ok(found)
 }

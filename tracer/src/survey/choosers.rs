@@ -8,13 +8,11 @@ use std::{
 
 use anyhow::Result;
 
+use super::Survey;
 use crate::{
-    audit::{Group, programs::Chooser},
-    commands::{
-        explain::{CLIENT_PORT, CLIENT_V4, CLIENT_V6},
-        survey::Survey,
-    },
+    audit::{Chooser, Group},
     event::{Family, Via},
+    judge::explain::{CLIENT_PORT, CLIENT_V4, CLIENT_V6},
     kernel::offsets::offsets_of_running_kernel,
     namespaces::within,
     probes::{

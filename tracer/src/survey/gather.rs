@@ -1,4 +1,4 @@
-//! What `audit` looks at.
+//! The scene that findings are made from.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use super::choosers;
+use super::{Survey, choosers};
 use crate::{
-    audit::{self, Group, Held, Member, Scene, kin::Kin},
-    commands::survey::Survey,
+    audit::{self, Group, Held, Member, Scene},
     judge::rules::Algorithm,
+    kin::Kin,
     listeners::{
         Listening, chain,
         connections::{Connection, connections},
@@ -23,7 +23,7 @@ use crate::{
 const MOST_CONTESTED: usize = 4096;
 
 /// Looks twice at the listeners and at the connections on their ports.
-pub(super) fn scene(survey: &mut Survey, watch: Duration, algorithm: Algorithm) -> Scene {
+pub(crate) fn scene(survey: &mut Survey, watch: Duration, algorithm: Algorithm) -> Scene {
     let mut groups = groups(survey);
     // The waiting ones are in both looks; the queues are looked at between them.
     let queues = ports(&groups, |group| {

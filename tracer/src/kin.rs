@@ -1,16 +1,24 @@
-//! Whether processes belong to one service.
+//! Whether processes belong to one service. Pure.
+#![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::each_once;
 use crate::{
     event::Owner,
-    processes::Relation,
     words::{self, count},
 };
 
 /// Most sets of processes that are named.
 const MOST_SETS: usize = 4;
+
+/// What tells whether two processes belong together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Relation {
+    /// Its parent, the parent's parent and so on, without process 1.
+    pub ancestors: Vec<u32>,
+    /// When it started, in clock ticks since boot.
+    pub started: u64,
+}
 
 /// What is known of processes beside what they hold.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +38,7 @@ pub struct Set {
 /// Whether any process of one side belongs with any of the other: the same one, a parent
 /// and its child, or one executable in one unit of systemd or one container. Siblings are
 /// not, as a shell or a supervisor starts many things; nor is a session's scope a service.
-pub(super) fn related(one: &[Owner], other: &[Owner], relations: &HashMap<u32, Relation>) -> bool {
+pub(crate) fn related(one: &[Owner], other: &[Owner], relations: &HashMap<u32, Relation>) -> bool {
     counting(one).any(|mine| counting(other).any(|theirs| belong(mine, theirs, relations)))
 }
 
@@ -158,6 +166,15 @@ fn fellows(owners: &[Owner], kin: &Kin) -> Sets {
         }
     }
     sets
+}
+
+/// Processes, each once.
+pub(crate) fn each_once<'a>(owners: impl Iterator<Item = &'a Owner>) -> Vec<Owner> {
+    let mut known = HashSet::new();
+    owners
+        .filter(|owner| known.insert(owner.pid))
+        .cloned()
+        .collect()
 }
 
 /// Disjoint sets of numbers.

@@ -1,0 +1,29 @@
+//! A namespace, and a file that stands for it.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+/// Where `ip netns` keeps its names.
+pub(super) const NAMED: &str = "/run/netns";
+
+/// A namespace that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Inode number.
+    pub inode: u32,
+    /// A file whose namespace it is.
+    pub path: PathBuf,
+    /// Name under `/run/netns`.
+    pub name: Option<String>,
+}
+
+/// Inode number of the namespace that a file stands for.
+#[must_use]
+pub fn inode(path: &Path) -> Option<u32> {
+    fs::metadata(path)
+        .ok()
+        .and_then(|data| data.ino().try_into().ok())
+}
