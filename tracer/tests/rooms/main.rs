@@ -1,10 +1,15 @@
-//! Rooms that are pure stay so: no command line, no clock, no file, no socket. And no file of
-//! `probes/` imports one that imports it.
+//! Rooms that are pure stay so: no command line, no clock, no file, no socket. And no file imports
+//! one that imports it, by whatever way.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+mod imports;
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use imports::Imports;
 
 /// What a pure room has no business with.
 const FOREIGN: [&str; 16] = [
@@ -62,6 +67,7 @@ fn pure_rooms_do_nothing_but_think() -> io::Result<()> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let rooms = [
         "alerts.rs",
+        "kin.rs",
         "pipeline.rs",
         "decode.rs",
         "outlets.rs",
@@ -130,89 +136,79 @@ fn nowhere(words: &[&str], found: &[PathBuf]) -> io::Result<()> {
     Ok(())
 }
 
-/// First names of the paths that follow the prefix: of `a::b` it is `a`, of `{a::b, c}` both.
-fn names_after(code: &str, prefix: &str) -> BTreeSet<String> {
-    let word = |text: &str| -> String {
-        let is_part = |c: &char| c.is_alphanumeric() || *c == '_';
-        text.trim_start().chars().take_while(is_part).collect()
-    };
-    let mut names = BTreeSet::new();
-    for (at, _) in code.match_indices(prefix) {
-        let path = &code[at + prefix.len()..];
-        let Some(list) = path.strip_prefix('{') else {
-            names.insert(word(path));
-            continue;
-        };
-        let mut depth = 0;
-        let mut start = 0;
-        for (at, c) in list.char_indices() {
-            match c {
-                '{' => depth += 1,
-                ',' | '}' if depth == 0 => {
-                    names.insert(word(&list[start..at]));
-                    start = at + 1;
-                    if c == '}' {
-                        break;
-                    }
-                }
-                '}' => depth -= 1,
-                _ => {}
-            }
-        }
-    }
-    // Behind the last comma of a list there is no name.
-    names.remove("");
-    names
-}
-
-/// Files of `probes/`, a folder with the file of its name as one, and which others each imports.
-fn imports_of_probes() -> io::Result<BTreeMap<String, BTreeSet<String>>> {
-    let room = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/probes");
-    let mut found = Vec::new();
-    files(&room, &mut found)?;
-    let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for path in found {
-        let inner = path.strip_prefix(&room).unwrap_or(&path);
-        let is_top = inner.components().count() == 1;
-        let file = inner.iter().next();
-        let file = file.unwrap_or_default().to_string_lossy();
-        let file = file.trim_end_matches(".rs");
-        if file == "mod" {
-            continue;
-        }
-        let text = fs::read_to_string(&path)?;
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        let lines = code.lines().map(|line| line.split("//").next());
-        let code = lines.flatten().collect::<Vec<_>>().join("\n");
-        let mut names = names_after(&code, "probes::");
-        if is_top {
-            names.extend(names_after(&code, "super::"));
-        }
-        names.remove(file);
-        imports.entry(file.to_owned()).or_default().extend(names);
-    }
-    Ok(imports)
+/// These sources, as if they were all files there are.
+fn imports_between(sources: &[(&str, &str)]) -> io::Result<Imports> {
+    let tokens = |(module, text): &(&str, &str)| Ok(((*module).to_owned(), imports::tokens(text)?));
+    let files: io::Result<_> = sources.iter().map(tokens).collect();
+    Ok(imports::between(&files?))
 }
 
 #[test]
-fn imports_are_understood() {
-    let code = "use super::{\n a::{B, c},\n d,\n e::F,\n};\nuse super::g::H;";
-    let names: Vec<String> = names_after(code, "super::").into_iter().collect();
-    assert_eq!(names, ["a", "d", "e", "g"]);
+fn imports_are_understood() -> io::Result<()> {
+    let sources = [
+        ("", "mod a; mod b; mod c;"),
+        (
+            "a",
+            "mod b; pub(in crate::c) mod c; pub use self::c::X; use super::{b::{self as n, Y}, d};
+             #[cfg(test)] use crate::c::{Z, W}; #[cfg(test)] mod tests { use crate::c; }
+             /// `crate::c`
+             fn f() -> impl Copy + use<> { log!(\"crate::c\", n::d::g(), std::c::h()) }",
+        ),
+        ("a::b", "fn f() { super::super::c::g() }"),
+        ("a::c", "use crate::c::V;"),
+        ("b", "mod d;"),
+        ("b::d", "mod tests { use super::*; }"),
+        ("c", "use crate::a::b as other; fn f() { other::g() }"),
+    ];
+    let told: Vec<String> = imports_between(&sources)?
+        .iter()
+        .filter(|(_, imports)| !imports.is_empty())
+        .map(|(file, imports)| format!("{file} -> {imports:?}"))
+        .collect();
+    let expected = [
+        r#"a -> {"a::c", "b", "b::d"}"#,
+        r#"a::b -> {"c"}"#,
+        r#"a::c -> {"c"}"#,
+        r#"b::d -> {"b"}"#,
+        r#"c -> {"a::b"}"#,
+    ];
+    assert_eq!(told, expected);
+    Ok(())
 }
 
-#[test]
-fn no_files_of_probes_import_each_other() -> io::Result<()> {
-    let mut left = imports_of_probes()?;
-    assert!(left["attach"].contains("programs") && left["measure"].contains("trial"));
-    // What imports none of the rest is the floor below it.
+/// Files that are in a circle, or on the way from one to another.
+fn circles(mut left: Imports) -> Imports {
     loop {
         let names: BTreeSet<String> = left.keys().cloned().collect();
-        left.retain(|_, imports| !imports.is_disjoint(&names));
+        let imported: BTreeSet<String> = left.values().flatten().cloned().collect();
+        left.retain(|name, imports| imported.contains(name) && !imports.is_disjoint(&names));
         if left.len() == names.len() {
-            break;
+            return left;
         }
     }
-    assert!(left.is_empty(), "in a circle, or above one: {left:#?}");
+}
+
+#[test]
+fn a_circle_is_found() -> io::Result<()> {
+    let child = "use super::Shared;";
+    let circle = [
+        ("a", "mod b; use b::B;"),
+        ("a::b", child),
+        ("c", "use crate::a::B;"),
+    ];
+    let found = circles(imports_between(&circle)?);
+    assert_eq!(found.keys().collect::<Vec<_>>(), ["a", "a::b"]);
+    let none = [("a", "mod b;"), ("a::b", child), ("c", "use crate::a::B;")];
+    assert!(circles(imports_between(&none)?).is_empty());
+    Ok(())
+}
+
+#[test]
+fn no_file_imports_one_that_leads_back_to_it() -> io::Result<()> {
+    let imports = imports::of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))?;
+    assert!(imports.len() > 250, "{}", imports.len());
+    assert!(imports["probes::attach"].contains("probes::programs"));
+    let circles = circles(imports);
+    assert!(circles.is_empty(), "in a circle: {circles:#?}");
     Ok(())
 }
