@@ -1,6 +1,7 @@
-//! Rooms that are pure stay so: no command line, no clock, no file, no socket. And no file imports
-//! one that imports it, by whatever way.
+//! Rooms that are pure stay so: no command line, no clock, no file, no socket. No file imports one
+//! that imports it, by whatever way, and none imports from above.
 
+mod floors;
 mod imports;
 
 use std::{
@@ -112,15 +113,6 @@ fn rooms_with_words_of_the_command_line_do_nothing_but_think_either() -> io::Res
     nowhere(&words, &found)
 }
 
-#[test]
-fn who_judges_knows_nothing_of_who_shows() -> io::Result<()> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut found = vec![source.join("pipeline.rs")];
-    files(&source.join("pipeline"), &mut found)?;
-    files(&source.join("judge"), &mut found)?;
-    nowhere(&["outlets", "sinks", "engine::"], &found)
-}
-
 /// None of these words is in the code of any of the files.
 fn nowhere(words: &[&str], found: &[PathBuf]) -> io::Result<()> {
     for path in found {
@@ -211,4 +203,45 @@ fn no_file_imports_one_that_leads_back_to_it() -> io::Result<()> {
     let circles = circles(imports);
     assert!(circles.is_empty(), "in a circle: {circles:#?}");
     Ok(())
+}
+
+#[test]
+fn an_import_from_above_is_found() -> io::Result<()> {
+    let sources = [
+        ("judge", "mod rules; use crate::event::Event;"),
+        (
+            "judge::rules",
+            "use super::Bound; fn f() { crate::pipeline::g() }",
+        ),
+        ("pipeline", "use crate::judge::rules;"),
+        ("event", ""),
+        ("attic", ""),
+    ];
+    let imports = imports_between(&sources)?;
+    assert_eq!(floors::upwards(&imports), [("judge::rules", "pipeline")]);
+    let misplaced = floors::misplaced(&imports);
+    assert!(misplaced.contains("attic") && misplaced.contains("web"));
+    assert!(!misplaced.contains("judge"));
+    Ok(())
+}
+
+#[test]
+fn no_file_imports_from_above() -> io::Result<()> {
+    let imports = imports::of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))?;
+    let misplaced = floors::misplaced(&imports);
+    assert!(
+        misplaced.is_empty(),
+        "on no floor, or not there: {misplaced:?}"
+    );
+    let upwards = floors::upwards(&imports);
+    assert!(upwards.is_empty(), "from above: {upwards:#?}");
+    Ok(())
+}
+
+#[test]
+fn the_document_has_the_same_floors() {
+    let document = include_str!("../../../ARCHITECTURE.md");
+    for floor in floors::told() {
+        assert!(document.contains(&floor), "not there{floor}");
+    }
 }
