@@ -38,6 +38,11 @@ mod suspects;
 
 #[cfg(feature = "legacy")]
 use aya_ebpf::{EbpfContext as _, macros::tracepoint, programs::TracePointContext};
+#[cfg(not(feature = "legacy"))]
+use aya_ebpf::{
+    macros::{fentry, fexit},
+    programs::{FEntryContext, FExitContext},
+};
 use aya_ebpf::{
     macros::{kprobe, kretprobe},
     programs::{ProbeContext, RetProbeContext},
@@ -49,7 +54,6 @@ use hooks::{
 };
 
 /// Declares program entries: `mechanism name(context type) => body;`.
-#[macro_export]
 macro_rules! programs {
     ($($mechanism:ident $name:ident($context:ty) => $body:expr;)*) => {$(
         #[$mechanism]
@@ -95,6 +99,26 @@ programs! {
     // reuseport_migrate_sock
     kprobe migrate_k(ProbeContext) => handover::migrating;
     kretprobe migrate_r(RetProbeContext) => handover::migrated_since;
+}
+
+// By fentry and fexit, which kernels before 5.5 do not know.
+#[cfg(not(feature = "legacy"))]
+programs! {
+    fentry lookup4_e(FEntryContext) => lookup::entering::<V4, _>;
+    fentry lookup6_e(FEntryContext) => lookup::entering::<V6, _>;
+    fexit lookup4_x(FExitContext) => lookup::whole::<V4, _>;
+    fexit lookup6_x(FExitContext) => lookup::whole::<V6, _>;
+    fexit steer4_x(FExitContext) => steer::exit::<V4, _>;
+    fexit steer6_x(FExitContext) => steer::exit::<V6, _>;
+    fexit group_prog_x(FExitContext) => reuseport::exit;
+    fentry request_e(FEntryContext) => request::entering;
+    fexit listen_x(FExitContext) => listen::started;
+    fentry stop_e(FEntryContext) => listen::stops;
+    fentry leave_e(FEntryContext) => listen::leaves_group;
+    fentry detach_e(FEntryContext) => listen::leaves_group;
+    fexit accept_x(FExitContext) => accept::accepted;
+    fentry cookie_e(FEntryContext) => handover::cookie;
+    fexit migrate_x(FExitContext) => handover::migrated;
 }
 
 #[cfg(feature = "legacy")]

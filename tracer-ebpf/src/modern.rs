@@ -1,42 +1,20 @@
-//! Entries that kernels before 5.5 do not know.
+//! Entries at other places than functions, that kernels before 5.5 do not know.
 
 use aya_ebpf::{
     EbpfContext as _,
-    macros::{classifier, fentry, fexit, raw_tracepoint},
-    programs::{FEntryContext, FExitContext, RawTracePointContext, TcContext},
+    macros::{classifier, raw_tracepoint},
+    programs::{RawTracePointContext, TcContext},
 };
 
 use crate::{
     fields::{KernelPtr, arg},
     hooks::{
-        accept, ask,
+        ask,
         drops::{self, Receiver},
-        exits, handover,
+        exits,
         holders::{self, TaskFile},
-        listen,
-        lookup::{self, V4, V6},
-        request, reuseport, steer,
     },
-    programs,
 };
-
-programs! {
-    fentry lookup4_e(FEntryContext) => lookup::entering::<V4, _>;
-    fentry lookup6_e(FEntryContext) => lookup::entering::<V6, _>;
-    fexit lookup4_x(FExitContext) => lookup::whole::<V4, _>;
-    fexit lookup6_x(FExitContext) => lookup::whole::<V6, _>;
-    fexit steer4_x(FExitContext) => steer::exit::<V4, _>;
-    fexit steer6_x(FExitContext) => steer::exit::<V6, _>;
-    fexit group_prog_x(FExitContext) => reuseport::exit;
-    fentry request_e(FEntryContext) => request::entering;
-    fexit listen_x(FExitContext) => listen::started;
-    fentry stop_e(FEntryContext) => listen::stops;
-    fentry leave_e(FEntryContext) => listen::leaves_group;
-    fentry detach_e(FEntryContext) => listen::leaves_group;
-    fexit accept_x(FExitContext) => accept::accepted;
-    fentry cookie_e(FEntryContext) => handover::cookie;
-    fexit migrate_x(FExitContext) => handover::migrated;
-}
 
 /// `skb:kfree_skb`; its first argument is the packet.
 #[raw_tracepoint(tracepoint = "kfree_skb")]

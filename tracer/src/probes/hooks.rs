@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::Serialize;
+use sockpick_ebpf::abi::{ArgLoc, Args};
 
 /// A place in the kernel that sockpick looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -88,14 +89,20 @@ type Program = (&'static str, bool);
 const ENTRY: bool = false;
 const RETURN: bool = true;
 
+/// A parameter whose value the programs read, by its name, and where they are told its place.
+pub(super) type Arg = (&'static str, fn(&mut Args) -> &mut ArgLoc);
+
+/// Stands for a function's result where a parameter's name is expected.
+pub(super) const RESULT: &str = "(result)";
+
 struct Row {
     hook: Hook,
     /// The kernel function, as it is called in the source.
     function: &'static str,
     /// What a session goes without when the hook is missing.
     loss: Option<&'static str>,
-    /// Parameters whose values the programs read.
-    reads: &'static [&'static str],
+    /// What the programs read of parameters and result.
+    args: &'static [Arg],
     /// Its programs by mechanism; none where it is not used for the hook.
     fentry: &'static [Program],
     kprobe: &'static [Program],
@@ -113,7 +120,13 @@ const ROWS: &[Row; COUNT] = &[
         hook: Hook::Lookup4,
         function: "__inet_lookup_listener",
         loss: None,
-        reads: &["net", "skb", "dif", "sdif"],
+        args: &[
+            ("net", |args| &mut args.lookup4.net),
+            ("skb", |args| &mut args.lookup4.skb),
+            ("dif", |args| &mut args.lookup4.dif),
+            ("sdif", |args| &mut args.lookup4.sdif),
+            (RESULT, |args| &mut args.lookup4.ret),
+        ],
         fentry: &[("lookup4_x", RETURN)],
         kprobe: &[("lookup4_k", ENTRY), ("lookup4_r", RETURN)],
     },
@@ -121,7 +134,13 @@ const ROWS: &[Row; COUNT] = &[
         hook: Hook::Lookup6,
         function: "inet6_lookup_listener",
         loss: Some("IPv6 SYNs are not seen"),
-        reads: &["net", "skb", "dif", "sdif"],
+        args: &[
+            ("net", |args| &mut args.lookup6.net),
+            ("skb", |args| &mut args.lookup6.skb),
+            ("dif", |args| &mut args.lookup6.dif),
+            ("sdif", |args| &mut args.lookup6.sdif),
+            (RESULT, |args| &mut args.lookup6.ret),
+        ],
         fentry: &[("lookup6_x", RETURN)],
         kprobe: &[("lookup6_k", ENTRY), ("lookup6_r", RETURN)],
     },
@@ -129,7 +148,7 @@ const ROWS: &[Row; COUNT] = &[
         hook: Hook::Walk4,
         function: "inet_lhash2_lookup",
         loss: Some(STEERED),
-        reads: &[],
+        args: &[],
         fentry: &[],
         kprobe: &[("walk4_k", ENTRY)],
     },
@@ -137,7 +156,7 @@ const ROWS: &[Row; COUNT] = &[
         hook: Hook::Walk6,
         function: "inet6_lhash2_lookup",
         loss: Some(STEERED),
-        reads: &[],
+        args: &[],
         fentry: &[],
         kprobe: &[("walk6_k", ENTRY)],
     },
@@ -145,7 +164,11 @@ const ROWS: &[Row; COUNT] = &[
         hook: Hook::Steer4,
         function: "inet_lookup_run_sk_lookup",
         loss: Some(STEERED),
-        reads: &["protocol", "skb"],
+        args: &[
+            ("protocol", |args| &mut args.steer4_protocol),
+            ("skb", |args| &mut args.steer4_skb),
+            (RESULT, |args| &mut args.steer4_ret),
+        ],
         fentry: &[("steer4_x", RETURN)],
         kprobe: &[("steer4_r", RETURN)],
     },
@@ -153,7 +176,11 @@ const ROWS: &[Row; COUNT] = &[
         hook: Hook::Steer6,
         function: "inet6_lookup_run_sk_lookup",
         loss: Some(STEERED),
-        reads: &["protocol", "skb"],
+        args: &[
+            ("protocol", |args| &mut args.steer6_protocol),
+            ("skb", |args| &mut args.steer6_skb),
+            (RESULT, |args| &mut args.steer6_ret),
+        ],
         fentry: &[("steer6_x", RETURN)],
         kprobe: &[("steer6_r", RETURN)],
     },
@@ -164,7 +191,11 @@ const ROWS: &[Row; COUNT] = &[
             "a group whose program names no member is told as `reuseport_bpf`, and a SYN that \
              one drops as if nobody listened",
         ),
-        reads: &["sk", "skb"],
+        args: &[
+            ("sk", |args| &mut args.reuseport_sk),
+            ("skb", |args| &mut args.reuseport_skb),
+            (RESULT, |args| &mut args.reuseport_ret),
+        ],
         fentry: &[("group_prog_x", RETURN)],
         kprobe: &[("group_prog_k", ENTRY), ("group_prog_r", RETURN)],
     },
@@ -172,7 +203,10 @@ const ROWS: &[Row; COUNT] = &[
         hook: Hook::Request,
         function: "tcp_conn_request",
         loss: Some("SYNs that bypass the lookup (bpf_sk_assign, TPROXY) are not seen"),
-        reads: &["sk", "skb"],
+        args: &[
+            ("sk", |args| &mut args.request_sk),
+            ("skb", |args| &mut args.request_skb),
+        ],
         fentry: &[("request_e", ENTRY)],
         kprobe: &[("request_k", ENTRY)],
     },
@@ -180,7 +214,10 @@ const ROWS: &[Row; COUNT] = &[
         hook: Hook::Listen,
         function: "inet_csk_listen_start",
         loss: Some("who called listen() is known only while /proc still shows it"),
-        reads: &["sk"],
+        args: &[
+            ("sk", |args| &mut args.listen_sk),
+            (RESULT, |args| &mut args.listen_ret),
+        ],
         fentry: &[("listen_x", RETURN)],
         kprobe: &[("listen_k", ENTRY), ("listen_r", RETURN)],
     },
@@ -188,7 +225,7 @@ const ROWS: &[Row; COUNT] = &[
         hook: Hook::ListenStop,
         function: "inet_csk_listen_stop",
         loss: Some("a listener's close is not seen"),
-        reads: &["sk"],
+        args: &[("sk", |args| &mut args.stop_sk)],
         fentry: &[("stop_e", ENTRY)],
         kprobe: &[("stop_k", ENTRY)],
     },
@@ -196,7 +233,7 @@ const ROWS: &[Row; COUNT] = &[
         hook: Hook::LeaveGroup,
         function: "reuseport_stop_listen_sock",
         loss: Some(LATE),
-        reads: &["sk"],
+        args: &[("sk", |args| &mut args.leave_sk)],
         fentry: &[("leave_e", ENTRY)],
         kprobe: &[("leave_k", ENTRY)],
     },
@@ -204,7 +241,7 @@ const ROWS: &[Row; COUNT] = &[
         hook: Hook::DetachGroup,
         function: "reuseport_detach_sock",
         loss: Some(LATE),
-        reads: &["sk"],
+        args: &[("sk", |args| &mut args.leave_sk)],
         fentry: &[("detach_e", ENTRY)],
         kprobe: &[("detach_k", ENTRY)],
     },
@@ -212,7 +249,10 @@ const ROWS: &[Row; COUNT] = &[
         hook: Hook::Accept,
         function: "inet_csk_accept",
         loss: Some("who accepts is not known"),
-        reads: &["sk"],
+        args: &[
+            ("sk", |args| &mut args.accept_sk),
+            (RESULT, |args| &mut args.accept_ret),
+        ],
         fentry: &[("accept_x", RETURN)],
         kprobe: &[("accept_k", ENTRY), ("accept_r", RETURN)],
     },
@@ -220,7 +260,10 @@ const ROWS: &[Row; COUNT] = &[
         hook: Hook::Cookie,
         function: "tcp_get_cookie_sock",
         loss: Some("which listener gets a connection at the ACK of its SYN cookie is not known"),
-        reads: &["sk", "req"],
+        args: &[
+            ("sk", |args| &mut args.cookie_sk),
+            ("req", |args| &mut args.cookie_req),
+        ],
         fentry: &[("cookie_e", ENTRY)],
         kprobe: &[("cookie_k", ENTRY)],
     },
@@ -228,7 +271,10 @@ const ROWS: &[Row; COUNT] = &[
         hook: Hook::Migrate,
         function: "reuseport_migrate_sock",
         loss: Some("which listener takes over the connections of one that closes is not known"),
-        reads: &["migrating_sk"],
+        args: &[
+            ("migrating_sk", |args| &mut args.migrate_sk),
+            (RESULT, |args| &mut args.migrate_ret),
+        ],
         fentry: &[("migrate_x", RETURN)],
         kprobe: &[("migrate_k", ENTRY), ("migrate_r", RETURN)],
     },
@@ -271,9 +317,15 @@ impl Hook {
         }
     }
 
-    /// Parameters whose values the programs read.
-    pub(super) fn reads(self) -> &'static [&'static str] {
-        self.row().reads
+    /// What the programs read of parameters and result.
+    pub(super) fn args(self) -> &'static [Arg] {
+        self.row().args
+    }
+
+    /// Names of the parameters among that.
+    pub(super) fn parameters(self) -> impl Iterator<Item = &'static str> {
+        let names = self.args().iter().map(|(name, _)| *name);
+        names.filter(|name| *name != RESULT)
     }
 }
 
@@ -292,6 +344,18 @@ mod tests {
         for (at, row) in ROWS.iter().enumerate() {
             assert_eq!(row.hook as usize, at, "{}", row.function);
         }
+    }
+
+    #[test]
+    fn no_two_hooks_read_at_one_place_but_those_of_which_there_is_one() {
+        let mut args = Args::default();
+        let hooks = HOOKS.iter().filter(|hook| **hook != Hook::DetachGroup);
+        let all = hooks.flat_map(|hook| hook.args());
+        let places: Vec<*const ArgLoc> = all
+            .map(|(_, place_of)| std::ptr::from_mut(place_of(&mut args)).cast_const())
+            .collect();
+        let distinct: std::collections::BTreeSet<_> = places.iter().collect();
+        assert_eq!(distinct.len(), places.len());
     }
 
     #[test]

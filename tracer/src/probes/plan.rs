@@ -3,8 +3,9 @@
 
 use clap::ValueEnum;
 use serde::Serialize;
-use sockpick_ebpf::abi::{ArgLoc, Args, LookupArgs};
+use sockpick_ebpf::abi::{ArgLoc, Args};
 
+use super::hooks::RESULT;
 pub use super::hooks::{HOOKS, Hook, Mechanism};
 use crate::kernel::features::{Busy, Features, Function, Receiver, Registers};
 
@@ -108,77 +109,38 @@ impl Plan {
     /// Where the programs find arguments and results under this plan.
     #[must_use]
     pub fn args(&self, features: &Features) -> Args {
-        let place = |hook: Hook, name: &str| self.place(features, hook, name);
-        let lookup = |hook| LookupArgs {
-            net: place(hook, "net"),
-            skb: place(hook, "skb"),
-            dif: place(hook, "dif"),
-            sdif: place(hook, "sdif"),
-            ret: place(hook, RESULT),
-        };
-        Args {
-            lookup4: lookup(Hook::Lookup4),
-            lookup6: lookup(Hook::Lookup6),
-            steer4_protocol: place(Hook::Steer4, "protocol"),
-            steer4_skb: place(Hook::Steer4, "skb"),
-            steer4_ret: place(Hook::Steer4, RESULT),
-            steer6_protocol: place(Hook::Steer6, "protocol"),
-            steer6_skb: place(Hook::Steer6, "skb"),
-            steer6_ret: place(Hook::Steer6, RESULT),
-            reuseport_sk: place(Hook::GroupProgram, "sk"),
-            reuseport_skb: place(Hook::GroupProgram, "skb"),
-            reuseport_ret: place(Hook::GroupProgram, RESULT),
-            request_sk: place(Hook::Request, "sk"),
-            request_skb: place(Hook::Request, "skb"),
-            listen_sk: place(Hook::Listen, "sk"),
-            listen_ret: place(Hook::Listen, RESULT),
-            stop_sk: place(Hook::ListenStop, "sk"),
-            leave_sk: [Hook::LeaveGroup, Hook::DetachGroup]
-                .map(|hook| place(hook, "sk"))
-                .into_iter()
-                .find(|&place| place != ArgLoc::NONE)
-                .unwrap_or(ArgLoc::NONE),
-            accept_sk: place(Hook::Accept, "sk"),
-            accept_ret: place(Hook::Accept, RESULT),
-            cookie_sk: place(Hook::Cookie, "sk"),
-            cookie_req: place(Hook::Cookie, "req"),
-            migrate_sk: place(Hook::Migrate, "migrating_sk"),
-            migrate_ret: place(Hook::Migrate, RESULT),
-            drop_reason: match features.receiver {
-                Receiver::Reason { place, .. } => in_array(place),
-                _ => ArgLoc::NONE,
-            },
-            drop_sk: match features.receiver {
-                Receiver::Socket { place } => in_array(place),
-                _ => ArgLoc::NONE,
-            },
-        }
-    }
-
-    fn place(&self, features: &Features, hook: Hook, name: &str) -> ArgLoc {
-        let Some(Decision::Attach { mechanism, .. }) = self.decision(hook) else {
-            return ArgLoc::NONE;
-        };
-        let Some(parameters) = features.function(hook.function()).parameters else {
-            return ArgLoc::NONE;
-        };
-        let position = if name == RESULT {
-            None
-        } else {
-            match parameters.iter().position(|parameter| parameter == name) {
-                Some(position) => Some(position),
-                None => return ArgLoc::NONE,
+        let mut args = Args::default();
+        let places: &mut [ArgLoc] = bytemuck::cast_slice_mut(bytemuck::bytes_of_mut(&mut args));
+        places.fill(ArgLoc::NONE);
+        for (hook, decision) in &self.hooks {
+            if let Decision::Attach { mechanism, .. } = decision {
+                for (name, place_of) in hook.args() {
+                    *place_of(&mut args) = place(features, *hook, *mechanism, name);
+                }
             }
-        };
-        match mechanism {
-            Mechanism::Fentry => in_array(position.unwrap_or(parameters.len())),
-            Mechanism::Kprobe => in_registers(&features.registers, position),
         }
+        match features.receiver {
+            Receiver::Reason { place, .. } => args.drop_reason = in_array(place),
+            Receiver::Socket { place } => args.drop_sk = in_array(place),
+            Receiver::Unknown => {}
+        }
+        args
     }
 }
 
-/// Stands for a function's result where a parameter's name is expected.
-const RESULT: &str = "(result)";
+fn place(features: &Features, hook: Hook, mechanism: Mechanism, name: &str) -> ArgLoc {
+    let Some(parameters) = features.function(hook.function()).parameters else {
+        return ArgLoc::NONE;
+    };
+    let position = parameters.iter().position(|parameter| parameter == name);
+    if position.is_none() && name != RESULT {
+        return ArgLoc::NONE;
+    }
+    match mechanism {
+        Mechanism::Fentry => in_array(position.unwrap_or(parameters.len())),
+        Mechanism::Kprobe => in_registers(&features.registers, position),
+    }
+}
 
 /// fentry and fexit get an array of the arguments, with the result behind them.
 fn in_array(position: usize) -> ArgLoc {
@@ -287,7 +249,7 @@ fn allowed(
     if hook.programs(mechanism).is_empty() {
         return Err("not used for this hook".into());
     }
-    if !hook.reads().is_empty() {
+    if hook.parameters().next().is_some() {
         let Some(parameters) = &function.parameters else {
             return Err("its parameters are not in the kernel's BTF".into());
         };
@@ -295,9 +257,8 @@ fn allowed(
             return Err("the compiler changed its parameters".into());
         }
         let missing = hook
-            .reads()
-            .iter()
-            .find(|&&name| !parameters.iter().any(|p| p == name));
+            .parameters()
+            .find(|name| !parameters.iter().any(|p| p == name));
         if let Some(name) = missing {
             return Err(format!("it has no parameter {name}"));
         }
