@@ -1,6 +1,7 @@
 //! The public event: what a consumer of sockpick sees. Documented, field by field,
 //! in `docs/events.md`; schema version 1 changes by addition only.
 
+mod alike;
 mod handover;
 mod health;
 mod item;

@@ -4,7 +4,10 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use serde::Serialize;
 
-use super::time::Time;
+use super::{
+    alike::{are_same, is_same},
+    time::Time,
+};
 
 /// A listening socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -45,6 +48,51 @@ pub struct Listener {
     /// Process that called `listen()`, if sockpick saw that, whether it holds it or not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opened_by: Option<Process>,
+}
+
+impl Listener {
+    /// As [`Event::is_like`](super::Event::is_like) has it.
+    #[inline]
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let Self {
+            address,
+            port,
+            family,
+            device,
+            v6only,
+            inode,
+            cookie,
+            id,
+            opened,
+            queue: Queue { length: _, limit },
+            owners,
+            in_kernel,
+            accepted_by,
+            opened_by,
+        } = self;
+        *id == other.id
+            && is_same(owners, &other.owners)
+            && are_same(
+                accepted_by.as_ref(),
+                other.accepted_by.as_ref(),
+                Process::is_same,
+            )
+            && are_same(
+                opened_by.as_ref(),
+                other.opened_by.as_ref(),
+                Process::is_same,
+            )
+            && *in_kernel == other.in_kernel
+            && *limit == other.queue.limit
+            && *address == other.address
+            && *port == other.port
+            && *family == other.family
+            && *device == other.device
+            && *v6only == other.v6only
+            && *inode == other.inode
+            && *cookie == other.cookie
+            && *opened == other.opened
+    }
 }
 
 /// A listener's name, written as 16 hexadecimal digits.
@@ -194,6 +242,21 @@ pub struct Process {
     /// It has ended since.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
+}
+
+impl Process {
+    fn is_same(&self, other: &Self) -> bool {
+        let Self {
+            pid,
+            comm,
+            initial_pid,
+            ended,
+        } = self;
+        *pid == other.pid
+            && is_same(comm, &other.comm)
+            && *initial_pid == other.initial_pid
+            && *ended == other.ended
+    }
 }
 
 /// A reuseport group and the member that was chosen.

@@ -5,6 +5,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use serde::Serialize;
 
 use super::{
+    alike::{are_same, is_same},
     listener::{Family, Listener, ListenerId, Owner, Reuseport},
     time::Time,
 };
@@ -60,6 +61,53 @@ pub struct Event {
     pub candidates: Option<Box<[Other]>>,
     /// How the result was observed.
     pub backend: Backend,
+}
+
+impl Event {
+    /// Whether two SYNs differ in when and where they came, from whom and to which address, and in
+    /// how many waited to be accepted, and in nothing else. Shared values that are the same one are
+    /// not looked into.
+    // Every structure is taken apart by name, so that a field added to the event does not compile
+    // until it is thought of here.
+    #[inline]
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let Self {
+            schema,
+            time: _,
+            ktime_ns: _,
+            cpu: _,
+            netns,
+            client: _,
+            destination: _,
+            ifindex,
+            ifname,
+            matched,
+            via,
+            verdict,
+            reason,
+            listener,
+            reuseport,
+            steered_by,
+            expected,
+            candidates,
+            backend,
+        } = self;
+        let listeners = (listener.as_ref(), other.listener.as_ref());
+        are_same(listeners.0, listeners.1, Listener::is_like)
+            && is_same(netns, &other.netns)
+            && *ifindex == other.ifindex
+            && are_same(ifname.as_ref(), other.ifname.as_ref(), is_same)
+            && *matched == other.matched
+            && *via == other.via
+            && *verdict == other.verdict
+            && *reason == other.reason
+            && *reuseport == other.reuseport
+            && *steered_by == other.steered_by
+            && *expected == other.expected
+            && *candidates == other.candidates
+            && *backend == other.backend
+            && *schema == other.schema
+    }
 }
 
 /// A network namespace.

@@ -135,7 +135,7 @@ impl Events {
     }
 }
 
-/// The text that SYNs which [are alike](super::kept::are_alike) have in common.
+/// The text that SYNs which [are alike](Event::is_like) have in common.
 #[derive(Debug)]
 struct Common {
     /// Before the time.

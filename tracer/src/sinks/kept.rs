@@ -1,11 +1,9 @@
 //! What a sink makes of that which the SYNs of a listener have in common: made once per change,
 //! not once per SYN.
 
-use std::sync::Arc;
-
 use rustc_hash::FxHashMap;
 
-use crate::event::{Event, Listener, Process, Queue};
+use crate::event::Event;
 
 /// Most kept; past that all are made anew, which costs time and loses nothing.
 const MOST: usize = 1024;
@@ -37,7 +35,7 @@ impl<T> Kept<T> {
         }
     }
 
-    /// What `make` makes of the event, or made of one [alike](are_alike).
+    /// What `make` makes of the event, or made of one [like it](Event::is_like).
     ///
     /// # Errors
     /// Those of `make`.
@@ -49,7 +47,7 @@ impl<T> Kept<T> {
         let key = key(event);
         let place = match self.places.get(&key) {
             Some(&place) => {
-                if !are_alike(&self.all[place].0, event) {
+                if !self.all[place].0.is_like(event) {
                     self.all[place] = (event.clone(), make(event)?);
                 }
                 place
@@ -82,119 +80,10 @@ fn key(event: &Event) -> Key {
     }
 }
 
-/// Whether two SYNs differ in when and where they came, from whom and to which address, and in
-/// how many waited to be accepted, and in nothing else. Shared values that are the same one are
-/// not looked into.
-// Every structure is taken apart by name, so that a field added to the event does not compile
-// until it is thought of here.
-pub(super) fn are_alike(one: &Event, other: &Event) -> bool {
-    let Event {
-        schema,
-        time: _,
-        ktime_ns: _,
-        cpu: _,
-        netns,
-        client: _,
-        destination: _,
-        ifindex,
-        ifname,
-        matched,
-        via,
-        verdict,
-        reason,
-        listener,
-        reuseport,
-        steered_by,
-        expected,
-        candidates,
-        backend,
-    } = one;
-    let listeners = (listener.as_ref(), other.listener.as_ref());
-    are_same(listeners.0, listeners.1, is_same_listener)
-        && is_same(netns, &other.netns)
-        && *ifindex == other.ifindex
-        && are_same(ifname.as_ref(), other.ifname.as_ref(), is_same)
-        && *matched == other.matched
-        && *via == other.via
-        && *verdict == other.verdict
-        && *reason == other.reason
-        && *reuseport == other.reuseport
-        && *steered_by == other.steered_by
-        && *expected == other.expected
-        && *candidates == other.candidates
-        && *backend == other.backend
-        && *schema == other.schema
-}
-
-/// Whether both are `None`, or the same.
-fn are_same<T>(one: Option<&T>, other: Option<&T>, is_same: impl FnOnce(&T, &T) -> bool) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => is_same(one, other),
-        (one, other) => one.is_none() && other.is_none(),
-    }
-}
-
-/// Equal: mostly by being the very same, which takes no look into it.
-fn is_same<T: PartialEq + ?Sized>(one: &Arc<T>, other: &Arc<T>) -> bool {
-    Arc::ptr_eq(one, other) || one == other
-}
-
-fn is_same_process(one: &Process, other: &Process) -> bool {
-    let Process {
-        pid,
-        comm,
-        initial_pid,
-        ended,
-    } = one;
-    *pid == other.pid
-        && is_same(comm, &other.comm)
-        && *initial_pid == other.initial_pid
-        && *ended == other.ended
-}
-
-fn is_same_listener(one: &Listener, other: &Listener) -> bool {
-    let Listener {
-        address,
-        port,
-        family,
-        device,
-        v6only,
-        inode,
-        cookie,
-        id,
-        opened,
-        queue: Queue { length: _, limit },
-        owners,
-        in_kernel,
-        accepted_by,
-        opened_by,
-    } = one;
-    *id == other.id
-        && is_same(owners, &other.owners)
-        && are_same(
-            accepted_by.as_ref(),
-            other.accepted_by.as_ref(),
-            is_same_process,
-        )
-        && are_same(
-            opened_by.as_ref(),
-            other.opened_by.as_ref(),
-            is_same_process,
-        )
-        && *in_kernel == other.in_kernel
-        && *limit == other.queue.limit
-        && *address == other.address
-        && *port == other.port
-        && *family == other.family
-        && *device == other.device
-        && *v6only == other.v6only
-        && *inode == other.inode
-        && *cookie == other.cookie
-        && *opened == other.opened
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::event::{Backend, Endpoint, Match, Netns, SCHEMA, Time, Verdict, Via};
 

@@ -7,8 +7,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 mod alert;
+mod columns;
 mod line;
 
+use columns::dash;
 use line::{Right, Widths};
 
 use super::{
@@ -17,10 +19,7 @@ use super::{
     kept::Kept,
     lines::Lines,
 };
-use crate::event::{
-    Endpoint, Event, Handover, Item, Lost, Match, Reason, Reuseport, Time, Verdict, Via, Why,
-};
-use crate::words::{self, bound, namespace};
+use crate::event::{Endpoint, Event, Handover, Item, Lost, Time, Why};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -207,65 +206,8 @@ impl<W: Write> Sink for Table<W> {
     }
 }
 
+/// What stands from LISTENER on.
 fn right(event: &Event, color: bool, own_netns: u32) -> Right {
-    let (chosen, style) = chosen(event);
-    let listener = event.listener.as_ref();
-    let cells = [
-        listener.map_or_else(dash, bound),
-        chosen,
-        member(event),
-        owner(event, own_netns),
-    ];
+    let (cells, style) = columns::right(event, own_netns);
     Right::new(cells, color.then_some(style))
-}
-
-fn owner(event: &Event, own_netns: u32) -> String {
-    let mut text = event.listener.as_ref().map_or_else(dash, words::holder);
-    if event.netns.inode != own_netns {
-        text += " netns=";
-        text += &namespace(&event.netns);
-    }
-    if let Some(mark) = mark(event) {
-        text += " ";
-        text += mark.word();
-    }
-    text
-}
-
-/// What is to be said of a SYN that got the right listener.
-fn mark(event: &Event) -> Option<Reason> {
-    event.reason.filter(|_| event.verdict == Verdict::Ok)
-}
-
-fn dash() -> String {
-    "-".to_owned()
-}
-
-/// The words for match and via, and their colour.
-fn chosen(event: &Event) -> (String, Style) {
-    let (fit, style) = match (event.matched, &event.listener) {
-        (_, None) => ("refused", AnsiColor::Red.on_default()),
-        (matched @ Match::Exact, _) => (matched.word(), AnsiColor::Green.on_default()),
-        (matched @ (Match::Wildcard | Match::DualStack), _) => {
-            (matched.word(), AnsiColor::Yellow.on_default())
-        }
-        (Match::None, _) => (Match::None.word(), Style::new()),
-    };
-    if event.via == Via::Lookup && event.listener.is_none() {
-        return (fit.to_owned(), style);
-    }
-    let via = event.via.word();
-    (format!("{fit} {via}"), style)
-}
-
-fn member(event: &Event) -> String {
-    let Some(Reuseport { size, member, .. }) = event.reuseport else {
-        return dash();
-    };
-    match (member, &event.listener) {
-        (Some(member), _) => format!("[{member}]/{size}"),
-        (None, Some(_)) => format!("[?]/{size}"),
-        // The group's program dropped the packet.
-        (None, None) => format!("-/{size}"),
-    }
 }

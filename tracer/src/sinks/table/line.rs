@@ -1,26 +1,13 @@
-//! One line of the table: cells, columns, alignment.
+//! One line of the table: cells and their alignment.
 
 use std::io::Write as _;
 
 use anstyle::Style;
 
-/// The columns; the last, OWNER, is as wide as it must be.
-pub(super) const COLUMNS: [Column; 6] = [
-    Column::new("TIME", 12),
-    Column::new("CLIENT → DESTINATION", 37),
-    Column::new("LISTENER", 15),
-    Column::new("MATCH VIA", 23),
-    Column::new("MEMBER", 6),
-    Column::new("OWNER", 0),
-];
+use super::columns::{COLUMNS, LEFT, MATCH, RIGHT};
+
 /// A column that was wider than so many lines in a row needed gets narrower again.
 const SHRINKS_AFTER: usize = 32;
-/// Position of the column that is coloured.
-const MATCH: usize = 3;
-/// Columns of which no two lines have the same.
-pub(super) const LEFT: usize = 2;
-/// The others.
-const RIGHT: usize = COLUMNS.len() - LEFT;
 /// Blanks between columns.
 const GAP: usize = 2;
 
@@ -38,18 +25,6 @@ impl From<String> for Cell {
         let wide = text.chars().count();
         let text = text.into_bytes();
         Self { text, wide }
-    }
-}
-
-/// A column's title, and its width until something wider comes.
-pub(super) struct Column {
-    pub(super) title: &'static str,
-    width: usize,
-}
-
-impl Column {
-    const fn new(title: &'static str, width: usize) -> Self {
-        Self { title, width }
     }
 }
 
