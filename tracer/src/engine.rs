@@ -72,7 +72,20 @@ impl<O: Outlet> Engine<O> {
     /// # Errors
     /// As [`Engine::take`].
     pub fn unrecorded(&mut self, syns: Unrecorded) -> Result<()> {
+        self.pipeline.unrecorded(syns);
         self.outlet.take(&Output::Unrecorded(syns))
+    }
+
+    /// Takes all that was counted up to now, of which there is no record.
+    ///
+    /// # Errors
+    /// As [`Engine::take`].
+    pub fn counts(&mut self, all: Vec<Unrecorded>) -> Result<()> {
+        for syns in all {
+            self.unrecorded(syns)?;
+        }
+        self.pipeline.counts_read();
+        Ok(())
     }
 
     /// The session ended: the outlet has the last of it.

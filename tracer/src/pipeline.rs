@@ -5,6 +5,7 @@
 
 mod account;
 pub mod assess;
+mod balance;
 pub mod enrich;
 mod flows;
 mod holders;
@@ -24,9 +25,8 @@ use crate::{
     decode::Record,
     event::{Event, Handover, ListenerId, Lost, Queue, SCHEMA, Stage, Verdict, Via, Why},
     judge::{
-        self,
         expectations::Expectations,
-        health::{self, Health},
+        health::{Health, Socket},
         right::Right,
         rules::Algorithm,
     },
@@ -37,6 +37,7 @@ pub use account::{Account, LongGone, Tally};
 #[cfg(test)]
 pub(crate) use account::{MOST_CLOSED, MOST_TALLIES};
 use assess::Assessor;
+pub use balance::{Balance, Fed, GroupBalance, Is, Starvation};
 use enrich::Enricher;
 use flows::{Flow, Flows};
 pub use holders::Holders;
@@ -86,13 +87,7 @@ impl Pipeline {
         assessor.present(inventory);
         let mut health = Health::default();
         for listening in &inventory.listeners {
-            let socket = health::Socket {
-                bound: listening.bound,
-                uid: listening.uid,
-                inode: listening.inode,
-                id: 0,
-            };
-            health.opened(&socket, None);
+            health.opened(&listed(listening), None);
         }
         Self {
             enricher,
@@ -173,7 +168,7 @@ impl Pipeline {
             if let Some(suspects) = &mut self.suspects {
                 suspects.opened(&record.listener);
             }
-            let socket = socket(&record.listener);
+            let socket = (&record.listener).into();
             self.health.opened(&socket, Some(record.ktime_ns));
         }
     }
@@ -185,7 +180,7 @@ impl Pipeline {
             if let Some(suspects) = &mut self.suspects {
                 suspects.closed(&record.listener);
             }
-            let socket = socket(&record.listener);
+            let socket = (&record.listener).into();
             self.health
                 .closed(&socket, record.ktime_ns, record.queue_len);
         }
@@ -211,6 +206,9 @@ impl Pipeline {
         }
         self.report(Stage::Queue, stats.lost_ring + self.malformed + syns);
         self.report(Stage::Kernel, stats.lost_return);
+        let balance = balance::look(&mut self.health, &mut self.enricher, present);
+        let balance = balance.map(|balance| Output::Balance(Box::new(balance)));
+        self.outputs.extend(balance);
     }
 
     /// The session ended: the last outputs, and all that is known, with the names of interfaces.
@@ -284,9 +282,35 @@ impl Pipeline {
         Standing::of(&self.assessor, &mut self.enricher)
     }
 
+    /// From now on the health of groups is told over a window, and looked at while it goes on:
+    /// this is a daemon's.
+    #[must_use]
+    pub fn over_a_window(mut self) -> Self {
+        self.health.over_a_window();
+        self
+    }
+
+    /// It is so late, on `CLOCK_MONOTONIC` in nanoseconds.
+    pub fn pass(&mut self, now_ns: u64) {
+        self.health.pass(now_ns);
+    }
+
+    /// Takes what was counted, of which there is no record.
+    pub(crate) fn unrecorded(&mut self, syns: Unrecorded) {
+        if let Unrecorded::Given { stamp, ipv4, ipv6 } = syns {
+            self.health.counted(stamp, ipv4 + ipv6);
+        }
+    }
+
+    /// All that was counted up to now was taken.
+    pub(crate) fn counts_read(&mut self) {
+        self.health.read();
+    }
+
     /// From now on there are records of SYNs only that may be an alert.
     pub fn expect_suspects(&mut self) {
         self.suspects.get_or_insert_default();
+        self.health.expect_counts();
     }
 
     /// What the programs are to be told; `None`: they tell of every SYN.
@@ -426,6 +450,7 @@ impl Pipeline {
         };
         self.enricher.forget(last);
         self.latest.forget(last);
+        self.health.uncount(last.stamp);
         if let Some(suspects) = &mut self.suspects {
             suspects.left(last);
         }
@@ -438,16 +463,18 @@ impl Pipeline {
 fn count(account: &mut Account, health: &mut Health, event: &Event, record: &SynRecord) {
     if let Some(group) = event.reuseport.filter(|_| event.listener.is_some()) {
         let by_hash = event.via == Via::ReuseportHash;
-        health.syn(&socket(&record.listener), group.size, by_hash);
+        health.syn(&(&record.listener).into(), group.size, by_hash);
     }
     account.syn(event, record);
 }
 
-fn socket(listener: &Listener) -> health::Socket {
-    health::Socket {
-        bound: judge::bound(listener),
-        uid: listener.uid,
-        inode: listener.inode,
-        id: listener.stamp,
+fn listed(listening: &Listening) -> Socket {
+    Socket {
+        bound: listening.bound,
+        uid: listening.uid,
+        inode: listening.inode,
+        id: 0,
+        // The kernel does not list it.
+        by_cpu: false,
     }
 }

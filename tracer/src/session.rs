@@ -204,6 +204,7 @@ impl<O: Outlet> Session<O> {
     /// If the kernel refuses to be asked, or the outlet takes no more.
     pub fn batch(&mut self) -> Result<()> {
         self.next_part();
+        self.engine.pipeline().pass(monotonic_ns());
         self.take(Some(monotonic_ns()))?;
         // What somebody changed a moment ago can be told as soon as all up to then is read.
         for _ in 0..MOST_TURNS {
@@ -228,10 +229,7 @@ impl<O: Outlet> Session<O> {
         let Some(told) = &mut self.told else {
             return Ok(());
         };
-        for counted in told.counts(monotonic_ns()) {
-            self.engine.unrecorded(counted)?;
-        }
-        Ok(())
+        self.engine.counts(told.counts(monotonic_ns()))
     }
 
     /// From now on there is a record of each SYN to these ports, at any level, and of no other

@@ -38,7 +38,7 @@ pub(super) fn at_level(
         attached.programs.serve(level(settings));
     }
     let enricher = Enricher::new(backend, Box::new(host));
-    let pipeline = Pipeline::new(enricher, assessor, &inventory);
+    let pipeline = Pipeline::new(enricher, assessor, &inventory).over_a_window();
     (attached, pipeline, inventory)
 }
 

@@ -113,7 +113,11 @@ impl Series {
             Output::Syn(event, record) => self.syn(event, record, now_ns),
             Output::Gone(gone) => self.gone(&gone.last, now_ns),
             Output::Unrecorded(syns) => self.unrecorded(*syns, now_ns),
-            Output::Handover(_) | Output::Lost(_) | Output::Health(_) | Output::Own(_) => {}
+            Output::Handover(_)
+            | Output::Lost(_)
+            | Output::Health(_)
+            | Output::Own(_)
+            | Output::Balance(_) => {}
         }
         if now_ns.saturating_sub(self.swept_ns) >= SWEEP_NS {
             self.sweep(now_ns);

@@ -191,7 +191,7 @@ impl Outlet for Feed {
             Output::Lost(lost) => self.stream(&Item::Lost(*lost)),
             Output::Health(health) => self.stream(&Item::Health(health.clone())),
             Output::Own(netns) if self.sought == Some(*netns) => self.sought = None,
-            Output::Own(_) | Output::Gone(_) | Output::Unrecorded(_) => {}
+            Output::Own(_) | Output::Gone(_) | Output::Unrecorded(_) | Output::Balance(_) => {}
         }
         Ok(())
     }

@@ -120,7 +120,7 @@ impl Outlet for Foreground {
                 }
                 Ok(())
             }
-            Output::Own(_) | Output::Unrecorded(_) => Ok(()),
+            Output::Own(_) | Output::Unrecorded(_) | Output::Balance(_) => Ok(()),
         }
     }
 

@@ -175,6 +175,11 @@ impl Enricher {
         self.host.last_owners(raw)
     }
 
+    /// Who holds the socket with this inode number now, as far as that is known without looking.
+    pub fn living(&mut self, inode: u64) -> Arc<[Owner]> {
+        self.host.living(inode)
+    }
+
     /// Looks whether those who hold the event's listener still do.
     pub fn recheck(&mut self, record: &SynRecord, event: &mut Event) {
         self.host.recheck(&record.listener);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sockpick_ebpf::abi::{Listener, SynRecord};
 
+use super::balance::Balance;
 use crate::event::{Event, GroupHealth, Handover, Lost};
 
 /// What comes of it.
@@ -27,6 +28,8 @@ pub enum Output {
     Own(u32),
     /// SYNs that there is no record of.
     Unrecorded(Unrecorded),
+    /// How SYNs are shared out in groups, once a minute where health is told over a window.
+    Balance(Box<Balance>),
 }
 
 /// The last of a listener.
