@@ -5,6 +5,7 @@
 mod active;
 mod alert;
 mod found;
+mod groups;
 mod identity;
 mod life;
 pub mod message;
@@ -17,8 +18,8 @@ pub mod totals;
 
 pub use active::Alerts;
 pub use alert::{
-    Alert, Evidence, Found, Identity, Notice, Now, Occasion, Report, Resolution, Sample, Situation,
-    State,
+    Alert, Evidence, Found, GroupPlace, Identity, Notice, Now, Occasion, Report, Resolution,
+    Sample, Situation, State,
 };
 pub use life::SHORTEST;
 pub use sight::Sight;

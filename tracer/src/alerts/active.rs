@@ -222,11 +222,9 @@ impl Alerts {
     /// What is no alert by the rules is to end; what is one again is not.
     pub(super) fn by_rules(&mut self, now: Now) {
         for (identity, firing) in &mut self.firing {
-            // What is about no SYN is no matter of `on`.
-            let Some(situation) = identity.situation() else {
+            let Some(is_alert) = self.rules.allow(identity) else {
                 continue;
             };
-            let is_alert = self.rules.is_alert(situation.verdict, situation.reason);
             let ends = firing.ending.map(|ending| ending.why);
             match (is_alert, ends) {
                 (true, Some(Resolution::Reconfigured)) => firing.ending = None,

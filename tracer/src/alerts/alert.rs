@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     audit::{Kind, Severity},
     event::{Endpoint, Owner, Reason, Time, Verdict},
+    pipeline::Starvation,
 };
 
 /// What time it is, by both clocks: one never goes back, the other is for people.
@@ -32,6 +33,17 @@ pub enum Identity {
     Untraced,
     /// Something that a look at the listeners found.
     Finding(Found),
+    /// A reuseport group whose members starve.
+    Group(GroupPlace),
+}
+
+/// What makes two looks at a group one alert: the same after a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct GroupPlace {
+    /// Namespace: its name, or its inode number where it has none.
+    pub netns: String,
+    /// Where its members are bound, as `ss` writes it.
+    pub listener: String,
 }
 
 /// What makes two SYNs one alert: few things.
@@ -91,6 +103,8 @@ pub enum Evidence {
     Check(String),
     /// What a look found, the last that did.
     Finding(Report),
+    /// How SYNs were shared out, when a member was seen to starve last.
+    Group(Starvation),
 }
 
 /// What is told of a finding.
@@ -123,7 +137,8 @@ pub enum State {
 #[serde(rename_all = "snake_case")]
 pub enum Resolution {
     /// A SYN was given to the listener that is right for it; of an overflow: there is room; of
-    /// blindness: sockpick sees again; of a finding: it is not found any more.
+    /// blindness: sockpick sees again; of a finding: it is not found any more; of a group: each
+    /// member has its share again, or nobody listens there any more.
     Recovered,
     /// No such SYN came for the quiet time; whether others came is not said.
     Quiet,

@@ -15,7 +15,9 @@ impl Identity {
     pub fn situation(&self) -> Option<&Situation> {
         match self {
             Self::Syns(situation) => Some(situation),
-            Self::Overflow | Self::Blind | Self::Untraced | Self::Finding(_) => None,
+            Self::Overflow | Self::Blind | Self::Untraced | Self::Finding(_) | Self::Group(_) => {
+                None
+            }
         }
     }
 }
@@ -26,7 +28,7 @@ impl Alert {
     pub fn sample(&self) -> Option<&Sample> {
         match &self.evidence {
             Evidence::Syn(sample) => Some(sample),
-            Evidence::Check(_) | Evidence::Finding(_) => None,
+            Evidence::Check(_) | Evidence::Finding(_) | Evidence::Group(_) => None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::alert::{Alert, Evidence, Identity, Notice, Now, Occasion, Resolution, Sample, State};
 use crate::{
     event::{Event, Reason, Time, Verdict},
+    judge::health::WINDOW_NS,
     settings::{AlertSettings, feed::Kind},
 };
 
@@ -33,6 +34,7 @@ const fn nanos(duration: Duration) -> u64 {
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     on: Vec<Kind>,
+    pub(super) on_groups: bool,
     pub(super) resend_ns: u64,
     pub(super) quiet_ns: u64,
     pub(super) max_active: usize,
@@ -42,6 +44,7 @@ impl Rules {
     pub(super) fn new(settings: &AlertSettings) -> Self {
         Self {
             on: settings.on.clone(),
+            on_groups: settings.on_groups,
             resend_ns: nanos(settings.resend),
             quiet_ns: nanos(settings.quiet),
             max_active: settings.max_active,
@@ -50,6 +53,17 @@ impl Rules {
 
     pub(super) fn is_alert(&self, verdict: Verdict, reason: Option<Reason>) -> bool {
         self.on.iter().any(|kind| kind.is(verdict, reason))
+    }
+
+    /// Whether it is an alert; `None`: `on` has no say in it.
+    pub(super) fn allow(&self, identity: &Identity) -> Option<bool> {
+        match identity {
+            Identity::Syns(situation) => Some(self.is_alert(situation.verdict, situation.reason)),
+            Identity::Group(_) => Some(self.on_groups),
+            Identity::Overflow | Identity::Blind | Identity::Untraced | Identity::Finding(_) => {
+                None
+            }
+        }
     }
 
     pub(super) fn notice(&self, occasion: Occasion, alert: &Alert, now: Now) -> Notice {
@@ -168,6 +182,11 @@ impl Firing {
         let shortest_ns = self.began_ns.saturating_add(SHORTEST_NS);
         let quiet_ns = match self.alert.evidence {
             Evidence::Syn(_) => self.last_ns.saturating_add(rules.quiet_ns),
+            // Looks are rarer than `quiet` may be short.
+            Evidence::Group(_) => {
+                let quiet_ns = rules.quiet_ns.max(WINDOW_NS);
+                self.last_ns.saturating_add(quiet_ns)
+            }
             // That nothing is heard of it is no sign that it is over.
             Evidence::Check(_) | Evidence::Finding(_) => u64::MAX,
         };

@@ -3,6 +3,7 @@
 
 mod blind;
 mod finding;
+mod group;
 mod overflow;
 mod remedy;
 #[cfg(test)]
@@ -37,6 +38,7 @@ impl Message {
             (Identity::Finding(found), Evidence::Finding(report)) => {
                 finding::message(alert, found, report)
             }
+            (Identity::Group(place), Evidence::Group(is)) => group::message(alert, place, is),
             // The overflow's; nothing else goes together.
             _ => overflow::message(alert, alert.sample()),
         };
@@ -213,6 +215,9 @@ fn over(alert: &Alert) -> Option<String> {
         return None;
     };
     let cause = match (&alert.identity, why) {
+        (Identity::Group(_), Resolution::Quiet) => {
+            "too few SYNs came to see whether it is so still"
+        }
         (_, Resolution::Quiet) => "no more such SYNs came, which may be as no SYNs came at all",
         (Identity::Syns(_), Resolution::Recovered) => {
             "a SYN was given to the listener that is right for it"
@@ -221,6 +226,10 @@ fn over(alert: &Alert) -> Option<String> {
         (Identity::Blind, Resolution::Recovered) => "a self-check passed",
         (Identity::Untraced, Resolution::Recovered) => "this host is traced",
         (Identity::Finding(_), Resolution::Recovered) => "the last look did not find it any more",
+        (Identity::Group(_), Resolution::Recovered) => {
+            "each socket that listens there was given its share for ten minutes, or none listens \
+             there any more"
+        }
         (Identity::Blind, Resolution::Reconfigured) => {
             "no self-check is made any more, so nobody would see it end"
         }
@@ -234,6 +243,7 @@ fn over(alert: &Alert) -> Option<String> {
         Identity::Blind => blind::failed(alert.count),
         Identity::Untraced => blind::started(alert.count),
         Identity::Finding(_) => finding::seen(alert.count),
+        Identity::Group(_) => group::seen(alert.count),
     };
     Some(format!(
         "It is over since {}: {cause}; {number} in all.",

@@ -116,6 +116,9 @@ impl State {
                     held |= !report.cause.is_empty() || !report.remedy.is_empty();
                     (report.cause, report.remedy) = Default::default();
                 }
+                Evidence::Group(starvation) => {
+                    held |= starvation.forget_owners();
+                }
                 Evidence::Check(_) => {}
             }
         }
@@ -189,12 +192,16 @@ impl Alerts {
 impl Saved {
     fn new(alert: &Alert, told: Now, way: Option<Way>) -> Self {
         let mut alert = alert.clone();
-        if let Evidence::Syn(sample) = &mut alert.evidence {
-            for owners in [&mut sample.owners, &mut sample.expected_owners] {
-                if owners.len() > MAX_OWNERS {
-                    *owners = first(owners);
-                }
+        match &mut alert.evidence {
+            Evidence::Syn(sample) => {
+                shorten(&mut sample.owners);
+                shorten(&mut sample.expected_owners);
             }
+            Evidence::Group(starvation) => {
+                let all = starvation.all_mut();
+                all.for_each(|fed| shorten(&mut fed.owners));
+            }
+            Evidence::Check(_) | Evidence::Finding(_) => {}
         }
         Self {
             alert,
@@ -250,7 +257,9 @@ fn ago(then: Time, now: Now, most_ns: u64) -> u64 {
     u64::try_from(ago).unwrap_or(0).min(most_ns)
 }
 
-fn first(owners: &[Owner]) -> Arc<[Owner]> {
-    let counting = crate::event::counting(owners);
-    counting.take(MAX_OWNERS).cloned().collect()
+fn shorten(owners: &mut Arc<[Owner]>) {
+    if owners.len() > MAX_OWNERS {
+        let counting = crate::event::counting(owners);
+        *owners = counting.take(MAX_OWNERS).cloned().collect();
+    }
 }

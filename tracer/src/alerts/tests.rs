@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod found;
+mod groups;
 mod kept;
 mod made;
 mod properties;

@@ -16,11 +16,12 @@ use tokio::{
 use super::{queue::Message, told::Teller};
 use crate::{
     alerts::{
-        Alert, Evidence, Found, Identity, Notice, Occasion, Report, Resolution, Sample, Situation,
-        State,
+        Alert, Evidence, Found, GroupPlace, Identity, Notice, Occasion, Report, Resolution, Sample,
+        Situation, State,
     },
     audit::{Kind, Severity},
     event::{Endpoint, Owner, Reason, Time, Verdict},
+    pipeline::{Fed, Starvation},
     settings::feed::HttpTarget,
 };
 
@@ -86,6 +87,29 @@ pub(crate) fn finding() -> Notice {
         places: "*:80".to_owned(),
         cause: "Nobody accepts.".to_owned(),
         remedy: "See why.".to_owned(),
+    });
+    notice
+}
+
+/// Of a group whose members starve, which began.
+pub(crate) fn starved() -> Notice {
+    let mut notice = notice(0, Occasion::Began);
+    notice.alert.identity = Identity::Group(GroupPlace {
+        netns: "host".to_owned(),
+        listener: "*:80".to_owned(),
+    });
+    let fed = |inode, syns| Fed {
+        inode,
+        syns,
+        fair: 500,
+        owners: Arc::default(),
+    };
+    notice.alert.evidence = Evidence::Group(Starvation {
+        members: 2,
+        syns: 1_000,
+        starving: 1,
+        starved: vec![fed(48213, 1)],
+        most: fed(48210, 999),
     });
     notice
 }

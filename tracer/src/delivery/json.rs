@@ -71,6 +71,12 @@ enum About<'a> {
         severity: Severity,
         netns: &'a str,
     },
+    Group {
+        /// Always true.
+        starved: bool,
+        netns: &'a str,
+        listener: &'a str,
+    },
 }
 
 #[derive(Debug, Serialize)]
@@ -105,6 +111,11 @@ impl<'a> About<'a> {
                 rule: found.rule,
                 severity: found.severity,
                 netns: &found.netns,
+            },
+            told::About::Group(place) => Self::Group {
+                starved: true,
+                netns: &place.netns,
+                listener: &place.listener,
             },
         }
     }
@@ -201,7 +212,7 @@ fn line(value: &impl Serialize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::fixtures::{blind, finding, overflow, teller};
+    use crate::delivery::fixtures::{blind, finding, overflow, starved, teller};
 
     #[test]
     fn of_what_has_no_alert_of_its_own_no_verdict_is_told() {
@@ -223,6 +234,20 @@ mod tests {
         assert_eq!(value["rule"], "no_acceptor");
         assert_eq!(value["severity"], "warning");
         for field in ["verdict", "listener", "client", "overflow", "blind"] {
+            assert!(value.get(field).is_none(), "{field} of {value}");
+        }
+    }
+
+    #[test]
+    fn a_group_has_its_place_and_no_verdict() {
+        let (teller, starved) = (teller(), starved());
+        let value = serde_json::to_value(told(&teller, &starved)).expect("JSON");
+        assert_eq!(value["starved"], true);
+        assert_eq!(
+            (&value["netns"], &value["listener"]),
+            (&"host".into(), &"*:80".into())
+        );
+        for field in ["verdict", "client", "owners", "overflow", "blind", "rule"] {
             assert!(value.get(field).is_none(), "{field} of {value}");
         }
     }

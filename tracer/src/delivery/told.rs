@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::{
-    alerts::{Alert, Found, Identity, Resolution, Situation, State, message::Message},
+    alerts::{Alert, Found, GroupPlace, Identity, Resolution, Situation, State, message::Message},
     audit::Severity,
     event::Verdict,
     otlp::{Resource, text},
@@ -91,6 +91,8 @@ pub(crate) enum About<'a> {
     Tracing,
     /// What a look at the listeners found.
     Finding(&'a Found),
+    /// A group whose members starve.
+    Group(&'a GroupPlace),
 }
 
 /// What kind of alert it is: the only place where sinks get an identity from.
@@ -122,6 +124,12 @@ pub(crate) fn kind(alert: &Alert) -> Kind<'_> {
             is_critical: found.severity == Severity::Critical,
             about: About::Finding(found),
         },
+        // Nobody is with the wrong program.
+        Identity::Group(place) => Kind {
+            name: "SockpickStarved",
+            is_critical: false,
+            about: About::Group(place),
+        },
     }
 }
 
@@ -151,6 +159,10 @@ impl<'a> About<'a> {
                 ("finding", found.id.as_str()),
                 ("rule", found.rule.word()),
                 ("netns", &found.netns),
+            ],
+            Self::Group(place) => vec![
+                ("netns", place.netns.as_str()),
+                ("listener", &place.listener),
             ],
             Self::Others | Self::Sight | Self::Tracing => Vec::new(),
         };

@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod feed;
+mod groups;
 
 struct Nothing;
 

@@ -12,7 +12,7 @@ use crate::{
     delivery::Message,
     event::{Event, Item, Time},
     metrics::Series,
-    pipeline::{Output, enrich::Enricher},
+    pipeline::{Balance, Output, enrich::Enricher},
     settings::{Settings, Stream},
     sinks::json::Json,
 };
@@ -145,6 +145,14 @@ impl Feed {
         self.alerts.take(event, self.now);
     }
 
+    fn balance(&mut self, balance: &Balance) {
+        self.advance(Now {
+            ktime_ns: balance.ktime_ns,
+            wall: balance.time,
+        });
+        self.alerts.balance(&balance.groups, self.now);
+    }
+
     fn is_sampled(&mut self) -> bool {
         self.syns += 1;
         match self.stream {
@@ -191,7 +199,8 @@ impl Outlet for Feed {
             Output::Lost(lost) => self.stream(&Item::Lost(*lost)),
             Output::Health(health) => self.stream(&Item::Health(health.clone())),
             Output::Own(netns) if self.sought == Some(*netns) => self.sought = None,
-            Output::Own(_) | Output::Gone(_) | Output::Unrecorded(_) | Output::Balance(_) => {}
+            Output::Balance(balance) => self.balance(balance),
+            Output::Own(_) | Output::Gone(_) | Output::Unrecorded(_) => {}
         }
         Ok(())
     }

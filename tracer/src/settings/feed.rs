@@ -10,6 +10,8 @@ use crate::event::{Reason, Verdict};
 pub struct AlertSettings {
     /// What is an alert.
     pub on: Vec<Kind>,
+    /// And whether a reuseport group is whose members starve.
+    pub on_groups: bool,
     /// How often one that lasts is told again.
     pub resend: Duration,
     /// Over, if no such SYN came for so long.
@@ -21,6 +23,8 @@ pub struct AlertSettings {
 }
 
 impl AlertSettings {
+    /// The word in `on` for [`AlertSettings::on_groups`].
+    pub const GROUPS: &str = "group_health";
     /// What `resend` may be.
     pub const RESEND: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_hours(1);
     /// What `quiet` may be; not shorter than `resend`, either.
@@ -52,6 +56,7 @@ impl Default for AlertSettings {
                 Kind::verdict(Verdict::Misdirected),
                 Kind::verdict(Verdict::Uncovered),
             ],
+            on_groups: false,
             resend: Duration::from_mins(1),
             quiet: Duration::from_mins(5),
             max_active: 1024,

@@ -102,18 +102,22 @@ fn alerts() -> impl Strategy<Value = AlertSettings> {
     });
     (
         vec(kind, 0..4),
+        any::<bool>(),
         time(AlertSettings::RESEND),
         time(AlertSettings::QUIET),
         AlertSettings::MAX_ACTIVE,
         option::of(path()),
     )
-        .prop_map(|(on, resend, quiet, max_active, state)| AlertSettings {
-            on,
-            resend,
-            quiet: quiet.max(resend),
-            max_active,
-            state,
-        })
+        .prop_map(
+            |(on, on_groups, resend, quiet, max_active, state)| AlertSettings {
+                on,
+                on_groups,
+                resend,
+                quiet: quiet.max(resend),
+                max_active,
+                state,
+            },
+        )
 }
 
 fn path() -> impl Strategy<Value = PathBuf> {

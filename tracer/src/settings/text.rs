@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     checked::Settings,
-    feed::{HttpTarget, PushSettings, SinkKind, SinkSettings, SpoolSettings},
+    feed::{AlertSettings, HttpTarget, PushSettings, SinkKind, SinkSettings, SpoolSettings},
     values::{bytes_text, duration_text},
     watch::Watch,
 };
@@ -128,7 +128,9 @@ impl Text {
     fn daemon(&mut self, settings: &Settings) {
         let alerts = &settings.alerts;
         self.table("[alerts]");
-        self.texts("on", &alerts.on);
+        let on = alerts.on.iter().map(ToString::to_string);
+        let groups = alerts.on_groups.then(|| AlertSettings::GROUPS.to_owned());
+        self.texts("on", on.chain(groups));
         self.text("resend", duration_text(alerts.resend));
         self.text("quiet", duration_text(alerts.quiet));
         self.key("max_active", alerts.max_active);

@@ -6,6 +6,8 @@ use super::*;
 use crate::alerts::{Found, Report};
 use crate::event::{Endpoint, Owner, Time};
 
+mod group;
+
 const DOCUMENT: &str = include_str!("../../../../docs/verdicts.md");
 const VERDICTS: [Verdict; 5] = [
     Verdict::Ok,

@@ -7,6 +7,7 @@ use crate::audit::{self, Finding, Kind, Party, Severity};
 use crate::event::{
     Backend, Event, Expected, Family, Listener, ListenerId, Match, Netns, Other, Queue, SCHEMA, Via,
 };
+use crate::pipeline::{Fed, GroupBalance, Is, Starvation};
 
 pub(super) const SECOND: u64 = 1_000_000_000;
 pub(super) const MINUTE: u64 = 60 * SECOND;
@@ -30,6 +31,27 @@ pub(super) fn endpoint(last: u8) -> Endpoint {
 
 fn tenant(last: u8) -> IpAddr {
     Ipv4Addr::new(6, 6, 6, last).into()
+}
+
+/// A group in the namespace of this name, one of whose members starves.
+pub(super) fn starving(netns: &str) -> GroupBalance {
+    let fed = |inode, syns| Fed {
+        inode,
+        syns,
+        fair: 500,
+        owners: Arc::default(),
+    };
+    GroupBalance {
+        netns: netns.to_owned(),
+        listener: "*:80".to_owned(),
+        is: Is::Starved(Starvation {
+            members: 2,
+            syns: 1_000,
+            starving: 1,
+            starved: vec![fed(2, 3)],
+            most: fed(1, 997),
+        }),
+    }
 }
 
 /// A listener on a tenant's address; 0: on any.

@@ -2,8 +2,8 @@ use super::*;
 use crate::{
     alerts::{Evidence, Identity, Occasion, Situation, State},
     delivery::fixtures::{
-        Server, blind, finding, message, notice, ok, overflow, sample, say, situation, target,
-        teller,
+        Server, blind, finding, message, notice, ok, overflow, sample, say, situation, starved,
+        target, teller,
     },
 };
 
@@ -107,6 +107,23 @@ fn that_sockpick_does_not_see_has_a_name_of_its_own_and_no_client() {
     let annotations = annotations(&blind.alert);
     let keys: Vec<&str> = annotations.keys().copied().collect();
     assert_eq!(keys, ["count", "description", "summary"]);
+}
+
+#[test]
+fn a_group_has_its_place_and_wakes_nobody() {
+    let teller = teller();
+    let starved = starved();
+    let labels = labels(&teller, &starved.alert);
+    let expected = [
+        ("alertname", "SockpickStarved"),
+        ("host", "web-1"),
+        ("listener", "*:80"),
+        ("netns", "host"),
+        ("severity", "warning"),
+    ];
+    assert_eq!(labels, BTreeMap::from(expected));
+    let annotations = annotations(&starved.alert);
+    assert!(!annotations.contains_key("client"), "{annotations:?}");
 }
 
 #[test]

@@ -38,6 +38,9 @@ const FRAME: usize = "wait 00000000 0000000000000000 00000000 ".len();
 pub(super) fn record(notice: &Notice) -> Option<Vec<u8>> {
     written(notice).or_else(|| {
         let mut shorter = notice.clone();
+        if let Evidence::Group(starvation) = &mut shorter.alert.evidence {
+            starvation.forget_owners();
+        }
         if let Evidence::Syn(sample) = &mut shorter.alert.evidence {
             (sample.owners, sample.expected_owners) = Default::default();
         }

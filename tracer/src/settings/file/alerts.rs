@@ -22,8 +22,8 @@ use crate::{
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct AlertsTable {
-    #[serde(deserialize_with = "kinds")]
-    on: Vec<Kind>,
+    #[serde(deserialize_with = "on")]
+    on: On,
     #[serde(deserialize_with = "resend")]
     resend: Duration,
     #[serde(deserialize_with = "quiet")]
@@ -34,17 +34,25 @@ pub(super) struct AlertsTable {
     state: Option<PathBuf>,
 }
 
+/// What is an alert: kinds of SYNs, and whether the health of groups is.
+#[derive(Debug)]
+struct On {
+    kinds: Vec<Kind>,
+    groups: bool,
+}
+
 impl Default for AlertsTable {
     fn default() -> Self {
         let AlertSettings {
-            on,
+            on: kinds,
+            on_groups: groups,
             resend,
             quiet,
             max_active,
             state,
         } = AlertSettings::default();
         Self {
-            on,
+            on: On { kinds, groups },
             resend,
             quiet,
             max_active,
@@ -65,7 +73,8 @@ impl AlertsTable {
             ));
         }
         Ok(AlertSettings {
-            on: self.on,
+            on: self.on.kinds,
+            on_groups: self.on.groups,
             resend: self.resend,
             quiet: self.quiet,
             max_active: self.max_active,
@@ -86,8 +95,15 @@ fn max_active<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Er
     number(deserializer, &AlertSettings::MAX_ACTIVE)
 }
 
-fn kinds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Kind>, D::Error> {
-    list(deserializer, kind)
+fn on<'de, D: Deserializer<'de>>(deserializer: D) -> Result<On, D::Error> {
+    let is_groups = |text: &str| text == AlertSettings::GROUPS;
+    let named = list(deserializer, |text| {
+        (!is_groups(text)).then(|| kind(text)).transpose()
+    })?;
+    Ok(On {
+        groups: named.iter().any(Option::is_none),
+        kinds: named.into_iter().flatten().collect(),
+    })
 }
 
 /// `VERDICT`, `VERDICT/REASON` or `REASON`.
@@ -95,7 +111,7 @@ fn kind(text: &str) -> Result<Kind, String> {
     let wrong = || {
         format!(
             "{text:?} is no verdict and no reason; write it as misdirected, refused/restart_gap \
-             or accept_overflow (docs/verdicts.md has them all)"
+             or accept_overflow (docs/verdicts.md has them all), or group_health"
         )
     };
     if let Some((verdict, reason)) = text.split_once('/') {
