@@ -31,7 +31,19 @@ use super::{
 mod level;
 
 pub use super::missed::Use;
-use level::Ends;
+
+/// Whether lookups have to be seen to end, where most SYNs are only counted. Their beginning is
+/// less for the kernel to tell; which listener one ended with, `tcp_conn_request` says, of those
+/// that it gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ends {
+    /// They have to.
+    Needed,
+    /// They need not: who drops a SYN names its listener.
+    Spared,
+    /// A daemon can do without until a listener drops a SYN before `tcp_conn_request`.
+    SparedUntilDrop,
+}
 
 /// Attached programs. Dropping it detaches them; so does the end of the process,
 /// however it comes, because nothing is pinned.

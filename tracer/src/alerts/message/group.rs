@@ -1,8 +1,8 @@
 //! What is told of a group whose members starve.
 
-use super::{Alert, Message, clock, mark, so_far};
+use super::text::{Message, clock, mark, so_far};
 use crate::{
-    alerts::GroupPlace,
+    alerts::alert::{Alert, GroupPlace},
     pipeline::{Fed, Starvation},
     words::{count, located},
 };

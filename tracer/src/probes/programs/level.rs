@@ -8,7 +8,7 @@ use aya::{
 use log::{debug, info, warn};
 use sockpick_ebpf::abi::{level, maps};
 
-use super::Programs;
+use super::{Ends, Programs};
 use crate::{
     kernel::features::Receiver,
     probes::{
@@ -21,19 +21,6 @@ use crate::{
 };
 
 const LOOKUPS: [Hook; 2] = [Hook::Lookup4, Hook::Lookup6];
-
-/// Whether lookups have to be seen to end, where most SYNs are only counted. Their beginning is
-/// less for the kernel to tell; which listener one ended with, `tcp_conn_request` says, of those
-/// that it gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ends {
-    /// They have to.
-    Needed,
-    /// They need not: who drops a SYN names its listener.
-    Spared,
-    /// A daemon can do without until a listener drops a SYN before `tcp_conn_request`.
-    SparedUntilDrop,
-}
 
 impl Programs {
     /// From the next [`Programs::record`] on there is a record only of SYNs that may be an alert:
