@@ -6,25 +6,20 @@
 //! `docs/alerts.md` says what each sink is told, and what is lost when.
 #![forbid(unsafe_code)]
 
-mod alertmanager;
 mod attempt;
 mod backoff;
 #[cfg(test)]
 mod bad_input;
-mod file;
 mod http;
-pub mod journald;
 mod json;
-mod otlp;
 mod outbox;
 pub(crate) mod push;
 pub mod queue;
 mod route;
+mod sink;
 mod spool;
-mod stdout;
 mod supervisor;
 mod told;
-mod webhook;
 mod worker;
 
 use std::{
@@ -34,7 +29,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{failure::Failure, privileges, settings::feed::SinkSettings};
+use crate::{failure::Failure, privileges, settings::sink::SinkSettings};
 
 pub use attempt::Sends;
 use outbox::Lost;

@@ -8,18 +8,20 @@ mod checked;
 pub mod feed;
 mod file;
 pub mod place;
+pub mod sink;
 mod text;
 pub mod values;
 mod watch;
+mod writer;
 
 use crate::judge::expectations::{OwnerRule, Service};
 
 pub use checked::Settings;
 pub use feed::{
-    AlertSettings, DaemonSettings, MetricsSettings, OnUntraceable, PushSettings, SinkSettings,
-    SpoolSettings, Stream,
+    AlertSettings, DaemonSettings, MetricsSettings, OnUntraceable, PushSettings, Stream,
 };
 pub use place::Expect;
+pub use sink::{SinkSettings, SpoolSettings};
 pub use watch::Watch;
 
 /// Most services: what metrics say of each is held against every listener.

@@ -14,7 +14,7 @@ use tokio::{
 use super::{
     attempt::Attempt,
     http::{Answer, attempt, send},
-    otlp,
+    sink::otlp,
 };
 use crate::damaged::damaged;
 

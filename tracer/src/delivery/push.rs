@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::{
     attempt::{Attempt, Failure, Sends},
     http::Client,
-    otlp::post,
+    sink::otlp::post,
 };
 use crate::{otlp::metrics::ExportMetricsServiceRequest, settings::feed::PushSettings};
 

@@ -1,27 +1,20 @@
 //! From settings to sinks: one route for each place that something is sent to.
 #![forbid(unsafe_code)]
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use super::{
-    alertmanager::Alertmanager,
     backoff::Backoff,
-    file::FileSink,
     http::Url,
-    journald::{self, Journald},
-    otlp::Otlp,
     outbox::{Lost, Outbox},
     queue::Message,
+    sink::Sink,
     spool::Spool,
-    stdout::StdoutSink,
     told::Teller,
-    webhook::Webhook,
-    worker,
 };
 use crate::{
     alerts::Occasion,
-    settings::feed::{SinkKind, SinkSettings},
-    sinks::stdout::stdout,
+    settings::sink::{SinkKind, SinkSettings},
 };
 
 /// Settings of one sink with one place to send to, and its outbox.
@@ -125,41 +118,14 @@ pub(super) struct Ready {
     spool: Option<Spool>,
 }
 
-enum Sink {
-    Alertmanager(Alertmanager),
-    Webhook(Webhook),
-    Otlp(Otlp),
-    Journald(Journald),
-    File(FileSink),
-    Stdout(StdoutSink<crate::sinks::stdout::Stdout>),
-}
-
 impl Ready {
     /// What the settings ask for. Nothing is opened and nobody is asked yet.
     ///
     /// # Errors
     /// If a URL is none, in words for the user.
     pub(super) fn new(settings: &SinkSettings, teller: &Teller) -> Result<Self, String> {
-        let named = |error| format!("sink {}: {error}", settings.name);
-        let teller = teller.clone();
-        let sink = match &settings.to {
-            SinkKind::Alertmanager(targets) => {
-                let target = targets.first().ok_or_else(|| named("no urls".to_owned()))?;
-                Sink::Alertmanager(Alertmanager::new(target, teller).map_err(named)?)
-            }
-            SinkKind::Webhook {
-                target,
-                secret_file,
-            } => Sink::Webhook(Webhook::new(target, secret_file.clone(), teller).map_err(named)?),
-            SinkKind::Otlp(target) => Sink::Otlp(Otlp::new(target, teller).map_err(named)?),
-            SinkKind::Journald => Sink::Journald(Journald::new(Path::new(journald::SOCKET))),
-            SinkKind::File {
-                path,
-                rotate_bytes,
-                keep,
-            } => Sink::File(FileSink::new(path, *rotate_bytes, *keep, teller)),
-            SinkKind::Stdout => Sink::Stdout(StdoutSink::new(stdout(), teller)),
-        };
+        let sink = Sink::new(&settings.to, teller.clone());
+        let sink = sink.map_err(|error| format!("sink {}: {error}", settings.name))?;
         let spool = settings.spool.as_ref();
         let spool = spool.map(|spool| Spool::new(&settings.name, spool, settings.queue));
         Ok(Self { sink, spool })
@@ -167,16 +133,7 @@ impl Ready {
 
     /// Sends what comes, until the outbox is closed and empty.
     pub(super) async fn run(self, outbox: Arc<Outbox>) {
-        let backoff = Backoff::seeded();
-        let spool = self.spool;
-        match self.sink {
-            Sink::Alertmanager(sink) => worker::run(outbox, sink, backoff, spool).await,
-            Sink::Webhook(sink) => worker::run(outbox, sink, backoff, spool).await,
-            Sink::Otlp(sink) => worker::run(outbox, sink, backoff, spool).await,
-            Sink::Journald(sink) => worker::run(outbox, sink, backoff, spool).await,
-            Sink::File(sink) => worker::run(outbox, sink, backoff, spool).await,
-            Sink::Stdout(sink) => worker::run(outbox, sink, backoff, spool).await,
-        }
+        self.sink.run(outbox, Backoff::seeded(), self.spool).await;
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     fixtures::{Server, line, message, ok, say, scratch, target, teller},
     *,
 };
-use crate::{alerts::Occasion, settings::feed::SinkKind};
+use crate::{alerts::Occasion, settings::sink::SinkKind};
 
 /// The page shows what is really sent. With `SOCKPICK_EXAMPLES=write` it is written there.
 pub(super) fn on_the_page(example: &str, text: &str) {

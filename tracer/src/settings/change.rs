@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{checked::Settings, feed::SinkSettings};
+use super::{checked::Settings, sink::SinkSettings};
 
 /// What is to be done for new settings to be in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

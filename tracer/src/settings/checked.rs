@@ -1,7 +1,8 @@
 //! All settings as one value.
 
 use super::{
-    feed::{AlertSettings, DaemonSettings, MetricsSettings, SinkSettings, Stream},
+    feed::{AlertSettings, DaemonSettings, MetricsSettings, Stream},
+    sink::SinkSettings,
     watch::Watch,
 };
 use crate::judge::{expectations::Expectations, netns::NetnsName};

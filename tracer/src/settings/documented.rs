@@ -12,8 +12,9 @@ use toml::de::{DeTable, DeValue};
 use super::{
     AlertSettings, DaemonSettings, Given, MOST_SERVICES, MetricsSettings, PushSettings, Settings,
     SinkSettings, SpoolSettings,
-    feed::{HttpTarget, SinkKind},
-    file::keys::{OF_EVERY_SINK, SINKS, TABLES},
+    feed::HttpTarget,
+    file::keys::{OF_EVERY_SINK, TABLES},
+    sink::kind::{SINKS, SinkKind},
     values::{MOST_PORTS, bytes_text, duration_text},
 };
 use crate::alerts::SHORTEST;

@@ -4,11 +4,11 @@ mod alerts;
 mod daemon;
 pub(super) mod keys;
 mod metrics;
-mod number;
+pub(super) mod number;
 mod sink;
 mod stream;
-mod target;
-mod url;
+pub(super) mod target;
+pub(super) mod url;
 mod written;
 
 use std::{
@@ -26,13 +26,14 @@ use self::{
     alerts::AlertsTable,
     daemon::DaemonTable,
     metrics::MetricsTable,
-    sink::{SinkTable, sinks},
+    sink::sinks,
     stream::StreamTable,
     written::{line, list},
 };
 use super::{
     checked::Settings,
     place::expected_address,
+    sink::kind::SinkTable,
     values::{Ports, ports, prefix},
     watch::Watch,
 };

@@ -14,8 +14,9 @@ use super::{
     AlertSettings, DaemonSettings, Given, MetricsSettings, OnUntraceable, PushSettings, Settings,
     SinkSettings, SpoolSettings, Stream, Watch,
     change::{Changes, changes},
-    feed::{HttpTarget, Kind, Listen, SinkKind},
-    file::keys::{OF_EVERY_SINK, SINKS, TABLES},
+    feed::{HttpTarget, Kind, Listen},
+    file::keys::{OF_EVERY_SINK, TABLES},
+    sink::kind::{SINKS, SinkKind},
     values::{bytes, bytes_text, duration, duration_text, ports},
 };
 use crate::{

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     delivery::{
         fixtures::{Reply, Server, ok, say, target, teller},
-        otlp::partial_success,
+        sink::otlp::partial_success,
     },
     event::Time,
     metrics::{

@@ -6,10 +6,7 @@ use crate::{
     delivery::Message,
     metrics::{Families, Format, View},
     outlets::feed::{Feed, now},
-    settings::{
-        AlertSettings, Settings, SinkSettings, Stream,
-        feed::{Kind, SinkKind},
-    },
+    settings::{AlertSettings, Settings, SinkSettings, Stream, feed::Kind, sink::SinkKind},
 };
 
 /// The daemon's outlet, and what it gave out.

@@ -7,6 +7,7 @@ use toml::{
 };
 
 use super::written::line;
+use crate::settings::sink::kind::SINKS;
 
 /// Tables with their keys, also those within another; those of `[[sink]]` depend on its type.
 pub(crate) const TABLES: [(&str, &[&str]); 8] = [
@@ -28,43 +29,6 @@ pub(crate) const TABLES: [(&str, &[&str]); 8] = [
 
 /// Keys that every sink has.
 pub(crate) const OF_EVERY_SINK: [&str; 3] = ["type", "name", "queue"];
-
-/// Types of sinks, with the keys that they have beside those. Only those have a spool that are told
-/// once that an alert begins or ends: the others are told again what lasts.
-pub(crate) const SINKS: [(&str, &[&str]); 6] = [
-    (
-        "alertmanager",
-        &["urls", "ca_file", "bearer_file", "timeout"],
-    ),
-    (
-        "webhook",
-        &[
-            "url",
-            "secret_file",
-            "ca_file",
-            "bearer_file",
-            "timeout",
-            "spool",
-            "spool_size",
-            "spool_age",
-        ],
-    ),
-    (
-        "otlp",
-        &[
-            "url",
-            "ca_file",
-            "bearer_file",
-            "timeout",
-            "spool",
-            "spool_size",
-            "spool_age",
-        ],
-    ),
-    ("journald", &["spool", "spool_size", "spool_age"]),
-    ("file", &["path", "rotate", "keep"]),
-    ("stdout", &[]),
-];
 
 /// Bytes of the longest key that may be a known one with a mistake: twice the longest of those.
 const LONGEST_LIKE: usize = 24;

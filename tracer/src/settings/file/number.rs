@@ -4,7 +4,7 @@ use std::{fmt::Display, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::settings::values::{duration, duration_text};
+use crate::settings::values::{bytes, bytes_text, duration, duration_text};
 
 /// A whole number from one to another.
 pub(super) fn number<'de, D: Deserializer<'de>>(
@@ -16,7 +16,10 @@ pub(super) fn number<'de, D: Deserializer<'de>>(
 }
 
 /// The same of a number that is read already.
-pub(super) fn whole(written: i64, range: &RangeInclusive<usize>) -> Result<usize, String> {
+pub(in crate::settings) fn whole(
+    written: i64,
+    range: &RangeInclusive<usize>,
+) -> Result<usize, String> {
     let number = usize::try_from(written).ok();
     number
         .filter(|number| range.contains(number))
@@ -76,6 +79,19 @@ fn out_of_range(
     most: impl Display,
 ) -> String {
     format!("{written} is out of range; write {what} from {least} to {most}")
+}
+
+/// A size from one to another. `other`: what may be written instead.
+pub(in crate::settings) fn size(
+    text: &str,
+    range: &RangeInclusive<u64>,
+    other: &str,
+) -> Result<u64, String> {
+    let size = bytes(text).filter(|size| range.contains(size));
+    size.ok_or_else(|| {
+        let [least, most] = [*range.start(), *range.end()].map(bytes_text);
+        format!("{text:?} is no size from {least} to {most}; write it as 100M or 1G{other}")
+    })
 }
 
 /// A file's name from the root on: the daemon's directory is not the user's.

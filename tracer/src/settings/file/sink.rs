@@ -6,10 +6,8 @@ use std::{collections::HashSet, path::Path};
 
 use toml::Spanned;
 
-pub(super) use table::SinkTable;
-
 use super::written::line;
-use crate::settings::feed::{SinkKind, SinkSettings};
+use crate::settings::sink::{SinkSettings, kind::SinkTable};
 
 /// The sinks of a file with this text. `state`: where alerts are kept.
 ///
@@ -34,7 +32,7 @@ pub(super) fn sinks(
         let table = table.into_inner();
         let name = match &table.name {
             Some(name) => name.clone(),
-            None => free(table.kind.word(), &mut taken),
+            None => free(table.word(), &mut taken),
         };
         let shown: String = name.escape_debug().collect();
         let wrong = |wrong| format!("line {at}: sink \"{shown}\": {wrong}");
@@ -68,9 +66,9 @@ fn beside(sink: &SinkSettings, others: &[SinkSettings]) -> Result<(), String> {
     if others.iter().any(|other| other.name == sink.name) {
         return Err("another sink has this name; give it one of its own".to_owned());
     }
-    let same = |other: &&SinkSettings| match (&sink.to, &other.to) {
-        (SinkKind::Journald, SinkKind::Journald) | (SinkKind::Stdout, SinkKind::Stdout) => true,
-        _ => file(sink).is_some() && file(sink) == file(other),
+    let same = |other: &&SinkSettings| {
+        let is_same = sink.to.is_of_the_host() && sink.to == other.to;
+        is_same || file(sink).is_some() && file(sink) == file(other)
     };
     match others.iter().find(same) {
         Some(other) => Err(format!(
@@ -83,18 +81,17 @@ fn beside(sink: &SinkSettings, others: &[SinkSettings]) -> Result<(), String> {
 
 /// The file that it writes to, or that what waits for it is kept in.
 fn file(sink: &SinkSettings) -> Option<&Path> {
-    match &sink.to {
-        SinkKind::File { path, .. } => Some(path),
-        _ => sink.spool.as_ref().map(|spool| &*spool.path),
-    }
+    let spool = || sink.spool.as_ref().map(|spool| &*spool.path);
+    sink.to.file().or_else(spool)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::settings::{
-        feed::{HttpTarget, SpoolSettings},
+        feed::HttpTarget,
         file::parse,
+        sink::{SinkKind, SpoolSettings},
     };
 
     fn read(text: &str) -> Result<Vec<SinkSettings>, String> {

@@ -8,16 +8,20 @@ use crate::settings::feed::HttpTarget;
 
 /// The keys beside its address.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Access<'a> {
-    pub(super) ca_file: Option<&'a str>,
-    pub(super) bearer_file: Option<&'a str>,
-    pub(super) timeout: Option<&'a str>,
+pub(in crate::settings) struct Access<'a> {
+    pub(in crate::settings) ca_file: Option<&'a str>,
+    pub(in crate::settings) bearer_file: Option<&'a str>,
+    pub(in crate::settings) timeout: Option<&'a str>,
 }
 
 impl Access<'_> {
     /// # Errors
     /// The key, and what is wrong with it. `example`: an address, if there is none.
-    pub(super) fn one(&self, url: Option<&str>, example: &str) -> Result<HttpTarget, String> {
+    pub(in crate::settings) fn one(
+        &self,
+        url: Option<&str>,
+        example: &str,
+    ) -> Result<HttpTarget, String> {
         let url = url.ok_or_else(|| format!("it needs url = \"{example}\""))?;
         key("url", url::check(url))?;
         self.is_ca_of_use([url])?;
@@ -28,7 +32,7 @@ impl Access<'_> {
     ///
     /// # Errors
     /// The key, and what is wrong with it.
-    pub(super) fn each(&self, urls: &[String]) -> Result<Vec<HttpTarget>, String> {
+    pub(in crate::settings) fn each(&self, urls: &[String]) -> Result<Vec<HttpTarget>, String> {
         self.is_ca_of_use(urls.iter().map(String::as_str))?;
         urls.iter().map(|url| self.target(url)).collect()
     }
@@ -58,10 +62,10 @@ impl Access<'_> {
     }
 }
 
-pub(super) fn key<T>(name: &str, checked: Result<T, String>) -> Result<T, String> {
+pub(in crate::settings) fn key<T>(name: &str, checked: Result<T, String>) -> Result<T, String> {
     checked.map_err(|wrong| format!("{name}: {wrong}"))
 }
 
-pub(super) fn path(name: &str, text: Option<&str>) -> Result<Option<PathBuf>, String> {
+pub(in crate::settings) fn path(name: &str, text: Option<&str>) -> Result<Option<PathBuf>, String> {
     text.map(|text| key(name, number::path(text))).transpose()
 }

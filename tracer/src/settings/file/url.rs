@@ -11,7 +11,7 @@ const FORM: &str = "write it as http://127.0.0.1:9093 or https://alerts.example:
 ///
 /// # Errors
 /// What is wrong with it, without any part of it.
-pub(super) fn check(text: &str) -> Result<(), String> {
+pub(in crate::settings) fn check(text: &str) -> Result<(), String> {
     let uri: Uri = text
         .parse()
         .map_err(|_| format!("it is no address of a server; {FORM}"))?;

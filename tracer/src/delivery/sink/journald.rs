@@ -17,15 +17,15 @@ use nix::{
 };
 use tokio::{io::Interest, net::UnixDatagram};
 
-use super::{
-    attempt::{Attempt, Failure},
-    json::word,
-    queue::{Message, notices},
-    told::{kind, over, resolution, words},
-    worker::Send,
-};
 use crate::{
     alerts::{Alert, Notice, Sample},
+    delivery::{
+        attempt::{Attempt, Failure},
+        json::word,
+        queue::{Message, notices},
+        told::{kind, over, resolution, words},
+        worker::Send,
+    },
     words::located,
 };
 
@@ -33,13 +33,13 @@ use crate::{
 pub(super) const SOCKET: &str = "/run/systemd/journal/socket";
 
 /// `MESSAGE_ID` of an alert that began.
-pub const FIRING: &str = "cd68921433a942a19b855ebdf2b9eb85";
+const FIRING: &str = "cd68921433a942a19b855ebdf2b9eb85";
 
 /// `MESSAGE_ID` of an alert that is over.
-pub const RESOLVED: &str = "564f4dc936ea4c9bbf1018620350e27e";
+const RESOLVED: &str = "564f4dc936ea4c9bbf1018620350e27e";
 
 /// `MESSAGE_ID` of what says that notices for the journal were lost.
-pub const LOST: &str = "c62a9d97ce3a4e8ea8f880450ef23ff2";
+const LOST: &str = "c62a9d97ce3a4e8ea8f880450ef23ff2";
 
 /// Priorities as in syslog.
 const CRITICAL: &str = "2";
@@ -47,7 +47,7 @@ const WARNING: &str = "4";
 const NOTICE: &str = "5";
 
 /// The journal of this host.
-pub(super) struct Journald {
+pub(in crate::delivery) struct Journald {
     path: PathBuf,
 }
 

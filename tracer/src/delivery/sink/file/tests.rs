@@ -138,7 +138,7 @@ fn of_a_line_that_does_not_fit_nothing_stays() {
     let run = std::process::Command::new("sh")
         .args(["-c", limited])
         .arg(std::env::current_exe().expect("this program"))
-        .arg("delivery::file::tests::within_the_limit")
+        .arg("delivery::sink::file::tests::within_the_limit")
         .env("SOCKPICK_LIMITED", &path)
         .output()
         .expect("a shell");

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::task::spawn_blocking;
 
-use super::{
+use crate::delivery::{
     attempt::{Attempt, Failure},
     json::{Line, lines},
     queue::Message,
@@ -21,7 +21,7 @@ mod log;
 pub(super) use log::Log;
 
 /// Writes from a thread of its own: a disk may take any time, and nobody else waits for it.
-pub(super) struct FileSink {
+pub(in crate::delivery) struct FileSink {
     log: Arc<Mutex<Log>>,
     teller: Teller,
 }

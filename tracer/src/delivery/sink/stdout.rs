@@ -8,17 +8,19 @@ use std::{
 
 use tokio::task::spawn_blocking;
 
-use super::{
-    attempt::{Attempt, Failure},
-    json::lines,
-    queue::Message,
-    told::Teller,
-    worker::Send,
+use crate::{
+    delivery::{
+        attempt::{Attempt, Failure},
+        json::lines,
+        queue::Message,
+        told::Teller,
+        worker::Send,
+    },
+    failure::ClosedStdout,
 };
-use crate::failure::ClosedStdout;
 
 /// Writes from a thread of its own: whoever reads may take any time.
-pub(super) struct StdoutSink<W> {
+pub(in crate::delivery) struct StdoutSink<W> {
     out: Arc<Mutex<Lines<W>>>,
     teller: Teller,
 }

@@ -4,9 +4,9 @@
 
 use std::net::IpAddr;
 
-use super::super::told::{Teller, kind, over, resolution, words};
 use crate::{
     alerts::{Alert, Notice, Sample},
+    delivery::told::{Teller, kind, over, resolution, words},
     event::{Owner, Time},
     otlp::{
         AnyValue, KeyValue, Scope, Value,

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{
-    attempt::{Attempt, Failure, Sends},
-    http::{Answer, Client, Headers, attempt},
-    queue::{Message, notices},
-    told::{Kind, Teller, kind, over, words},
-    worker::Send,
-};
 use crate::{
     alerts::{Alert, Notice},
+    delivery::{
+        attempt::{Attempt, Failure, Sends},
+        http::{Answer, Client, Headers, attempt},
+        queue::{Message, notices},
+        told::{Kind, Teller, kind, over, words},
+        worker::Send,
+    },
     event::Time,
     settings::feed::HttpTarget,
     words::located,
@@ -25,7 +25,7 @@ const PATH: &str = "/api/v2/alerts";
 const BATCH: usize = 64;
 
 /// One Alertmanager.
-pub(super) struct Alertmanager {
+pub(in crate::delivery) struct Alertmanager {
     client: Client,
     teller: Teller,
 }

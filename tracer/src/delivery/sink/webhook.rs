@@ -13,15 +13,18 @@ use hyper::{
 use ring::hmac;
 use serde::Serialize;
 
-use super::{
-    attempt::{Attempt, Failure},
-    http::{Answer, Client, Headers, attempt, secret},
-    json::{Told, told},
-    queue::{Message, notices},
-    told::Teller,
-    worker::Send,
+use crate::{
+    alerts::Notice,
+    delivery::{
+        attempt::{Attempt, Failure},
+        http::{Answer, Client, Headers, attempt, secret},
+        json::{Told, told},
+        queue::{Message, notices},
+        told::Teller,
+        worker::Send,
+    },
+    settings::feed::HttpTarget,
 };
-use crate::{alerts::Notice, settings::feed::HttpTarget};
 
 /// The header with the signature of the body.
 const SIGNATURE: HeaderName = HeaderName::from_static("x-sockpick-signature");
@@ -30,7 +33,7 @@ const SIGNATURE: HeaderName = HeaderName::from_static("x-sockpick-signature");
 const VERSION: u32 = 1;
 
 /// One server.
-pub(super) struct Webhook {
+pub(in crate::delivery) struct Webhook {
     client: Client,
     secret_file: Option<PathBuf>,
     teller: Teller,

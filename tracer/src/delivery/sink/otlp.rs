@@ -5,14 +5,14 @@ mod record;
 
 use prost::Message as _;
 
-use super::{
-    attempt::{Attempt, Sends},
-    http::{Answer, Class, Client, Headers, attempt},
-    queue::{Message, notices},
-    told::Teller,
-    worker::Send,
-};
 use crate::{
+    delivery::{
+        attempt::{Attempt, Sends},
+        http::{Answer, Class, Client, Headers, attempt},
+        queue::{Message, notices},
+        told::Teller,
+        worker::Send,
+    },
     otlp::{PartialSuccess, Response},
     settings::feed::HttpTarget,
 };
@@ -20,7 +20,7 @@ use crate::{
 const PATH: &str = "/v1/logs";
 
 /// One collector.
-pub(super) struct Otlp {
+pub(in crate::delivery) struct Otlp {
     client: Client,
     teller: Teller,
 }
@@ -44,7 +44,7 @@ impl Send for Otlp {
 }
 
 /// Posts a message with so many of `what` in it.
-pub(super) async fn post(
+pub(in crate::delivery) async fn post(
     client: &mut Client,
     message: &impl prost::Message,
     number: usize,
@@ -60,7 +60,7 @@ pub(super) async fn post(
 
 /// A 200 may say that some of what was sent was not taken, which is not to be tried again.
 /// `what`: what that is.
-pub(super) fn success(answer: &Answer, messages: usize, what: &str) -> Attempt {
+pub(in crate::delivery) fn success(answer: &Answer, messages: usize, what: &str) -> Attempt {
     let response = Response::decode(answer.body.as_slice());
     let Some(PartialSuccess {
         rejected,
@@ -90,7 +90,7 @@ pub(super) fn success(answer: &Answer, messages: usize, what: &str) -> Attempt {
 
 /// As a collector says it.
 #[cfg(test)]
-pub(super) fn partial_success(rejected: i64, why: &str) -> impl prost::Message {
+pub(in crate::delivery) fn partial_success(rejected: i64, why: &str) -> impl prost::Message {
     Response {
         partial_success: Some(PartialSuccess {
             rejected,
