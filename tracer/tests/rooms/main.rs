@@ -245,3 +245,12 @@ fn the_document_has_the_same_floors() {
         assert!(document.contains(&floor), "not there{floor}");
     }
 }
+
+#[test]
+fn the_glossary_has_twenty_words_at_most() {
+    let document = include_str!("../../../ARCHITECTURE.md");
+    let (_, rest) = document.split_once("## Words\n").expect("a glossary");
+    let (words, _) = rest.split_once("\n## ").expect("its end");
+    let count = words.split("**").skip(1).step_by(2).count();
+    assert!((10..=20).contains(&count), "{count}");
+}
