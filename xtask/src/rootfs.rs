@@ -11,7 +11,12 @@ use anyhow::{Context, Result, bail};
 use crate::cpio::Archive;
 use crate::process::{need_program, output};
 
+mod systemd;
+
+pub(crate) use systemd::is_installed as has_systemd;
+
 const INIT: &str = include_str!("guest/init.sh");
+const COMMAND: &str = include_str!("guest/command.sh");
 
 /// Tools every guest has, besides busybox.
 ///
@@ -35,7 +40,7 @@ impl GuestFile {
 }
 
 /// Builds the file system; modules come separately, as an archive of their own.
-pub(crate) fn build(command: &[String], files: &[GuestFile]) -> Result<Archive> {
+pub(crate) fn build(command: &[String], files: &[GuestFile], systemd: bool) -> Result<Archive> {
     let mut root = Root::default();
     root.ground();
     for tool in TOOLS {
@@ -52,8 +57,14 @@ pub(crate) fn build(command: &[String], files: &[GuestFile]) -> Result<Archive> 
     for file in files {
         root.program(&file.host, &file.guest)?;
     }
+    if systemd {
+        systemd::add(&mut root)?;
+    }
     root.busybox()?;
-    root.archive.bytes("init", INIT.as_bytes(), 0o755);
+    let init = if systemd { systemd::INIT } else { INIT };
+    root.archive.bytes("init", init.as_bytes(), 0o755);
+    let run = COMMAND.as_bytes();
+    root.archive.bytes("guest-command", run, 0o755);
     let script = format!("#!/bin/sh\nexec {}\n", quoted(command));
     root.archive.bytes("run-command", script.as_bytes(), 0o755);
     Ok(root.archive)

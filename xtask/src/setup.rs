@@ -28,6 +28,9 @@ pub(crate) fn run() -> Result<()> {
         sources.extend(packages::missing(packages::LINKER));
     }
     missing.extend(sources);
+    if can_install() {
+        missing.extend(packages::missing(packages::SYSTEMD));
+    }
     if missing.is_empty() && toolchain.is_complete() {
         return Ok(());
     }

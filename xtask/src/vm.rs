@@ -46,6 +46,9 @@ pub(crate) struct Args {
     /// Count instructions: one guest nanosecond is one instruction, on one processor
     #[arg(long)]
     icount: bool,
+    /// Boot this machine's systemd, and run the command as a service of it
+    #[arg(long)]
+    systemd: bool,
     /// More for the kernel's command line
     #[arg(
         long,
@@ -98,6 +101,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         cpus: args.cpus,
         memory_mb: args.memory,
         icount: args.icount,
+        systemd: args.systemd,
         timeout: Duration::from_secs(args.timeout),
         ..Guest::new(kernel)
     };

@@ -31,6 +31,8 @@ pub(crate) struct Guest {
     pub(crate) memory_mb: u32,
     /// One guest nanosecond is one guest instruction; the guest has one processor then.
     pub(crate) icount: bool,
+    /// This machine's systemd is the first process, and the command one of its services.
+    pub(crate) systemd: bool,
     pub(crate) timeout: Duration,
 }
 
@@ -51,6 +53,7 @@ impl Guest {
             cpus: 2,
             memory_mb: 1024,
             icount: false,
+            systemd: false,
             timeout: Duration::from_mins(5),
         }
     }
@@ -89,7 +92,7 @@ impl Guest {
         }
         let file = File::create(path).context("cannot create the guest's initial file system")?;
         let mut out = BufWriter::new(file);
-        rootfs::build(command, &files)?.write(&mut out)?;
+        rootfs::build(command, &files, self.systemd)?.write(&mut out)?;
         if let Some(archive) = modules::archive(&self.kernel)? {
             let mut modules = File::open(&archive)
                 .with_context(|| format!("cannot read {}", archive.display()))?;

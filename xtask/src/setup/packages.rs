@@ -62,6 +62,13 @@ pub(super) const GUESTS: &[Package] = &[
     tool("cpio", "cpio", "looks into the guests' file systems"),
 ];
 
+/// For guests as well. A machine where it is missing and cannot be installed skips what needs it.
+pub(super) const SYSTEMD: &[Package] = &[tool(
+    "systemd",
+    "systemctl",
+    "the service manager of some guests",
+)];
+
 /// For compiling the probes where there is no rustup nightly with the library's source.
 pub(super) const COMPILER: &[Package] = &[
     files("rustc-web", "compiles the probes"),
