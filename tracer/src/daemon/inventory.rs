@@ -133,9 +133,14 @@ impl Inventory {
             self.feed.tick(time());
             self.keeper.keep(self.feed.alerts());
             self.watchdog.alive();
-            let status = self.status();
-            self.shown.show(status);
+            self.show();
         }
+    }
+
+    /// Tells how it is, where that changed.
+    pub(super) fn show(&mut self) {
+        let status = self.status();
+        self.shown.show(status);
     }
 
     /// That it does not trace is an alert, unless nobody wants to know whether it sees.

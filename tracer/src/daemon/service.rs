@@ -88,6 +88,7 @@ pub async fn run(args: DaemonArgs, settings: Settings) -> Result<()> {
         Err(error) if goes_on(&settings, &error) => {
             let why = format!("{error:#}");
             let mut inventory = Inventory::start(args, settings, exposition, &why)?;
+            inventory.show();
             systemd::ready();
             inventory.watch(&mut signals, &mut questions).await;
             inventory.stop().await;
@@ -96,6 +97,7 @@ pub async fn run(args: DaemonArgs, settings: Settings) -> Result<()> {
         traced => traced?,
     };
     let mut service = Service::start(args, settings, exposition, traced)?;
+    service.show();
     systemd::ready();
     let ended = service.watch(&mut signals, &mut questions).await;
     let stopped = service.stop().await;
@@ -226,9 +228,14 @@ impl Service {
             self.end_check()?;
         }
         self.watchdog.alive();
+        self.show();
+        Ok(())
+    }
+
+    /// Tells how it is, where that changed.
+    fn show(&mut self) {
         let status = self.status();
         self.shown.show(status);
-        Ok(())
     }
 
     /// What the self-check came to.
