@@ -29,6 +29,7 @@ mod runner;
 mod segments;
 mod serve;
 mod server;
+mod systemd;
 mod trace;
 mod truth;
 mod want;

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::columns::{self, Run};
 use super::counts::{Alerts, Counts};
 use super::{Args, VmArgs};
 use crate::artifacts::{self, SCENARIOS_PROGRAM as PROGRAM};
 use crate::guest::{Guest, Source};
 use crate::kernels::{self, Kernel};
-use crate::rootfs::GuestFile;
+use crate::process::workspace_root;
+use crate::rootfs::{self, GuestFile};
 
 /// Guests at a time; each is emulated by one busy thread.
 const AT_ONCE: usize = 2;
@@ -23,18 +25,6 @@ const AT_ONCE: usize = 2;
 /// Grace periods end as soon as they can: a third of a short scenario is waiting for them when
 /// probes go.
 const APPEND: &str = "rcupdate.rcu_expedited=1";
-
-/// Backends by which a kernel runs the core of the scenarios only: its neighbours in the matrix
-/// run all of them by it, with the same programs over the same code of the kernel's, and the
-/// whole has to end within an hour.
-const CORE: [(&str, &str); 6] = [
-    ("6.1", "kprobe"),
-    ("6.1", "legacy"),
-    ("6.19", "fentry"),
-    ("6.19", "kprobe"),
-    ("7.2", "fentry"),
-    ("7.2", "kprobe"),
-];
 
 /// Lines shown of what a failed scenario said; the log has them all.
 const SHOWN: usize = 25;
@@ -50,14 +40,31 @@ pub(super) struct Column {
     summary: String,
 }
 
-/// Runs every column, in the order of the matrix as far as two at a time allow, and the
-/// hour last if it is wanted: it comes last among the columns too.
-pub(super) fn run(args: &Args, files: &[GuestFile], with_hour: bool) -> Result<Vec<Column>> {
+impl Column {
+    /// One that this machine cannot run, and why.
+    fn skipped(name: &str, why: &str) -> Self {
+        let counts = Counts {
+            skipped: 1,
+            ..Counts::default()
+        };
+        Self {
+            kernel: name.to_owned(),
+            counts,
+            alerts: Alerts::default(),
+            report: None,
+            summary: format!("kernel {name}: {counts}\n  SKIP {why}\n"),
+        }
+    }
+}
+
+/// Runs every column, in the order of the matrix as far as two at a time allow, and then those
+/// beyond it if they are wanted.
+pub(super) fn run(args: &Args, files: &[GuestFile], beyond: bool) -> Result<Vec<Column>> {
     let logs = artifacts::folder()?.join("logs");
     fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
     let mut names = args.columns();
-    if with_hour {
-        names.extend([SUSPECTS_COLUMN, HOUR_COLUMN].map(str::to_owned));
+    if beyond {
+        names.extend(columns::beyond().map(str::to_owned));
     }
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
@@ -78,20 +85,9 @@ pub(super) fn run(args: &Args, files: &[GuestFile], with_hour: bool) -> Result<V
     Ok(columns)
 }
 
-/// The scenarios that take hours of the guest's time, on one kernel.
-const HOUR: [&str; 2] = ["nginx_hour", "daemon_soak"];
-const HOUR_KERNEL: &str = "6.12";
-const HOUR_COLUMN: &str = "6.12-hour";
-
-/// The core of the scenarios once more where only alerts are told, and what is right is counted in
-/// the kernel.
-const SUSPECTS_KERNEL: &str = "6.12";
-const SUSPECTS_COLUMN: &str = "6.12-suspects";
-const SUSPECTS: [&str; 5] = ["--suspects", "--core", "fentry", "--core", "kprobe"];
-
 /// Whether a column is about all that runs on a kernel.
 pub(super) fn is_whole(column: &Column) -> bool {
-    ![HOUR_COLUMN, SUSPECTS_COLUMN].contains(&column.kernel.as_str())
+    columns::beyond().all(|name| name != column.kernel)
 }
 
 /// The scenarios on an image, with every line of theirs as it comes.
@@ -128,8 +124,15 @@ pub(super) fn image(kernel: Kernel, args: &VmArgs, files: &[GuestFile]) -> Resul
 }
 
 fn run_column(name: &str, args: &Args, files: &[GuestFile], logs: &Path) -> Column {
+    let run = Run::new(name, args);
+    if run.systemd && !rootfs::has_systemd() {
+        return Column::skipped(
+            name,
+            "this machine has no systemd; `cargo xtask setup` installs it",
+        );
+    }
     let mut transcript = Transcript::default();
-    let outcome = run_guest(name, args, files, &mut transcript);
+    let outcome = run_guest(run, args, files, &mut transcript);
     transcript.column(name, &outcome, args.filter.is_some(), logs)
 }
 
@@ -179,42 +182,21 @@ impl Transcript {
 
 /// The exit status of the scenarios, and the time they took.
 fn run_guest(
-    name: &str,
+    run: Run,
     args: &Args,
     files: &[GuestFile],
     transcript: &mut Transcript,
 ) -> Result<(u8, Duration)> {
-    let mut command = vec![PROGRAM.to_owned()];
-    let hour = name == HOUR_COLUMN;
-    if hour {
-        command.extend(["--backend", "fentry"].map(ToOwned::to_owned));
-        command.extend(HOUR.map(ToOwned::to_owned));
-    } else if name == SUSPECTS_COLUMN {
-        command.extend(SUSPECTS.map(ToOwned::to_owned));
-    } else {
-        for backend in &args.backends {
-            command.extend(["--backend".to_owned(), backend.clone()]);
-        }
-        let core = CORE.iter().filter(|(kernel, _)| *kernel == name);
-        if args.backends.is_empty() && args.filter.is_none() && !args.every_backend {
-            command.extend(core.flat_map(|(_, backend)| ["--core", backend].map(str::to_owned)));
-        }
-        command.extend(args.filter.clone());
-    }
-    let kernel = match name {
-        HOUR_COLUMN => HOUR_KERNEL,
-        SUSPECTS_COLUMN => SUSPECTS_KERNEL,
-        _ => name,
-    };
+    let packaged = run.packaged(&workspace_root()?);
     let guest = Guest {
-        files: files.to_owned(),
+        files: [files, &packaged].concat(),
         timeout: Duration::from_secs(args.timeout),
         append: APPEND.to_owned(),
-        // Counting instructions, a guest skips the time in which nothing happens.
-        icount: hour,
-        ..Guest::new(kernels::find(kernel, false)?)
+        icount: run.icount,
+        systemd: run.systemd,
+        ..Guest::new(kernels::find(&run.kernel, false)?)
     };
-    let finished = guest.run(&command, |source, line| transcript.add(source, line))?;
+    let finished = guest.run(&run.command, |source, line| transcript.add(source, line))?;
     Ok((finished.exit_code, finished.took))
 }
 

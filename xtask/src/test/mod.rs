@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that can be tested, on this machine and in guests.
 
+mod columns;
 mod counts;
 mod guests;
 mod host;
@@ -20,7 +21,8 @@ use counts::{Alerts, Counts};
 pub(crate) struct Args {
     #[command(subcommand)]
     only: Option<Only>,
-    /// Only this kernel (repeatable); default is the whole matrix
+    /// Only this kernel (repeatable); default is the whole matrix. 6.12-systemd and 5.10-systemd
+    /// are the service under a real systemd
     #[arg(long = "kernel", value_name = "VERSION")]
     kernels: Vec<String>,
     /// Only this backend (repeatable): fentry, kprobe; default is all that a kernel allows

@@ -24,6 +24,7 @@ mod session;
 mod soak;
 mod steering;
 mod surroundings;
+mod systemd;
 mod verdicts;
 mod volume;
 mod wrong_btf;
@@ -83,6 +84,11 @@ impl Scenario {
     const fn core(mut self) -> Self {
         self.core = true;
         self
+    }
+
+    /// The unit says by what it traces.
+    const fn under_systemd(self) -> Self {
+        self.only_asked().once()
     }
 
     const fn only_asked(mut self) -> Self {
@@ -192,6 +198,11 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("nginx_reloads_quiet", nginx_quiet::reloads).not_mixed(),
         within(7200, "nginx_hour", nginx_quiet::hour).only_asked(),
         within(100_000, "daemon_soak", soak::daemon_soak).only_asked(),
+        within(180, "systemd_story", systemd::story).under_systemd(),
+        within(180, "systemd_reload", systemd::reload).under_systemd(),
+        within(180, "systemd_refused", systemd::refused).under_systemd(),
+        within(180, "systemd_watchdog", systemd::watchdog).under_systemd(),
+        within(180, "systemd_socket", systemd::socket).under_systemd(),
         within(180, "restarts_200", restarts::restarts_200).not_mixed(),
         within(240, "wrong_btf", wrong_btf::wrong_btf).once(),
         case("bad_arguments", surroundings::bad_arguments).once(),

@@ -1,0 +1,124 @@
+//! The columns of the tests: which kernel each boots, and what it runs there.
+
+use std::path::Path;
+
+use super::Args;
+use crate::artifacts::SCENARIOS_PROGRAM as PROGRAM;
+use crate::rootfs::GuestFile;
+
+/// Backends by which a kernel runs the core of the scenarios only: its neighbours in the matrix
+/// run all of them by it, with the same programs over the same code of the kernel's, and the
+/// whole has to end within an hour.
+const CORE: [(&str, &str); 6] = [
+    ("6.1", "kprobe"),
+    ("6.1", "legacy"),
+    ("6.19", "fentry"),
+    ("6.19", "kprobe"),
+    ("7.2", "fentry"),
+    ("7.2", "kprobe"),
+];
+
+/// The scenarios that take hours of the guest's time, on one kernel.
+const HOUR: [&str; 2] = ["nginx_hour", "daemon_soak"];
+const HOUR_COLUMN: &str = "6.12-hour";
+
+/// The core of the scenarios once more where only alerts are told, and what is right is counted in
+/// the kernel.
+const SUSPECTS: [&str; 5] = ["--suspects", "--core", "fentry", "--core", "kprobe"];
+const SUSPECTS_COLUMN: &str = "6.12-suspects";
+
+/// The service as it is packaged, under this machine's systemd: on a kernel of today and on the
+/// oldest.
+const SYSTEMD: [&str; 5] = [
+    "systemd_story",
+    "systemd_reload",
+    "systemd_refused",
+    "systemd_watchdog",
+    "systemd_socket",
+];
+const SYSTEMD_COLUMNS: [&str; 2] = ["6.12-systemd", "5.10-systemd"];
+
+/// What is installed of the package, and where.
+const PACKAGED: [(&str, &str); 3] = [
+    ("sockpick.service", "/etc/systemd/system/sockpick.service"),
+    (
+        "sockpick-metrics.socket",
+        "/etc/systemd/system/sockpick-metrics.socket",
+    ),
+    ("sockpick.toml", "/etc/sockpick/sockpick.toml"),
+];
+
+/// Those beyond the matrix; the one that takes longest comes last.
+pub(super) fn beyond() -> impl Iterator<Item = &'static str> {
+    let single = [SUSPECTS_COLUMN];
+    single
+        .into_iter()
+        .chain(SYSTEMD_COLUMNS)
+        .chain([HOUR_COLUMN])
+}
+
+/// What a column boots and runs.
+pub(super) struct Run {
+    pub(super) kernel: String,
+    pub(super) command: Vec<String>,
+    /// Counting instructions, a guest skips the time in which nothing happens.
+    pub(super) icount: bool,
+    pub(super) systemd: bool,
+}
+
+impl Run {
+    /// By a column's name: a kernel's, and for those beyond the matrix what they are about.
+    pub(super) fn new(name: &str, args: &Args) -> Self {
+        let systemd = SYSTEMD_COLUMNS.contains(&name);
+        let (kernel, more) = match name {
+            HOUR_COLUMN => ("6.12", words(&["--backend", "fentry"], &HOUR)),
+            SUSPECTS_COLUMN => ("6.12", words(&SUSPECTS, &[])),
+            _ if systemd => (name.trim_end_matches("-systemd"), of_systemd(args)),
+            _ => (name, of_matrix(name, args)),
+        };
+        let program = std::iter::once(PROGRAM.to_owned());
+        Self {
+            kernel: kernel.to_owned(),
+            command: program.chain(more).collect(),
+            icount: name == HOUR_COLUMN,
+            systemd,
+        }
+    }
+
+    /// The files of the guest besides the project's programs.
+    pub(super) fn packaged(&self, root: &Path) -> Vec<GuestFile> {
+        let wanted = PACKAGED.iter().filter(|_| self.systemd);
+        wanted
+            .map(|(name, place)| GuestFile::new(root.join("packaging").join(name), *place))
+            .collect()
+    }
+}
+
+fn words(first: &[&str], then: &[&str]) -> Vec<String> {
+    first.iter().chain(then).map(ToString::to_string).collect()
+}
+
+/// They run only where their whole name is asked for. A part of none is left to the program, which
+/// says so.
+fn of_systemd(args: &Args) -> Vec<String> {
+    let part = args.filter.as_deref().unwrap_or_default();
+    let asked = SYSTEMD.iter().filter(|name| name.contains(part));
+    let asked: Vec<_> = asked.map(ToString::to_string).collect();
+    if asked.is_empty() {
+        return vec![part.to_owned()];
+    }
+    asked
+}
+
+fn of_matrix(name: &str, args: &Args) -> Vec<String> {
+    let mut words = Vec::new();
+    for backend in &args.backends {
+        words.extend(["--backend".to_owned(), backend.clone()]);
+    }
+    if args.backends.is_empty() && args.filter.is_none() && !args.every_backend {
+        let core = CORE.iter().filter(|(kernel, _)| *kernel == name);
+        words.extend(core.flat_map(|(_, backend)| ["--core", backend].map(str::to_owned)));
+    }
+    words.extend(args.filter.clone());
+    words
+}
