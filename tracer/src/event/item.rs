@@ -7,7 +7,7 @@ use super::{handover::Handover, health::GroupHealth, syn::Event};
 /// Says that events were lost: an event of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Lost {
-    /// [`SCHEMA`]
+    /// [`super::SCHEMA`]
     pub schema: u32,
     /// How many.
     pub lost: u64,

@@ -132,7 +132,7 @@ fn run_column(name: &str, args: &Args, files: &[GuestFile], logs: &Path) -> Colu
         );
     }
     let mut transcript = Transcript::default();
-    let outcome = run_guest(run, args, files, &mut transcript);
+    let outcome = run_guest(&run, args, files, &mut transcript);
     transcript.column(name, &outcome, args.filter.is_some(), logs)
 }
 
@@ -182,7 +182,7 @@ impl Transcript {
 
 /// The exit status of the scenarios, and the time they took.
 fn run_guest(
-    run: Run,
+    run: &Run,
     args: &Args,
     files: &[GuestFile],
     transcript: &mut Transcript,
