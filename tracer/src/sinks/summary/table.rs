@@ -143,13 +143,13 @@ fn place(line: &ListenerLine) -> String {
 /// One line for listeners that closed.
 fn folded(name: String, closed: &[&ListenerLine], share: String, netns: String) -> Row {
     let syns: u64 = closed.iter().map(|line| line.syns).sum();
-    let many = words::count(closed.len() as u64, "listener");
+    let many = words::count(closed.len() as u64, "closed listener");
     let last = closed.iter().max_by_key(|line| line.id);
     let owner = last.map(|line| printable(&line.owner)).unwrap_or_default();
     let about = if owner.is_empty() {
-        format!("{many}, all closed")
+        many
     } else {
-        format!("{many}, all closed, the last of {owner}")
+        format!("{many}, the last of {owner}")
     };
     [name, syns.to_string(), share, String::new(), netns, about]
 }
