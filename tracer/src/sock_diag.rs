@@ -1,4 +1,4 @@
-//! The TCP sockets of this thread's namespace: from `sock_diag`, which any user may ask, or from
+//! The sockets of this thread's namespace: from `sock_diag`, which any user may ask, or from
 //! `/proc/net/tcp`.
 
 use std::fs::File;
@@ -18,9 +18,12 @@ use procfs::{
     net::{TcpNetEntries, TcpNetEntry},
 };
 
+use crate::judge::rules::Protocol;
+
 /// Every socket in one of these states, IPv4 before IPv6, in the order of the kernel's
 /// tables. A local port other than 0 restricts them to it, in the kernel.
 pub(crate) fn dump(
+    protocol: Protocol,
     states: &StateFlags,
     port: u16,
     mut take: impl FnMut(&InetResponse),
@@ -37,20 +40,13 @@ pub(crate) fn dump(
             source_port: port,
             ..id
         };
-        family(&socket, states, id, &mut take)?;
+        family(&socket, &request(protocol, states, id), &mut take)?;
     }
     Ok(())
 }
 
-fn family(
-    socket: &Socket,
-    states: &StateFlags,
-    id: SocketId,
-    take: &mut impl FnMut(&InetResponse),
-) -> Result<()> {
-    socket
-        .send(&request(states, id), 0)
-        .context("cannot ask sock_diag")?;
+fn family(socket: &Socket, request: &[u8], take: &mut impl FnMut(&InetResponse)) -> Result<()> {
+    socket.send(request, 0).context("cannot ask sock_diag")?;
     loop {
         let (bytes, _) = socket
             .recv_from_full()
@@ -86,7 +82,7 @@ pub(crate) fn read(bytes: &[u8], take: &mut impl FnMut(&InetResponse)) -> Result
     Ok(false)
 }
 
-fn request(states: &StateFlags, socket_id: SocketId) -> Vec<u8> {
+fn request(protocol: Protocol, states: &StateFlags, socket_id: SocketId) -> Vec<u8> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_DUMP;
     let family = if socket_id.source_address.is_ipv4() {
@@ -98,7 +94,9 @@ fn request(states: &StateFlags, socket_id: SocketId) -> Vec<u8> {
         header,
         SockDiagMessage::InetRequest(InetRequest {
             family,
-            protocol: IPPROTO_TCP,
+            protocol: match protocol {
+                Protocol::Tcp => IPPROTO_TCP,
+            },
             extensions: ExtensionFlags::empty(),
             states: states.clone(),
             socket_id,
@@ -112,9 +110,12 @@ fn request(states: &StateFlags, socket_id: SocketId) -> Vec<u8> {
 }
 
 /// What `/proc` says of them, in whatever state they are.
-pub(crate) fn proc_entries() -> Result<Vec<TcpNetEntry>> {
+pub(crate) fn proc_entries(protocol: Protocol) -> Result<Vec<TcpNetEntry>> {
+    let files = match protocol {
+        Protocol::Tcp => ["tcp", "tcp6"],
+    };
     let mut found = Vec::new();
-    for name in ["tcp", "tcp6"] {
+    for name in files {
         let path = format!("/proc/thread-self/net/{name}");
         // A kernel without IPv6 has no tcp6.
         let Ok(file) = File::open(&path) else {

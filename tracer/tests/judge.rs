@@ -10,7 +10,7 @@ use sockpick::event::{Family, Netns, Owner, Reason, Verdict, Via};
 use sockpick::judge::expectations::{Address, Expectations, OwnerRule, Service};
 use sockpick::judge::netns::NetnsName;
 use sockpick::judge::picture::{Live, Picture};
-use sockpick::judge::rules::{Algorithm, Bound, Packet, mapped};
+use sockpick::judge::rules::{Algorithm, Bound, Packet, Protocol, mapped};
 use sockpick::judge::steering::Steered;
 use sockpick::judge::verdict::{Chosen, Judge, Syn};
 
@@ -48,6 +48,7 @@ fn socket(number: u64) -> Live {
 
 fn packet(destination: &str, dif: u32) -> Packet {
     Packet {
+        protocol: Protocol::Tcp,
         netns: NETNS,
         destination: destination.parse().expect("an address"),
         port: 80,
@@ -107,6 +108,7 @@ impl Scene {
         self.expectations.services.push(Service {
             name: "A".into(),
             listen: vec![Address {
+                protocol: Protocol::Tcp,
                 address: address.trim_matches(['[', ']']).parse().ok(),
                 port: port.parse().expect("a port"),
             }],

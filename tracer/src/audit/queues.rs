@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::{Endpoint, Owner, Queue},
-    judge::rules::{Packet, mapped},
+    judge::rules::{Packet, Protocol, mapped},
     kin::each_once,
 };
 
@@ -212,6 +212,7 @@ pub(super) fn packet(held: &Held) -> Packet {
     let connection = &held.connection;
     Packet {
         netns: connection.netns,
+        protocol: Protocol::Tcp,
         destination: connection.local.ip(),
         port: connection.local.port(),
         dif: connection.device,

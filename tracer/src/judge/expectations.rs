@@ -2,7 +2,10 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use super::netns::NetnsName;
+use super::{
+    netns::NetnsName,
+    rules::{Packet, Protocol},
+};
 use crate::event::{Netns, Owner, counting};
 
 /// All that is expected.
@@ -40,10 +43,18 @@ pub struct Service {
 /// Where a service listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Address {
+    /// By which protocol.
+    pub protocol: Protocol,
     /// Address; `None`, written `*`: any, of either family.
     pub address: Option<IpAddr>,
     /// Port, host order.
     pub port: u16,
+}
+
+impl Address {
+    fn is_on(&self, protocol: Protocol, port: u16) -> bool {
+        (self.protocol, self.port) == (protocol, port)
+    }
 }
 
 /// Who may hold a listener: all that is given must be true of one process.
@@ -76,13 +87,15 @@ impl Expectations {
 
     /// The service that a destination belongs to: one that names it, else one that takes any.
     #[must_use]
-    pub fn claim(&self, netns: &Netns, destination: IpAddr, port: u16) -> Option<Claim<'_>> {
+    pub fn claim(&self, netns: &Netns, packet: &Packet) -> Option<Claim<'_>> {
+        let destination = packet.destination;
         let mut any = None;
         for service in &self.services {
             if !service.is_expected_in(netns) {
                 continue;
             }
-            for listen in service.listen.iter().filter(|listen| listen.port == port) {
+            let listen = service.listen.iter();
+            for listen in listen.filter(|listen| listen.is_on(packet.protocol, packet.port)) {
                 let claim = |exact, ipv4_any| Claim {
                     service,
                     exact,
@@ -109,10 +122,14 @@ impl Expectations {
 
 impl Expectations {
     /// Addresses of services on a port in whichever namespace, and who may hold them.
-    pub(crate) fn on_port(&self, port: u16) -> impl Iterator<Item = (Option<IpAddr>, &OwnerRule)> {
+    pub(crate) fn on_port(
+        &self,
+        protocol: Protocol,
+        port: u16,
+    ) -> impl Iterator<Item = (Option<IpAddr>, &OwnerRule)> {
         self.services.iter().flat_map(move |service| {
             let listen = service.listen.iter();
-            let there = listen.filter(move |listen| listen.port == port);
+            let there = listen.filter(move |listen| listen.is_on(protocol, port));
             there.map(|listen| (listen.address, &service.owner))
         })
     }

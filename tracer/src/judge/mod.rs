@@ -17,7 +17,7 @@ use sockpick_ebpf::abi::{Listener, SynRecord, group_prog, steer};
 
 use crate::event::{Family, Match, Via};
 
-use rules::Bound;
+use rules::{Bound, Protocol};
 
 const AF_INET: u16 = 2;
 
@@ -37,6 +37,7 @@ pub struct Limit {
 pub fn bound(listener: &Listener) -> Bound {
     Bound {
         netns: listener.netns,
+        protocol: Protocol::Tcp,
         address: listener.addr.into(),
         port: listener.port,
         family: family(listener),

@@ -69,7 +69,7 @@ pub fn right<'a>(
             _ => {}
         }
     }
-    for (address, owner) in expectations.on_port(bound.port) {
+    for (address, owner) in expectations.on_port(bound.protocol, bound.port) {
         let address = address.filter(|address| !address.is_unspecified());
         // Any address, or a question of who holds it.
         but.push(mapped(address.filter(|_| owner.is_empty())?));

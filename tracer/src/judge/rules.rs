@@ -5,11 +5,22 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::event::Family;
 
+/// Protocol of a socket, and of a packet: ports of one are not those of another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// TCP
+    #[default]
+    Tcp,
+}
+
 /// A listening socket, as far as the lookup cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Bound {
     /// Inode number of its namespace.
     pub netns: u32,
+    /// Its protocol. Recordings know one only, and do not say which.
+    #[serde(skip)]
+    pub protocol: Protocol,
     /// Bound address; that of an `AF_INET` socket in v4-mapped form.
     pub address: Ipv6Addr,
     /// Port, host order.
@@ -27,6 +38,8 @@ pub struct Bound {
 pub struct Packet {
     /// Inode number of its namespace.
     pub netns: u32,
+    /// Its protocol.
+    pub protocol: Protocol,
     /// Destination address, in the packet's family.
     pub destination: IpAddr,
     /// Destination port, host order.
@@ -44,7 +57,7 @@ pub struct Packet {
 pub enum Unfit {
     /// It is in another namespace.
     Netns,
-    /// Another port.
+    /// Another port, or one of another protocol.
     Port,
     /// The packet's family is not taken: an IPv4 socket for an IPv6 packet, or the other
     /// way round with `IPV6_V6ONLY`.
@@ -138,6 +151,7 @@ impl Bound {
     pub fn to(netns: u32, address: IpAddr, port: u16) -> Self {
         Self {
             netns,
+            protocol: Protocol::Tcp,
             address: mapped(address),
             port,
             family: Family::of(address),
@@ -177,7 +191,7 @@ impl Bound {
         if self.netns != packet.netns {
             return Err(Unfit::Netns);
         }
-        if self.port != packet.port {
+        if (self.protocol, self.port) != (packet.protocol, packet.port) {
             return Err(Unfit::Port);
         }
         let ipv4 = packet.destination.is_ipv4();
@@ -223,6 +237,7 @@ fn common_packet(one: &Bound, other: &Bound) -> Option<Packet> {
     };
     Some(Packet {
         netns: one.netns,
+        protocol: one.protocol,
         destination,
         port: one.port,
         dif,

@@ -150,9 +150,8 @@ struct Case<'a, 'b> {
 
 impl<'a> Case<'a, '_> {
     fn claim(&self) -> Option<Claim<'a>> {
-        let packet = &self.syn.packet;
         let expectations = self.judge.expectations;
-        expectations.claim(self.syn.netns, packet.destination, packet.port)
+        expectations.claim(self.syn.netns, &self.syn.packet)
     }
 
     fn judge(&self, claim: Option<Claim<'a>>) -> Judgement<'a> {

@@ -36,7 +36,9 @@ fn told(family: u8, port: u16) -> Vec<u8> {
 fn what_is_whole_is_read() {
     let mut found = Vec::new();
     let bytes = [told(2, 80), told(10, 443)].concat();
-    let ended = sock_diag::read(&bytes, &mut |response| found.push(listening(response)));
+    let ended = sock_diag::read(&bytes, &mut |response| {
+        found.push(listening(Protocol::Tcp, response))
+    });
     let places = found.iter().map(|one| (one.bound.port, one.bound.v6only));
     assert_eq!(places.collect::<Vec<_>>(), [(80, true), (443, true)]);
     assert!(!ended.expect("read"));
@@ -49,7 +51,7 @@ proptest! {
     ) {
         let mut found = 0;
         let read = sock_diag::read(&bytes, &mut |response| {
-            let _ = listening(response);
+            let _ = listening(Protocol::Tcp, response);
             found += 1;
         });
         prop_assert!(found <= bytes.len() / 16, "{:?}", read);

@@ -8,6 +8,7 @@ use procfs::net::{TcpNetEntry, TcpState};
 
 use crate::{
     event::Family,
+    judge::rules::Protocol,
     namespaces::{self, Found},
     sock_diag::{self, proc_entries},
 };
@@ -56,7 +57,7 @@ fn by_sock_diag(netns: u32, ports: &BTreeSet<u16>) -> Result<Vec<Connection>> {
         ports.iter().copied().collect()
     };
     for port in asked {
-        sock_diag::dump(&states, port, |response| {
+        sock_diag::dump(Protocol::Tcp, &states, port, |response| {
             if ports.contains(&response.header.socket_id.source_port) {
                 found.push(connection(netns, response));
             }
@@ -85,7 +86,7 @@ fn by_proc(netns: u32, ports: &BTreeSet<u16>) -> Result<Vec<Connection>> {
         matches!(entry.state, TcpState::Established | TcpState::CloseWait)
             && ports.contains(&entry.local_address.port())
     };
-    let entries = proc_entries()?.into_iter().filter(wanted);
+    let entries = proc_entries(Protocol::Tcp)?.into_iter().filter(wanted);
     let connections = entries.map(|entry| Connection {
         inode: entry.inode,
         ..unbound(netns, entry.local_address, entry.remote_address)

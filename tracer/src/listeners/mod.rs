@@ -13,7 +13,7 @@ pub mod connections;
 
 use crate::{
     event::Queue,
-    judge::rules::Bound,
+    judge::rules::{Bound, Protocol},
     namespaces::{self, Found},
     sock_diag::{self, proc_entries},
 };
@@ -97,8 +97,8 @@ pub fn inventory_of(namespaces: Vec<Found>) -> Inventory {
 /// # Errors
 /// If neither `sock_diag` nor `/proc` answers.
 pub fn of_this_namespace(netns: u32) -> Result<Vec<Listening>> {
-    let mut listeners =
-        by_sock_diag().or_else(|error| by_proc().with_context(|| format!("{error:#}")))?;
+    let mut listeners = by_sock_diag(Protocol::Tcp)
+        .or_else(|error| by_proc(Protocol::Tcp).with_context(|| format!("{error:#}")))?;
     for listener in &mut listeners {
         listener.bound.netns = netns;
     }
@@ -106,12 +106,15 @@ pub fn of_this_namespace(netns: u32) -> Result<Vec<Listening>> {
 }
 
 /// What `/proc` says of the namespace of this thread. The kernel gives no cookies here.
-fn by_proc() -> Result<Vec<Listening>> {
-    let entries = proc_entries()?.into_iter();
+fn by_proc(protocol: Protocol) -> Result<Vec<Listening>> {
+    let entries = proc_entries(protocol)?.into_iter();
     let listening = entries.filter(|entry| entry.state == TcpState::Listen);
     let listeners = listening.map(|entry| Listening {
         // In a namespace yet to be named.
-        bound: Bound::to(0, entry.local_address.ip(), entry.local_address.port()),
+        bound: Bound {
+            protocol,
+            ..Bound::to(0, entry.local_address.ip(), entry.local_address.port())
+        },
         inode: entry.inode,
         cookie: 0,
         uid: entry.uid,
@@ -124,20 +127,21 @@ fn by_proc() -> Result<Vec<Listening>> {
     Ok(listeners.collect())
 }
 
-fn by_sock_diag() -> Result<Vec<Listening>> {
+fn by_sock_diag(protocol: Protocol) -> Result<Vec<Listening>> {
     let mut listeners = Vec::new();
-    sock_diag::dump(&StateFlags::LISTEN, 0, |response| {
-        listeners.push(listening(response));
+    sock_diag::dump(protocol, &StateFlags::LISTEN, 0, |response| {
+        listeners.push(listening(protocol, response));
     })?;
     Ok(listeners)
 }
 
-fn listening(response: &InetResponse) -> Listening {
+fn listening(protocol: Protocol, response: &InetResponse) -> Listening {
     let header = &response.header;
     let id = &header.socket_id;
     let v6only = |nla: &Nla| matches!(nla, Nla::SkV6Only(true));
     Listening {
         bound: Bound {
+            protocol,
             device: id.interface_id,
             v6only: response.nlas.iter().any(v6only),
             ..Bound::to(0, id.source_address, id.source_port)

@@ -17,7 +17,10 @@ use super::{
     found::{Found, inode},
     search::{Descriptor, Search},
 };
-use crate::sock_diag::{self, proc_entries};
+use crate::{
+    judge::rules::Protocol,
+    sock_diag::{self, proc_entries},
+};
 
 /// Most sockets that are asked; the others are counted as [`Search::doubtful`].
 const MOST_ASKED: usize = 4096;
@@ -98,6 +101,7 @@ fn tcp_sockets(namespace: &Found) -> FxHashSet<u64> {
     let here = || {
         let mut inodes = FxHashSet::default();
         let dumped = sock_diag::dump(
+            Protocol::Tcp,
             &(StateFlags::all() - StateFlags::TIME_WAIT),
             0,
             |response| {
@@ -105,7 +109,11 @@ fn tcp_sockets(namespace: &Found) -> FxHashSet<u64> {
             },
         );
         if dumped.is_err() {
-            inodes.extend(proc_entries()?.into_iter().map(|entry| entry.inode));
+            inodes.extend(
+                proc_entries(Protocol::Tcp)?
+                    .into_iter()
+                    .map(|entry| entry.inode),
+            );
         }
         Ok(inodes)
     };

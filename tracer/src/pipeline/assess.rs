@@ -13,7 +13,7 @@ use crate::{
         expectations::Expectations,
         picture::{Live, Picture},
         right::{Right, rights},
-        rules::{Algorithm, Bound, Packet},
+        rules::{Algorithm, Bound, Packet, Protocol},
         steering::Steered,
         verdict::{Chosen, Judge, Judgement, Syn},
     },
@@ -323,11 +323,11 @@ impl Assessor {
 
     /// Whether it is for the processes that hold the listener to be right or wrong.
     fn asks_owners(&self, record: &SynRecord, event: &Event) -> bool {
-        let (address, port) = (event.destination.address, event.destination.port);
+        let packet = packet(record, event, false);
         record.has_listener != 0
             && self
                 .expectations
-                .claim(&event.netns, address, port)
+                .claim(&event.netns, &packet)
                 .is_some_and(|claim| claim.service.owner.asks_processes())
     }
 
@@ -417,6 +417,7 @@ fn asked(record: &SynRecord, event: &Event, enricher: &mut Enricher) -> Packet {
 fn packet(record: &SynRecord, event: &Event, l3mdev_accept: bool) -> Packet {
     Packet {
         netns: record.netns,
+        protocol: Protocol::Tcp,
         destination: event.destination.address,
         port: event.destination.port,
         dif: record.ifindex,

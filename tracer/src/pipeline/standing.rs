@@ -107,6 +107,7 @@ fn address(bound: &Bound) -> Ipv6Addr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::rules::Protocol;
 
     fn bound(address: &str, port: u16, device: u32) -> Bound {
         let address: IpAddr = address.parse().expect("an address");
@@ -148,6 +149,7 @@ mod tests {
     #[test]
     fn an_address_has_its_own_listener_or_none() {
         let address = |address: Option<&str>| Address {
+            protocol: Protocol::Tcp,
             address: address.map(|text| text.parse().expect("an address")),
             port: 80,
         };

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::judge::expectations::Address;
+use crate::judge::{expectations::Address, rules::Protocol};
 
 /// A service given on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +97,11 @@ pub fn expected_address(text: &str) -> Result<Address, String> {
         None => return Err(wrong()),
     };
     match pattern.port {
-        Some(port) if port != 0 && pattern.device.is_none() => Ok(Address { address, port }),
+        Some(port) if port != 0 && pattern.device.is_none() => Ok(Address {
+            protocol: Protocol::Tcp,
+            address,
+            port,
+        }),
         _ => Err(wrong()),
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     judge::{
         expectations::{Address, Expectations, OwnerRule, Service},
         netns::NetnsName,
+        rules::Protocol,
     },
 };
 
@@ -70,7 +71,11 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
         name: name.into(),
         listen: listen
             .into_iter()
-            .map(|(address, port)| Address { address, port })
+            .map(|(address, port)| Address {
+                protocol: Protocol::Tcp,
+                address,
+                port,
+            })
             .collect(),
         netns,
         owner: OwnerRule {

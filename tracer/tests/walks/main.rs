@@ -9,7 +9,7 @@ use kernel::{Kernel, Sock, Version};
 use proptest::prelude::*;
 use sockpick::event::Family;
 use sockpick::judge::explain::{Pick, Socket, pick};
-use sockpick::judge::rules::{Bound, Packet, Ranking};
+use sockpick::judge::rules::{Bound, Packet, Protocol, Ranking};
 
 const NETNS: u32 = 1;
 const OTHER_NETNS: u32 = 2;
@@ -34,6 +34,7 @@ fn shared(address: &str) -> Sock {
 
 fn packet(destination: &str) -> Packet {
     Packet {
+        protocol: Protocol::Tcp,
         netns: NETNS,
         destination: destination.parse().expect("an address"),
         port: PORT,

@@ -10,7 +10,7 @@ use crate::{
     judge::{
         self,
         explain::{self, Pick, Socket},
-        rules::{ANY_MAPPED, Bound, mapped},
+        rules::{ANY_MAPPED, mapped},
     },
     listeners::Listening,
     probes::ask::Found,
@@ -145,14 +145,7 @@ pub(super) fn matched(scene: &Scene, found: Option<&Found>, pick: Pick) -> Match
 pub(super) fn of_found(found: &Found) -> Listening {
     let listener = &found.listener;
     Listening {
-        bound: Bound {
-            netns: listener.netns,
-            address: listener.addr.into(),
-            port: listener.port,
-            family: judge::family(listener),
-            device: listener.bound_dev_if,
-            v6only: listener.v6only != 0,
-        },
+        bound: judge::bound(listener),
         inode: listener.inode,
         cookie: listener.cookie,
         uid: listener.uid,

@@ -9,7 +9,7 @@ use crate::{
     cli::Client,
     failure::Failure,
     interfaces::{self, Arrival, Interface, Interfaces, LOOPBACK, Others},
-    judge::rules::{Algorithm, BUCKETS, Packet, Ranking},
+    judge::rules::{Algorithm, BUCKETS, Packet, Protocol, Ranking},
     kernel::algorithm,
     listeners::{self, Listening},
     probes::ask::{self, Asker, Found},
@@ -336,6 +336,7 @@ fn packet(arrival: &Arrival, sent: &Sent<'_>, netns: u32) -> Packet {
     let l3mdev = fs::read_to_string("/proc/sys/net/ipv4/tcp_l3mdev_accept");
     Packet {
         netns,
+        protocol: Protocol::Tcp,
         destination: sent.destination.ip(),
         port: sent.destination.port(),
         dif,

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
-use crate::judge::rules::Algorithm;
+use crate::judge::rules::{Algorithm, Protocol};
 
 /// A listener: `address`, device, and whether it takes IPv6 only.
 fn socket(address: &str, device: u32, v6only: bool) -> Socket {
@@ -20,6 +20,7 @@ fn socket(address: &str, device: u32, v6only: bool) -> Socket {
 
 fn packet(destination: &str, dif: u32) -> Packet {
     Packet {
+        protocol: Protocol::Tcp,
         netns: 1,
         destination: destination.parse().unwrap_or(Ipv4Addr::BROADCAST.into()),
         port: 80,

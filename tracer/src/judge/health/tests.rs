@@ -1,21 +1,13 @@
+use std::net::Ipv4Addr;
+
 use super::*;
-use crate::{
-    event::{Family, MemberHealth},
-    judge::rules::ANY_MAPPED,
-};
+use crate::event::MemberHealth;
 
 mod window;
 
 fn socket(inode: u64) -> Socket {
     Socket {
-        bound: Bound {
-            netns: 1,
-            address: ANY_MAPPED,
-            port: 80,
-            family: Family::Ipv4,
-            device: 0,
-            v6only: false,
-        },
+        bound: Bound::to(1, Ipv4Addr::UNSPECIFIED.into(), 80),
         uid: 0,
         inode,
         id: inode,

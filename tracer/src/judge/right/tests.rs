@@ -7,7 +7,7 @@ use crate::{
     event::{Family, Netns},
     judge::{
         expectations::{Address, OwnerRule, Service},
-        rules::{Algorithm, Packet},
+        rules::{Algorithm, Packet, Protocol},
         steering::Steered,
         verdict::{
             Judge,
@@ -22,6 +22,7 @@ fn service() -> impl Strategy<Value = Service> {
     (at, port, any::<bool>()).prop_map(|(address, port, is_named)| Service {
         name: "A".into(),
         listen: vec![Address {
+            protocol: Protocol::Tcp,
             address: address.map(|address| address.to_canonical()),
             port,
         }],
@@ -92,6 +93,7 @@ fn at(address: &str) -> Place {
     let is_ipv4 = address.to_ipv4_mapped().is_some();
     Place {
         bound: Bound {
+            protocol: Protocol::Tcp,
             netns: 1,
             address,
             port: PORT,

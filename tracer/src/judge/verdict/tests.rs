@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::Family;
+use crate::{event::Family, judge::rules::Protocol};
 
 pub(crate) const PORT: u16 = 80;
 const NOW_NS: u64 = 20_000_000_000;
@@ -25,6 +25,7 @@ fn bound() -> impl Strategy<Value = Bound> {
     (address(), any::<[bool; 2]>(), 0..3_u32).prop_map(|(address, [ipv6, v6only], device)| {
         let is_ipv4 = address.to_ipv4_mapped().is_some() && !ipv6;
         Bound {
+            protocol: Protocol::Tcp,
             netns: 1,
             address,
             port: PORT,
@@ -39,6 +40,7 @@ pub(crate) fn packet() -> impl Strategy<Value = Packet> {
     let sdif = prop_oneof![3 => Just(0), 1 => 1..3_u32];
     (address(), 1..3_u32, sdif, any::<bool>()).prop_map(|(address, dif, sdif, l3mdev_accept)| {
         Packet {
+            protocol: Protocol::Tcp,
             netns: 1,
             destination: address.to_canonical(),
             port: PORT,

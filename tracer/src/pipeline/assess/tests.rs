@@ -10,6 +10,7 @@ use crate::{decode::Record, event::Family, event::Queue};
 fn listening(netns: u32, inode: u64) -> Listening {
     Listening {
         bound: Bound {
+            protocol: Protocol::Tcp,
             netns,
             address: std::net::Ipv6Addr::LOCALHOST,
             port: 80,

@@ -10,7 +10,7 @@ use crate::{
     host::Host,
     judge::{
         expectations::{Address, Expectations, OwnerRule, Service},
-        rules::Algorithm,
+        rules::{Algorithm, Protocol},
     },
     listeners::Inventory,
     pipeline::{Input, Pipeline, assess::Assessor, enrich::Enricher},
@@ -244,6 +244,7 @@ pub(super) fn expectations(service: Option<bool>) -> Expectations {
     let service = service.map(|owned| Service {
         name: "web".into(),
         listen: vec![Address {
+            protocol: Protocol::Tcp,
             address: Some([10, 0, 0, 1].into()),
             port: 80,
         }],
