@@ -37,7 +37,7 @@ fn what_is_whole_is_read() {
     let mut found = Vec::new();
     let bytes = [told(2, 80), told(10, 443)].concat();
     let ended = sock_diag::read(&bytes, &mut |response| {
-        found.push(listening(Protocol::Tcp, response))
+        found.push(listening(Protocol::Tcp, response));
     });
     let places = found.iter().map(|one| (one.bound.port, one.bound.v6only));
     assert_eq!(places.collect::<Vec<_>>(), [(80, true), (443, true)]);
