@@ -66,11 +66,20 @@ impl Programs {
 
     /// To be told of a SYN whose listener is not known.
     pub fn lost_one(&mut self) {
-        if self.ends == Ends::SparedUntilDrop {
+        if self.ends == Ends::SparedUntilDrop && self.is_an_end_spared() {
             info!("a SYN was dropped and its listener is not known: lookups are seen to end now");
             self.ends = Ends::Needed;
             self.watch_ends();
         }
+    }
+
+    fn is_an_end_spared(&self) -> bool {
+        LOOKUPS.into_iter().any(|hook| {
+            let mechanism = self.plan.mechanism(hook);
+            let programs = mechanism.map_or(&[] as &[_], |mechanism| hook.programs(mechanism));
+            let mut returns = programs.iter().filter(|(_, is_return)| *is_return);
+            returns.any(|(name, _)| !self.links.has(name))
+        })
     }
 
     fn set_level(&mut self, level: Level) {
