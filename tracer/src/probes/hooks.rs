@@ -106,6 +106,9 @@ struct Row {
     /// Its programs by mechanism; none where it is not used for the hook.
     fentry: &'static [Program],
     kprobe: &'static [Program],
+    /// By fentry: stands in for those that see the function end, where its beginning is enough.
+    /// By kprobe there is one at the beginning anyway.
+    beginning: Option<&'static str>,
 }
 
 /// Without walk and steering.
@@ -129,6 +132,7 @@ const ROWS: &[Row; COUNT] = &[
         ],
         fentry: &[("lookup4_x", RETURN)],
         kprobe: &[("lookup4_k", ENTRY), ("lookup4_r", RETURN)],
+        beginning: Some("lookup4_e"),
     },
     Row {
         hook: Hook::Lookup6,
@@ -143,6 +147,7 @@ const ROWS: &[Row; COUNT] = &[
         ],
         fentry: &[("lookup6_x", RETURN)],
         kprobe: &[("lookup6_k", ENTRY), ("lookup6_r", RETURN)],
+        beginning: Some("lookup6_e"),
     },
     Row {
         hook: Hook::Walk4,
@@ -151,6 +156,7 @@ const ROWS: &[Row; COUNT] = &[
         args: &[],
         fentry: &[],
         kprobe: &[("walk4_k", ENTRY)],
+        beginning: None,
     },
     Row {
         hook: Hook::Walk6,
@@ -159,6 +165,7 @@ const ROWS: &[Row; COUNT] = &[
         args: &[],
         fentry: &[],
         kprobe: &[("walk6_k", ENTRY)],
+        beginning: None,
     },
     Row {
         hook: Hook::Steer4,
@@ -171,6 +178,7 @@ const ROWS: &[Row; COUNT] = &[
         ],
         fentry: &[("steer4_x", RETURN)],
         kprobe: &[("steer4_r", RETURN)],
+        beginning: None,
     },
     Row {
         hook: Hook::Steer6,
@@ -183,6 +191,7 @@ const ROWS: &[Row; COUNT] = &[
         ],
         fentry: &[("steer6_x", RETURN)],
         kprobe: &[("steer6_r", RETURN)],
+        beginning: None,
     },
     Row {
         hook: Hook::GroupProgram,
@@ -198,6 +207,7 @@ const ROWS: &[Row; COUNT] = &[
         ],
         fentry: &[("group_prog_x", RETURN)],
         kprobe: &[("group_prog_k", ENTRY), ("group_prog_r", RETURN)],
+        beginning: None,
     },
     Row {
         hook: Hook::Request,
@@ -209,6 +219,7 @@ const ROWS: &[Row; COUNT] = &[
         ],
         fentry: &[("request_e", ENTRY)],
         kprobe: &[("request_k", ENTRY)],
+        beginning: None,
     },
     Row {
         hook: Hook::Listen,
@@ -220,6 +231,7 @@ const ROWS: &[Row; COUNT] = &[
         ],
         fentry: &[("listen_x", RETURN)],
         kprobe: &[("listen_k", ENTRY), ("listen_r", RETURN)],
+        beginning: None,
     },
     Row {
         hook: Hook::ListenStop,
@@ -228,6 +240,7 @@ const ROWS: &[Row; COUNT] = &[
         args: &[("sk", |args| &mut args.stop_sk)],
         fentry: &[("stop_e", ENTRY)],
         kprobe: &[("stop_k", ENTRY)],
+        beginning: None,
     },
     Row {
         hook: Hook::LeaveGroup,
@@ -236,6 +249,7 @@ const ROWS: &[Row; COUNT] = &[
         args: &[("sk", |args| &mut args.leave_sk)],
         fentry: &[("leave_e", ENTRY)],
         kprobe: &[("leave_k", ENTRY)],
+        beginning: None,
     },
     Row {
         hook: Hook::DetachGroup,
@@ -244,6 +258,7 @@ const ROWS: &[Row; COUNT] = &[
         args: &[("sk", |args| &mut args.leave_sk)],
         fentry: &[("detach_e", ENTRY)],
         kprobe: &[("detach_k", ENTRY)],
+        beginning: None,
     },
     Row {
         hook: Hook::Accept,
@@ -255,6 +270,7 @@ const ROWS: &[Row; COUNT] = &[
         ],
         fentry: &[("accept_x", RETURN)],
         kprobe: &[("accept_k", ENTRY), ("accept_r", RETURN)],
+        beginning: None,
     },
     Row {
         hook: Hook::Cookie,
@@ -266,6 +282,7 @@ const ROWS: &[Row; COUNT] = &[
         ],
         fentry: &[("cookie_e", ENTRY)],
         kprobe: &[("cookie_k", ENTRY)],
+        beginning: None,
     },
     Row {
         hook: Hook::Migrate,
@@ -277,6 +294,7 @@ const ROWS: &[Row; COUNT] = &[
         ],
         fentry: &[("migrate_x", RETURN)],
         kprobe: &[("migrate_k", ENTRY), ("migrate_r", RETURN)],
+        beginning: None,
     },
 ];
 
@@ -310,11 +328,8 @@ impl Hook {
     /// The program that stands in for those that see the function end, where its beginning is
     /// enough; by kprobe there is one at the beginning anyway.
     pub(super) fn beginning(self, mechanism: Mechanism) -> Option<&'static str> {
-        match (self, mechanism) {
-            (Self::Lookup4, Mechanism::Fentry) => Some("lookup4_e"),
-            (Self::Lookup6, Mechanism::Fentry) => Some("lookup6_e"),
-            _ => None,
-        }
+        let row = self.row();
+        row.beginning.filter(|_| mechanism == Mechanism::Fentry)
     }
 
     /// What the programs read of parameters and result.
@@ -362,10 +377,13 @@ mod tests {
     fn no_program_serves_two_hooks() {
         let by = |mechanism| HOOKS.iter().flat_map(move |hook| hook.programs(mechanism));
         let all = by(Mechanism::Fentry).chain(by(Mechanism::Kprobe));
-        let mut names: Vec<&str> = all.map(|&(name, _)| name).collect();
+        let beginnings = HOOKS
+            .iter()
+            .filter_map(|hook| hook.beginning(Mechanism::Fentry));
+        let mut names: Vec<&str> = all.map(|&(name, _)| name).chain(beginnings).collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();
-        assert_eq!((names.len(), count), (34, 34));
+        assert_eq!((names.len(), count), (36, 36));
     }
 }

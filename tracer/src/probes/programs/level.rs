@@ -60,7 +60,9 @@ impl Programs {
         }
         self.set_level(level);
         self.record()?;
-        self.attach_for(level);
+        if level == Level::Suspects {
+            self.attach_for(level);
+        }
         Ok(())
     }
 
