@@ -8,7 +8,7 @@ mod peek;
 mod right;
 
 pub use ask::{Ask, asked};
-pub use holders::{Files, Holder};
+pub use holders::{Files, Holder, Pass};
 pub use peek::{PEEK_BYTES, Peek};
 pub use right::{MAX_MET, MAX_RIGHT, Met, PORTS, Port, Right, rights};
 
@@ -47,6 +47,8 @@ pub mod maps {
     /// Hash by process (tgid) that holds a listener: `CLOCK_MONOTONIC` ns at which it ended, 0
     /// while it lives.
     pub const HOLDERS: &str = "HOLDERS";
+    /// [`super::Pass`], one entry.
+    pub const PASS: &str = "PASS";
 }
 
 /// The offset of a field that this kernel does not have.

@@ -12,7 +12,7 @@ use crate::{
         ask,
         drops::{self, Receiver},
         exits,
-        holders::{self, TaskFile},
+        holders::{self, Task},
     },
 };
 
@@ -52,10 +52,10 @@ pub fn exits_t(_ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// Over the descriptors of all processes, when user space reads it.
-#[unsafe(link_section = "iter/task_file")]
+/// Over all tasks, when user space reads it.
+#[unsafe(link_section = "iter/task")]
 #[unsafe(no_mangle)]
-pub extern "C" fn holders_i(context: &TaskFile<'_>) -> i32 {
+pub extern "C" fn holders_i(context: &Task<'_>) -> i32 {
     holders::each(context);
     0
 }

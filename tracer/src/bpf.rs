@@ -79,6 +79,20 @@ struct Link {
     target_fd: u32,
     attach_type: u32,
     flags: u32,
+    iter_info: u64,
+    iter_info_len: u32,
+    reserved: u32,
+}
+
+/// `union bpf_iter_link_info` where it is about a task (6.1), in its whole size.
+#[repr(C)]
+#[derive(Default)]
+struct OverTask {
+    tid: u32,
+    /// Of the process (tgid), in the caller's pid namespace.
+    pid: u32,
+    pid_fd: u32,
+    reserved: u32,
 }
 
 #[repr(C)]
@@ -167,13 +181,21 @@ pub(crate) fn attached(target: RawFd, attach_type: u32, mut ids: Vec<u32>) -> io
 /// `BPF_TRACE_ITER`
 const TRACE_ITER: u32 = 28;
 
-/// A link of an iterator's program (5.8).
-pub(crate) fn link_iterator(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+/// A link of an iterator's program (5.8); `pid`: over the tasks of that process only (6.1, an error
+/// before).
+pub(crate) fn link_iterator(program: BorrowedFd<'_>, pid: Option<u32>) -> io::Result<OwnedFd> {
+    let over = pid.map(|pid| OverTask {
+        pid,
+        ..OverTask::default()
+    });
     let mut link = Link {
         prog_fd: program.as_raw_fd().cast_unsigned(),
         target_fd: 0,
         attach_type: TRACE_ITER,
         flags: 0,
+        iter_info: over.as_ref().map_or(0, address_of),
+        iter_info_len: over.as_ref().map_or(0, |_| size_of::<OverTask>() as u32),
+        reserved: 0,
     };
     call(command::LINK_CREATE, &mut link).and_then(owned)
 }

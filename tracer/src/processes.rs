@@ -8,6 +8,7 @@ mod budget;
 mod cgroup;
 mod children;
 mod containers;
+mod descriptors;
 mod ends;
 mod held;
 mod kin;
@@ -29,16 +30,17 @@ use crate::{
 use budget::Budget;
 use children::Children;
 use containers::Containers;
+use descriptors::Descriptors;
 use ends::Ends;
 use held::{Held, MOST_LEFT};
 use proc::Stat;
 use round::Round;
 use scan::{Pass, look_into};
 
+pub use descriptors::Holders;
 pub use ends::{Exits, Left};
 pub use kin::{kin, relation};
 pub use round::CHECK;
-pub use scan::Holders;
 pub use sight::{blindness, in_initial_namespace, more_rights};
 
 /// Most listeners whose owners are kept; past that the cache starts afresh, which
@@ -88,8 +90,7 @@ pub struct Processes {
     /// `/proc` is of the initial pid namespace.
     initial: bool,
     ends: Ends,
-    /// Tells who holds what, where the kernel does.
-    holders: Option<Box<dyn Holders>>,
+    descriptors: Descriptors,
     round: Round,
 }
 
@@ -107,7 +108,7 @@ impl Default for Processes {
             hidden: 0,
             initial: in_initial_namespace(),
             ends: Ends::default(),
-            holders: None,
+            descriptors: Descriptors::default(),
             round: Round::new(),
         }
     }
@@ -117,7 +118,7 @@ impl Processes {
     /// How old what is known may be before it is looked up anew.
     #[must_use]
     pub fn oldest(&self) -> Duration {
-        if self.holders.is_some() {
+        if self.descriptors.are_told() {
             TOLD_AGE
         } else {
             WALKED_AGE
@@ -179,7 +180,7 @@ impl Processes {
     /// Has this tell who holds what. In a container it cannot, as with [`Processes::told_by`].
     pub fn shown_by(&mut self, holders: Box<dyn Holders>) {
         if self.initial {
-            self.holders = Some(holders);
+            self.descriptors.told_by(holders);
         }
     }
 
@@ -247,7 +248,7 @@ impl Processes {
             held.confirmed = Some(started);
             let owners = held.owners.iter();
             let owners: Vec<Owner> = owners
-                .filter(|owner| holds(owner.pid, inode))
+                .filter(|owner| self.descriptors.hold(owner.pid, inode))
                 .cloned()
                 .collect();
             held.replace(owners);
@@ -268,12 +269,24 @@ impl Processes {
         if !self.looks.allows() {
             return None;
         }
-        let fate = fate(inode, pid, comm, &stat, &mut self.containers);
+        let fate = self.fate_of(inode, pid, comm, &stat);
         if let Fate::Holds(owner) = &fate {
             self.join(inode, owner);
         }
         self.looks.charge(started.elapsed());
         Some(fate)
+    }
+
+    fn fate_of(&mut self, inode: u64, pid: u32, comm: &str, stat: &Stat) -> Fate {
+        if self.descriptors.hold(pid, inode) {
+            return proc::describe(pid, stat, &mut self.containers)
+                .map_or(Fate::Ended, |owner| Fate::Holds(owner.into()));
+        }
+        // It may have the number of one that ended before anybody looked.
+        if stat.comm != comm && !proc::has_thread(pid, comm) {
+            return Fate::Ended;
+        }
+        Fate::Lives(stat.comm.clone())
     }
 
     /// Has the next scan look for the owners of this socket, so that one scan serves
@@ -350,7 +363,8 @@ impl Processes {
                 None => {}
                 // Who was forked to serve one connection closes the listener a little later.
                 Some(stat)
-                    if stat.starttime >= self.began && !self.round.holds(owner.pid, inode) => {}
+                    if stat.starttime >= self.began
+                        && !self.round.holds(owner.pid, inode, &mut self.descriptors) => {}
                 Some(stat) if stat.comm == owner.comm => now.push(owner.clone()),
                 Some(stat) => {
                     now.extend(proc::describe(owner.pid, &stat, &mut self.containers));
@@ -378,6 +392,7 @@ impl Processes {
             }
             let seen = look_into(
                 child,
+                &mut self.descriptors,
                 |inode| self.held.contains_key(&inode),
                 &mut self.containers,
             );
@@ -398,21 +413,6 @@ impl Processes {
         self.follow(inode);
     }
 
-    /// Who holds the sockets that are known, as the kernel tells, or else `/proc`.
-    fn pass(&mut self) -> Pass {
-        let wanted = |inode| self.held.contains_key(&inode);
-        if let Some(holders) = &mut self.holders {
-            match Pass::told(holders.as_mut(), self.began, wanted, &mut self.containers) {
-                Ok(pass) => return pass,
-                Err(error) => {
-                    log::debug!("the kernel does not tell who holds what any more: {error}");
-                    self.holders = None;
-                }
-            }
-        }
-        Pass::over_proc(wanted, &mut self.containers)
-    }
-
     /// One pass over all processes, for the sockets known and the new ones.
     fn scan(&mut self, new: &[u64]) {
         let started = Instant::now();
@@ -425,7 +425,12 @@ impl Processes {
             self.held.entry(inode).or_insert_with(|| Held::new(true));
         }
         self.expected.clear();
-        let Pass { mut found, hidden } = self.pass();
+        let Pass { mut found, hidden } = Pass::over_all(
+            &mut self.descriptors,
+            self.began,
+            |inode| self.held.contains_key(&inode),
+            &mut self.containers,
+        );
         self.hidden = hidden;
         // All that hold something were described just now.
         self.containers.forget_before(started);
@@ -452,22 +457,4 @@ impl Processes {
         self.scanned = Some(Instant::now());
         self.children.clear();
     }
-}
-
-fn holds(pid: u32, inode: u64) -> bool {
-    let mut found = false;
-    proc::sockets(pid, |held| found |= held == inode);
-    found
-}
-
-fn fate(inode: u64, pid: u32, comm: &str, stat: &Stat, containers: &mut Containers) -> Fate {
-    if holds(pid, inode) {
-        return proc::describe(pid, stat, containers)
-            .map_or(Fate::Ended, |owner| Fate::Holds(owner.into()));
-    }
-    // It may have the number of one that ended before anybody looked.
-    if stat.comm != comm && !proc::has_thread(pid, comm) {
-        return Fate::Ended;
-    }
-    Fate::Lives(stat.comm.clone())
 }

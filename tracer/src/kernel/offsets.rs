@@ -22,6 +22,8 @@ pub const STRUCTS: &[&str] = &[
     "file",
     "inode",
     "task_struct",
+    "files_struct",
+    "fdtable",
 ];
 
 /// Offsets of every field, from type information.
@@ -80,7 +82,7 @@ pub fn offsets(btf: &Btf) -> Result<Offsets> {
     })
 }
 
-/// What leads from a descriptor to its socket, from type information.
+/// What leads from a process to its sockets, from type information.
 ///
 /// # Errors
 /// As [`offsets`].
@@ -93,6 +95,12 @@ pub fn files(btf: &Btf) -> Result<Files> {
         inode_ino: at("inode", "i_ino", 8)?,
         socket_sk: at("socket", "sk", 8)?,
         task_tgid: at("task_struct", "tgid", 4)?,
+        task_group_leader: at("task_struct", "group_leader", 8)?,
+        task_files: at("task_struct", "files", 8)?,
+        files_fdt: at("files_struct", "fdt", 8)?,
+        fdt_max_fds: at("fdtable", "max_fds", 4)?,
+        fdt_fd: at("fdtable", "fd", 8)?,
+        fdt_open_fds: at("fdtable", "open_fds", 8)?,
     })
 }
 

@@ -240,9 +240,11 @@ impl Programs {
     /// looks for what it counts of all that is attached. A session goes on without any of them; why one was refused
     /// is kept. `targets` as for [`Holders::of`], where the kernel's structures are known by it.
     pub(super) fn complete(&mut self, targets: Option<&AyaBtf>) {
-        let program = self.ebpf.program_mut(holders::PROGRAM);
-        match Holders::of(program, targets) {
-            Ok(holders) => self.holders = Some(holders),
+        match Holders::of(&mut self.ebpf, targets) {
+            Ok(holders) => {
+                self.describe(holders::PROGRAM);
+                self.holders = Some(holders);
+            }
             Err(error) => self.holders_unseen = Some(format!("{error:#}")),
         }
         self.exits_unseen = tracepoints::attach(&mut self.ebpf, EXITS).err();

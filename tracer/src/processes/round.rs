@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::proc::{self, Stat};
+use super::{descriptors::Descriptors, proc::Stat};
 use crate::event::Owner;
 
 /// How long a process that was seen is taken to live.
@@ -51,11 +51,12 @@ impl Round {
         stat.is_some_and(|stat| Some(stat.starttime) == owner.starttime)
     }
 
-    pub(super) fn holds(&mut self, pid: u32, inode: u64) -> bool {
+    /// Whether the process holds this listening socket.
+    pub(super) fn holds(&mut self, pid: u32, inode: u64, descriptors: &mut Descriptors) -> bool {
         let sockets = &mut self.current().sockets;
         let held = sockets.entry(pid).or_insert_with(|| {
             let mut held = HashSet::new();
-            proc::sockets(pid, |inode| {
+            descriptors.of(pid, |inode| {
                 held.insert(inode);
             });
             held

@@ -2,25 +2,15 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io,
     path::Path,
 };
 
 use super::{
     containers::Containers,
+    descriptors::Descriptors,
     proc::{self, Sight, Stat},
 };
 use crate::event::Owner;
-
-/// Tells at once which processes hold listening sockets.
-pub trait Holders {
-    /// Calls `each` with a process, by its number in the initial pid namespace, and the inode
-    /// number of a socket that it holds; some come twice.
-    ///
-    /// # Errors
-    /// If the kernel does not tell.
-    fn read(&mut self, each: &mut dyn FnMut(u32, u64)) -> io::Result<()>;
-}
 
 /// What a pass found.
 #[derive(Default)]
@@ -32,35 +22,32 @@ pub(super) struct Pass {
 }
 
 impl Pass {
-    /// A walk over `/proc`.
-    pub(super) fn over_proc(wanted: impl Fn(u64) -> bool, containers: &mut Containers) -> Self {
-        let mut pass = Self::default();
-        for pid in proc::pids() {
-            pass.look_into(pid, &wanted, containers);
-        }
-        pass
-    }
-
-    /// What the kernel tells, with the processes described from `/proc`. `began`: clock ticks
-    /// since boot when the pass began.
-    pub(super) fn told(
-        holders: &mut dyn Holders,
+    /// What the kernel tells, with the processes described from `/proc`; else a walk over that.
+    /// `began`: clock ticks since boot when the pass began.
+    pub(super) fn over_all(
+        descriptors: &mut Descriptors,
         began: u64,
         wanted: impl Fn(u64) -> bool,
         containers: &mut Containers,
-    ) -> io::Result<Self> {
+    ) -> Self {
+        let mut pass = Self::default();
         let mut told: HashMap<u32, HashSet<u64>> = HashMap::new();
-        holders.read(&mut |pid, inode| {
+        let is_told = descriptors.tell(None, &mut |pid, inode| {
             if wanted(inode) {
                 told.entry(pid).or_default().insert(inode);
             }
-        })?;
-        let mut pass = Self::default();
+        });
+        if !is_told {
+            for pid in proc::pids() {
+                pass.look_into(pid, descriptors, &wanted, containers);
+            }
+            return pass;
+        }
         for (pid, sockets) in told {
             match Stat::of(pid) {
                 // It may be another with the number of the one that was told of.
                 Some(stat) if stat.starttime >= began => {
-                    pass.look_into(pid, &wanted, containers);
+                    pass.look_into(pid, descriptors, &wanted, containers);
                 }
                 Some(stat) => {
                     if let Some(owner) = proc::describe(pid, &stat, containers) {
@@ -72,11 +59,17 @@ impl Pass {
                 None => {}
             }
         }
-        Ok(pass)
+        pass
     }
 
-    fn look_into(&mut self, pid: u32, wanted: impl Fn(u64) -> bool, containers: &mut Containers) {
-        match look_into(pid, wanted, containers) {
+    fn look_into(
+        &mut self,
+        pid: u32,
+        descriptors: &mut Descriptors,
+        wanted: impl Fn(u64) -> bool,
+        containers: &mut Containers,
+    ) {
+        match look_into(pid, descriptors, wanted, containers) {
             Ok(Some((owner, sockets))) => self.add(&owner, &sockets),
             Ok(None) => {}
             Err(Hidden) => self.hidden += 1,
@@ -103,11 +96,12 @@ pub(super) struct Hidden;
 /// Whom the process is, and which of the sockets in question it holds; `None` if none.
 pub(super) fn look_into(
     pid: u32,
+    descriptors: &mut Descriptors,
     wanted: impl Fn(u64) -> bool,
     containers: &mut Containers,
 ) -> Result<Option<(Owner, HashSet<u64>)>, Hidden> {
     let mut held = HashSet::new();
-    let sight = proc::sockets(pid, |inode| {
+    let sight = descriptors.of(pid, |inode| {
         if wanted(inode) {
             held.insert(inode);
         }
@@ -123,7 +117,7 @@ pub(super) fn look_into(
         return Ok(None);
     };
     let mut still = HashSet::new();
-    proc::sockets(pid, |inode| {
+    descriptors.of(pid, |inode| {
         if held.contains(&inode) {
             still.insert(inode);
         }
@@ -134,14 +128,18 @@ pub(super) fn look_into(
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
+    use crate::processes::Holders;
 
     /// Tells of this process, twice, and of one that is not there.
     struct Kernel(u64);
 
     impl Holders for Kernel {
-        fn read(&mut self, each: &mut dyn FnMut(u32, u64)) -> io::Result<()> {
+        fn read(&mut self, of: Option<u32>, each: &mut dyn FnMut(u32, u64)) -> io::Result<()> {
             let own = std::process::id();
+            assert!(of.is_none_or(|pid| pid == own));
             for (pid, inode) in [
                 (own, self.0),
                 (own, self.0),
@@ -161,10 +159,14 @@ mod tests {
         proc::sockets(std::process::id(), |one| inode = inode.max(one));
         let wanted = |one: u64| one == inode;
         let mut containers = Containers::default();
-        let shown = Pass::over_proc(wanted, &mut containers);
-        // As of a pass that began after this process did, and of one before: then /proc is asked.
+        let mut descriptors = Descriptors::default();
+        let shown = Pass::over_all(&mut descriptors, 0, wanted, &mut containers);
+        descriptors.told_by(Box::new(Kernel(inode)));
+        // As of a pass that began after this process did, and of one before: then it is looked
+        // into once more.
         for began in [u64::MAX, 0] {
-            let told = Pass::told(&mut Kernel(inode), began, wanted, &mut containers)?;
+            let told = Pass::over_all(&mut descriptors, began, wanted, &mut containers);
+            assert!(descriptors.are_told());
             assert_eq!(told.found, shown.found);
             assert_eq!((told.found[&inode].len(), told.hidden), (1, 0));
         }

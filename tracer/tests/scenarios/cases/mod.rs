@@ -4,6 +4,7 @@
 mod basic;
 mod beside;
 mod daemon;
+mod descriptors;
 mod dropped;
 mod explain_cases;
 mod explain_random;
@@ -115,6 +116,13 @@ const fn case(name: &'static str, run: fn(&Context) -> Result<()>) -> Scenario {
 
 /// All of them.
 pub(crate) fn all() -> Vec<Scenario> {
+    let mut all = of_syns();
+    all.extend(of_commands());
+    all
+}
+
+/// What is told of SYNs.
+fn of_syns() -> Vec<Scenario> {
     vec![
         case("one_listener", basic::one_listener).core(),
         case("exact_and_wildcard", basic::exact_and_wildcard).core(),
@@ -185,6 +193,8 @@ pub(crate) fn all() -> Vec<Scenario> {
         case("owners_churn", owners::owners_churn)
             .not_mixed()
             .core(),
+        within(120, "bound_again", descriptors::bound_again).once(),
+        case("many_descriptors", descriptors::many_descriptors).once(),
         within(180, "daemon_story", daemon::daemon_story).not_mixed(),
         within(180, "daemon_counts", daemon::daemon_counts).core(),
         within(180, "daemon_reload", daemon::daemon_reload).once(),
@@ -204,6 +214,12 @@ pub(crate) fn all() -> Vec<Scenario> {
         within(180, "systemd_watchdog", systemd::watchdog).under_systemd(),
         within(180, "systemd_socket", systemd::socket).under_systemd(),
         within(180, "restarts_200", restarts::restarts_200).not_mixed(),
+    ]
+}
+
+/// What the commands are asked otherwise.
+fn of_commands() -> Vec<Scenario> {
+    vec![
         within(240, "wrong_btf", wrong_btf::wrong_btf).once(),
         case("bad_arguments", surroundings::bad_arguments).once(),
         case("not_root", surroundings::not_root).once(),

@@ -171,7 +171,8 @@ pub(crate) fn daemon_soak(cx: &Context) -> Result<()> {
 fn fill() -> Result<()> {
     for _ in 0..LISTENERS {
         // All at one place, as each has series of its own.
-        let listener = TcpListener::bind("127.0.0.1:7000")?;
+        let listener =
+            TcpListener::bind("127.0.0.1:7000").context("the fill, at 127.0.0.1:7000")?;
         let _client = TcpStream::connect(listener.local_addr()?)?;
         listener.accept()?;
     }
