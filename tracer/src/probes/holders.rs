@@ -23,6 +23,9 @@ pub(super) const PROGRAM: &str = "holders_i";
 const OVER: &str = "task";
 /// The function that stands for that in the kernel's type information.
 pub(super) const TARGET: &str = "bpf_iter_task";
+/// Descriptors from here on are not looked at: a table as long as this takes 512 passes. Linux
+/// gives a process a million at most, unless `fs.nr_open` says otherwise.
+const FARTHEST: u32 = 1 << 22;
 /// Holders read at once.
 const BATCH: usize = 4096;
 
@@ -67,7 +70,7 @@ impl processes::Holders for Holders {
         let link = of_one.as_ref().unwrap_or(&self.link).as_fd();
         let pid = of.unwrap_or(0);
         let mut from = Some(0);
-        while let Some(fd) = from.take() {
+        while let Some(fd) = from.take().filter(|&fd| fd < FARTHEST) {
             let pass = self.pass.set(0, Abi(Pass { pid, fd }), 0);
             pass.map_err(io::Error::other)?;
             pass_over(link, &mut |holder| match holder.inode {
