@@ -19,7 +19,7 @@ const TIMES: usize = 1000;
 /// More descriptors than one pass of the kernel's over a process looks at,
 const FAR: i32 = 40_000;
 /// and more listeners than one pass tells of.
-const LISTENERS: u16 = 600;
+const LISTENERS: u16 = 1100;
 
 /// Services close their listeners and bind again at once, thousands of times: nobody else may
 /// still have such a socket, whoever looks at who holds it.
