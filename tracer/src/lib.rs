@@ -17,6 +17,7 @@ pub mod decode;
 pub mod delivery;
 pub mod engine;
 pub mod event;
+mod explain;
 pub mod failure;
 pub mod host;
 pub mod interfaces;

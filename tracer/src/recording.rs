@@ -7,8 +7,11 @@
 #![forbid(unsafe_code)]
 
 pub mod anonymise;
+pub(crate) mod files;
+pub(crate) mod filter;
 mod permutation;
 pub mod player;
+mod progress;
 pub mod reader;
 pub mod recorder;
 pub mod writer;

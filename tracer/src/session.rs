@@ -3,6 +3,7 @@
 
 pub mod start;
 mod suspects;
+pub(crate) mod unseen;
 
 use std::time::Instant;
 

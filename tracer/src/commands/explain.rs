@@ -1,41 +1,19 @@
 //! `sockpick explain`: which listening socket a SYN would get now, by which rule, and why
 //! the others would not. Sends no packet.
 
-mod answer;
-mod choice;
-mod compose;
-mod notes;
-mod scene;
-mod table;
-
-use std::{
-    collections::HashMap,
-    io::{self, BufRead as _, Write},
-    net::{IpAddr, SocketAddr},
-    time::{Duration, Instant},
-};
+use std::io::{self, BufRead as _, Write};
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::{
-    cli::{Circumstances, Client, Destination, ExplainArgs, Output, Question, Target},
+    cli::{ExplainArgs, Output, Question, Target},
     event::SCHEMA,
+    explain::{Explainer, answer::Answer, table},
     failure::Failure,
-    judge::explain::{CLIENT_PORT, CLIENT_V4, CLIENT_V6},
-    kernel::offsets::offsets_of_running_kernel,
-    namespaces::{self, Namespaces},
-    netfilter::Rules,
-    probes::ask::Asker,
-    processes::{self, Processes},
+    namespaces,
     sinks::stdout::stdout,
 };
-
-use answer::Answer;
-use scene::{Scene, Sent};
-
-/// In batch mode: how old what is known of a socket's owners, or of netfilter's rules, may be.
-const OWNERS_AGE: Duration = Duration::from_secs(10);
 
 /// A line of stdin that was not understood, as JSON.
 #[derive(Serialize)]
@@ -46,7 +24,7 @@ struct Misunderstood<'a> {
 
 pub(super) fn run(args: &ExplainArgs) -> Result<()> {
     env_logger::init();
-    let mut explainer = Explainer::new();
+    let mut explainer = Explainer::new(matches!(args.target, Target::Stdin));
     match &args.target {
         Target::One(destination) => {
             let question = Question {
@@ -54,7 +32,7 @@ pub(super) fn run(args: &ExplainArgs) -> Result<()> {
                 circumstances: args.circumstances.clone(),
             };
             let answer = explainer.explain(&question)?;
-            Explainer::print(&mut stdout(), args.output, &answer)?;
+            print(&mut stdout(), args.output, &answer)?;
             picked_or_not(answer.would_be_picked())
         }
         Target::Stdin => batch(&mut explainer, args),
@@ -65,7 +43,6 @@ pub(super) fn run(args: &ExplainArgs) -> Result<()> {
 fn batch(explainer: &mut Explainer, args: &ExplainArgs) -> Result<()> {
     let mut all_picked = true;
     let mut wrong = 0_u64;
-    explainer.batch = true;
     let mut out = stdout();
     for line in io::stdin().lock().lines() {
         let line = line.context("cannot read the questions from stdin")?;
@@ -80,7 +57,7 @@ fn batch(explainer: &mut Explainer, args: &ExplainArgs) -> Result<()> {
         match (answer, args.output) {
             (Ok(answer), output) => {
                 all_picked &= answer.would_be_picked();
-                Explainer::print(&mut out, output, &answer)?;
+                print(&mut out, output, &answer)?;
                 if output == Output::Table {
                     writeln!(out)?;
                 }
@@ -115,150 +92,11 @@ fn picked_or_not(picked: bool) -> Result<()> {
     }
 }
 
-/// What is kept from question to question.
-struct Explainer {
-    /// The program, or why there is none.
-    asker: Result<Asker, String>,
-    namespaces: Namespaces,
-    processes: Processes,
-    /// Rules that translate, per namespace, and when they were read.
-    rules: HashMap<u32, (Rules, Instant)>,
-    /// Many questions: owners are not looked for with each.
-    batch: bool,
-}
-
-impl Explainer {
-    fn new() -> Self {
-        let asker = offsets_of_running_kernel().and_then(|offsets| Asker::load(&offsets));
-        Self {
-            asker: asker.map_err(|error| format!("{error:#}")),
-            namespaces: Namespaces::default(),
-            processes: Processes::default(),
-            rules: HashMap::new(),
-            batch: false,
-        }
+fn print(out: &mut impl Write, output: Output, answer: &Answer) -> Result<()> {
+    match output {
+        Output::Json => writeln!(out, "{}", serde_json::to_string(answer)?)?,
+        Output::Table => table::write(out, answer, namespaces::own())?,
     }
-
-    fn explain(&mut self, question: &Question) -> Result<Answer> {
-        let Question {
-            destination,
-            circumstances,
-        } = question;
-        let Circumstances { from, netns, .. } = circumstances;
-        let sent = Sent {
-            client: client(destination.address.ip(), from.as_ref())?,
-            named: from.as_ref(),
-            destination: destination.address,
-            device: device(destination, circumstances)?,
-        };
-        let own = namespaces::own().context("cannot tell this process's network namespace")?;
-        let inode = netns.as_ref().map_or(Ok(own), namespaces::named)?;
-        let path = if inode == own {
-            "/proc/thread-self/ns/net".into()
-        } else {
-            namespaces::find(inode)
-                .ok_or_else(|| Failure::usage(format!("network namespace {inode} is gone")))?
-                .path
-        };
-        let asker = self.asker.as_mut().map_err(|why| why.clone());
-        let fresh = |(_, read): &(Rules, Instant)| self.batch && read.elapsed() < OWNERS_AGE;
-        let known = self.rules.get(&inode).is_some_and(fresh);
-        let looked = namespaces::within(&path, inode, || {
-            let scene = Scene::look(asker, &sent, inode)?;
-            Ok((scene, (!known).then(Rules::here)))
-        });
-        let (scene, rules) = looked.map_err(|error| {
-            if error.is::<Failure>() {
-                return error;
-            }
-            Failure::environment(format!(
-                "cannot look into network namespace {inode}: {error:#}. Run it as root, for \
-                 example with sudo."
-            ))
-            .into()
-        })?;
-        self.prepare_owners(&scene);
-        self.namespaces.refresh();
-        let netns = self.namespaces.describe(inode, 0);
-        if let Some(rules) = rules {
-            self.rules.insert(inode, (rules, Instant::now()));
-        }
-        let mut answer = Answer::of(&scene, &sent, &netns, &mut |inode| {
-            let owners = self.processes.owners(inode, OWNERS_AGE);
-            let in_kernel = inode != 0 && owners.is_empty() && self.processes.sees_all();
-            (owners, in_kernel)
-        });
-        if let Some((rules, _)) = self.rules.get(&inode) {
-            answer.translated(rules);
-        }
-        Ok(answer)
-    }
-
-    /// One scan of /proc serves all candidates; in batch mode as often as costs a tenth of a
-    /// CPU at most.
-    fn prepare_owners(&mut self, scene: &Scene) {
-        let inodes = scene.listeners.iter().map(|listener| listener.inode);
-        if self.batch {
-            inodes.for_each(|inode| self.processes.expect(inode));
-        } else {
-            self.processes.prepare(inodes);
-        }
-        let unknown = |inode| self.processes.known(inode).is_empty();
-        if !self.batch
-            && scene.listeners.iter().any(|one| unknown(one.inode))
-            && let Some(why) = processes::blindness(self.processes.hidden())
-        {
-            eprintln!("sockpick: owners may be missing (?): {why}");
-        }
-    }
-
-    fn print(out: &mut impl Write, output: Output, answer: &Answer) -> Result<()> {
-        match output {
-            Output::Json => writeln!(out, "{}", serde_json::to_string(answer)?)?,
-            Output::Table => table::write(out, answer, namespaces::own())?,
-        }
-        out.flush()?;
-        Ok(())
-    }
-}
-
-/// The interface, wherever it was named: with the destination, the client, or by `--dev`.
-fn device<'a>(
-    destination: &'a Destination,
-    circumstances: &'a Circumstances,
-) -> Result<Option<&'a str>> {
-    let client = circumstances.from.as_ref();
-    let client = client.and_then(|client| client.device.as_deref());
-    let named = [
-        circumstances.dev.as_deref(),
-        destination.device.as_deref(),
-        client,
-    ];
-    let mut named = named.into_iter().flatten();
-    let first = named.next();
-    if let Some((one, other)) = first.zip(named.find(|other| Some(*other) != first)) {
-        return Err(Failure::usage(format!(
-            "{one:?} and {other:?} are both named as the interface: a SYN comes through one"
-        ))
-        .into());
-    }
-    Ok(first)
-}
-
-/// The client of the SYN; what was not named of it is made up.
-fn client(destination: IpAddr, named: Option<&Client>) -> Result<SocketAddr> {
-    let made_up = match (destination, destination.is_loopback()) {
-        (_, true) => destination,
-        (IpAddr::V4(_), _) => CLIENT_V4.into(),
-        (IpAddr::V6(_), _) => CLIENT_V6.into(),
-    };
-    let address = named.map_or(made_up, |client| client.address);
-    if address.is_ipv4() != destination.is_ipv4() {
-        return Err(Failure::usage(format!(
-            "{address} and {destination} are of different families: a SYN has one"
-        ))
-        .into());
-    }
-    let port = named.and_then(|client| client.port).unwrap_or(CLIENT_PORT);
-    Ok(SocketAddr::new(address, port))
+    out.flush()?;
+    Ok(())
 }

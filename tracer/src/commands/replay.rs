@@ -1,9 +1,6 @@
 //! `sockpick replay`: the pipeline once more, over a recording.
 
 mod anonymise;
-mod files;
-mod filter;
-mod progress;
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -23,12 +20,12 @@ use crate::{
     pipeline::{Counted, End, Input},
     recording::{
         Position,
+        files::{Files, Open},
+        filter::{as_recorded, passes},
         player::{Played, Player},
     },
     settings::Settings,
 };
-use files::{Files, Open};
-use filter::{as_recorded, passes};
 
 pub(super) fn run(args: &ReplayArgs) -> Result<()> {
     if let Some(out) = &args.anonymize {

@@ -1,7 +1,5 @@
 //! `sockpick trace`: sets the session up, runs it, and sums it up.
 
-mod unseen;
-
 use std::{
     io::{self, Write as _},
     os::fd::AsFd as _,
@@ -39,6 +37,7 @@ use crate::{
     session::{
         Recording, Session,
         start::{self, Ready, Started, Unnamed, announce},
+        unseen,
     },
     settings::values::Rotation,
     sinks::{Quiet, Sink, summary::Summary},

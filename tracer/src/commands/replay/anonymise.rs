@@ -4,10 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::files::{Files, Open};
 use crate::{
     failure::Failure,
-    recording::{Frame, Part, anonymise::Anonymiser, writer::Writer},
+    recording::{
+        Frame, Part,
+        anonymise::Anonymiser,
+        files::{Files, Open},
+        writer::Writer,
+    },
 };
 
 /// Writes one recording, in however many parts it is, to one file.

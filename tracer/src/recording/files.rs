@@ -17,28 +17,28 @@ use crate::{
 };
 
 /// A recording that is being read, or a part of one.
-pub(super) struct Open {
+pub(crate) struct Open {
     /// For messages.
-    pub(super) name: String,
-    pub(super) reader: Reader,
-    pub(super) header: Header,
+    pub(crate) name: String,
+    pub(crate) reader: Reader,
+    pub(crate) header: Header,
 }
 
 /// A file, and which part of a recording it is.
 type Given = (PathBuf, Option<Position>);
 
 /// Those that are left.
-pub(super) struct Files {
+pub(crate) struct Files {
     left: VecDeque<Given>,
     /// The next one, if somebody looked at it already.
     peeked: Option<Open>,
-    pub(super) progress: Progress,
+    pub(crate) progress: Progress,
 }
 
 impl Files {
     /// Parts of one session stand in their order, whatever order they are given in. `alone`:
     /// nothing else is written to the terminal meanwhile.
-    pub(super) fn new(files: &[PathBuf], alone: bool) -> Self {
+    pub(crate) fn new(files: &[PathBuf], alone: bool) -> Self {
         let single = files.len() == 1;
         let given = files.iter().map(|file| {
             let position = if single { None } else { position(file) };
@@ -52,14 +52,14 @@ impl Files {
     }
 
     /// Whether they are one recording: a single file, or parts without a gap.
-    pub(super) fn are_one(&self) -> bool {
+    pub(crate) fn are_one(&self) -> bool {
         let positions = self.left.iter().map(|(_, position)| position);
         let mut pairs = positions.clone().zip(positions.skip(1));
         pairs.all(|(one, next)| one.zip(*next).is_some_and(|(one, next)| next.follows(&one)))
     }
 
     /// The next file.
-    pub(super) fn next(&mut self) -> Result<Option<Open>> {
+    pub(crate) fn next(&mut self) -> Result<Option<Open>> {
         if let Some(open) = self.peeked.take() {
             return Ok(Some(open));
         }
@@ -76,7 +76,7 @@ impl Files {
     }
 
     /// The next file, if it is the part after this one.
-    pub(super) fn following(&mut self, before: Option<Position>) -> Result<Option<Open>> {
+    pub(crate) fn following(&mut self, before: Option<Position>) -> Result<Option<Open>> {
         self.peeked = self.next()?;
         let next = self.peeked.as_ref().and_then(|open| open.reader.position());
         let follows = next
@@ -100,14 +100,14 @@ impl Files {
 
 impl Open {
     /// Whether parts came before that are not among what is read.
-    pub(super) fn is_later(&self) -> bool {
+    pub(crate) fn is_later(&self) -> bool {
         self.reader
             .position()
             .is_some_and(|position| position.is_later())
     }
 
     /// Says so if parts before are missing.
-    pub(super) fn tell_of_missing(&self) {
+    pub(crate) fn tell_of_missing(&self) {
         if let Some(Position { number, .. }) = self.reader.position().filter(Position::is_later) {
             eprintln!(
                 "sockpick: {} is part {number} of a recording, and the part before it was not \
@@ -118,7 +118,7 @@ impl Open {
     }
 
     /// Says that the next part is missing.
-    pub(super) fn tell_of_next(&self, position: Position) {
+    pub(crate) fn tell_of_next(&self, position: Position) {
         eprintln!(
             "sockpick: {} goes on in part {}, which was not given; what it has was used",
             self.name,
@@ -127,7 +127,7 @@ impl Open {
     }
 
     /// Says what is wrong with the end of the file, if something is; `done`: with what came before.
-    pub(super) fn tell_of_tear(&self, is_whole: bool, done: &str) {
+    pub(crate) fn tell_of_tear(&self, is_whole: bool, done: &str) {
         let name = &self.name;
         if let Some(torn) = self.reader.torn() {
             eprintln!("sockpick: {name} is torn {torn}; what came before was {done}");

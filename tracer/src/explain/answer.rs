@@ -16,7 +16,7 @@ use crate::{
 /// Who was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Asked {
+pub(crate) enum Asked {
     /// The kernel's own lookup.
     Kernel,
     /// The rules, over the list of listeners.
@@ -25,117 +25,117 @@ pub(super) enum Asked {
 
 /// The answer to one question.
 #[derive(Debug, Serialize)]
-pub(super) struct Answer {
-    pub(super) schema: u32,
-    pub(super) netns: Arc<Netns>,
-    pub(super) client: Endpoint,
-    pub(super) destination: Endpoint,
-    pub(super) ifindex: u32,
-    pub(super) ifname: String,
+pub(crate) struct Answer {
+    pub(crate) schema: u32,
+    pub(crate) netns: Arc<Netns>,
+    pub(crate) client: Endpoint,
+    pub(crate) destination: Endpoint,
+    pub(crate) ifindex: u32,
+    pub(crate) ifname: String,
     /// Whether the destination is local; absent if not known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) local: Option<bool>,
-    pub(super) asked: Asked,
+    pub(crate) local: Option<bool>,
+    pub(crate) asked: Asked,
     /// Why not the kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) because: Option<String>,
+    pub(crate) because: Option<String>,
     /// How this kernel ranks listeners, by the rules.
-    pub(super) ranking: Ranking,
+    pub(crate) ranking: Ranking,
     /// The socket is known, not only its group.
-    pub(super) certain: bool,
-    pub(super) rule: Rule,
+    pub(crate) certain: bool,
+    pub(crate) rule: Rule,
     #[serde(rename = "match")]
-    pub(super) matched: Match,
-    pub(super) via: Via,
-    pub(super) listener: Option<Listener>,
+    pub(crate) matched: Match,
+    pub(crate) via: Via,
+    pub(crate) listener: Option<Listener>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) reuseport: Option<Reuseport>,
+    pub(crate) reuseport: Option<Reuseport>,
     /// The answer through other interfaces, where it is another.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) otherwise: Vec<Otherwise>,
+    pub(crate) otherwise: Vec<Otherwise>,
     /// Rules of netfilter that may give the SYN another destination, or a listener.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) translations: Vec<Translation>,
+    pub(crate) translations: Vec<Translation>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) sk_lookup_programs: Vec<u32>,
-    pub(super) candidates: Vec<Told>,
-    pub(super) notes: Vec<String>,
+    pub(crate) sk_lookup_programs: Vec<u32>,
+    pub(crate) candidates: Vec<Told>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// A rule of netfilter that may concern the SYN.
 #[derive(Debug, Serialize)]
-pub(super) struct Translation {
+pub(crate) struct Translation {
     /// Where it stands.
-    pub(super) place: String,
-    pub(super) action: Action,
+    pub(crate) place: String,
+    pub(crate) action: Action,
     /// Where to, if the rule says it by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) to: Option<String>,
+    pub(crate) to: Option<String>,
     /// It names the SYN's port; else it may concern it, for all that was understood.
-    pub(super) names_port: bool,
+    pub(crate) names_port: bool,
 }
 
 /// What a SYN gets that comes through another interface.
 #[derive(Debug, Serialize)]
-pub(super) struct Otherwise {
-    pub(super) ifindex: u32,
-    pub(super) ifname: String,
-    pub(super) certain: bool,
-    pub(super) rule: Rule,
+pub(crate) struct Otherwise {
+    pub(crate) ifindex: u32,
+    pub(crate) ifname: String,
+    pub(crate) certain: bool,
+    pub(crate) rule: Rule,
     #[serde(rename = "match")]
-    pub(super) matched: Match,
-    pub(super) via: Via,
-    pub(super) listener: Option<Listener>,
+    pub(crate) matched: Match,
+    pub(crate) via: Via,
+    pub(crate) listener: Option<Listener>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) reuseport: Option<Reuseport>,
+    pub(crate) reuseport: Option<Reuseport>,
 }
 
 /// A listening socket.
 #[derive(Debug, Serialize)]
-pub(super) struct Listener {
-    pub(super) address: IpAddr,
-    pub(super) port: u16,
-    pub(super) family: Family,
+pub(crate) struct Listener {
+    pub(crate) address: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) family: Family,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) device: Option<String>,
-    pub(super) v6only: bool,
-    pub(super) uid: u32,
+    pub(crate) device: Option<String>,
+    pub(crate) v6only: bool,
+    pub(crate) uid: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) inode: Option<u64>,
+    pub(crate) inode: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) cookie: Option<u64>,
+    pub(crate) cookie: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) queue: Option<Queue>,
-    pub(super) owners: Arc<[Owner]>,
+    pub(crate) queue: Option<Queue>,
+    pub(crate) owners: Arc<[Owner]>,
     /// No process holds it, and every process could be looked into.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(super) in_kernel: bool,
+    pub(crate) in_kernel: bool,
 }
 
 /// A reuseport group.
 #[derive(Debug, Serialize)]
-pub(super) struct Reuseport {
-    pub(super) size: usize,
+pub(crate) struct Reuseport {
+    pub(crate) size: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) member: Option<u16>,
+    pub(crate) member: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) program_id: Option<u32>,
+    pub(crate) program_id: Option<u32>,
 }
 
 /// A listener on the port, and how it fared.
 #[derive(Debug, Serialize)]
-pub(super) struct Told {
+pub(crate) struct Told {
     #[serde(flatten)]
-    pub(super) listener: Listener,
-    pub(super) fits: bool,
+    pub(crate) listener: Listener,
+    pub(crate) fits: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) score: Option<u32>,
-    pub(super) outcome: Outcome,
+    pub(crate) score: Option<u32>,
+    pub(crate) outcome: Outcome,
 }
 
 impl Answer {
     /// Whether both name the same listener, as far as they name one.
-    pub(super) fn agrees(&self, other: &Self) -> bool {
+    pub(crate) fn agrees(&self, other: &Self) -> bool {
         let who = |answer: &Self| {
             answer.listener.as_ref().map(|listener| {
                 let place = (listener.address, listener.port, listener.device.clone());
@@ -146,7 +146,7 @@ impl Answer {
     }
 
     /// Whether a socket would get the SYN.
-    pub(super) fn would_be_picked(&self) -> bool {
+    pub(crate) fn would_be_picked(&self) -> bool {
         self.listener.is_some()
     }
 }

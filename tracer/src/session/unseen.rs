@@ -8,7 +8,7 @@ use crate::{
 
 /// What rules of netfilter may have done with the SYNs that the filter is for, in the
 /// namespaces it names, or in this process's.
-pub(super) fn notes(filter: &Filters) -> Vec<String> {
+pub(crate) fn notes(filter: &Filters) -> Vec<String> {
     if filter.ports.is_empty() && filter.destinations.is_empty() {
         return Vec::new();
     }

@@ -15,7 +15,7 @@ const RENEWED: Duration = Duration::from_millis(200);
 const ERASE: &str = "\r\x1b[K";
 
 /// A line on stderr that is not there when nobody looks at it, or would be in the way.
-pub(super) struct Progress {
+pub(crate) struct Progress {
     /// Where it is written; `None`: nowhere.
     out: Option<Box<dyn Write>>,
     /// Bytes read of the file at hand, and how many it has.
@@ -28,7 +28,7 @@ pub(super) struct Progress {
 
 /// Bytes that were read.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Counter(Rc<Cell<u64>>);
+pub(crate) struct Counter(Rc<Cell<u64>>);
 
 /// Counts what is read through it.
 struct Counted<R> {
@@ -37,7 +37,7 @@ struct Counted<R> {
 }
 
 impl Counter {
-    pub(super) fn over(self, input: impl Read) -> impl Read {
+    pub(crate) fn over(self, input: impl Read) -> impl Read {
         Counted {
             input,
             counter: self,
@@ -56,7 +56,7 @@ impl<R: Read> Read for Counted<R> {
 
 impl Progress {
     /// For whoever is at the terminal of stderr, if nothing else is written to it meanwhile.
-    pub(super) fn new(alone: bool) -> Self {
+    pub(crate) fn new(alone: bool) -> Self {
         let is_seen = alone && io::stderr().is_terminal();
         Self::on(is_seen.then(|| Box::new(io::stderr()) as Box<dyn Write>))
     }
@@ -72,14 +72,14 @@ impl Progress {
     }
 
     /// A file begins, of so many bytes if that is known; what is read of it is to be counted.
-    pub(super) fn begin(&mut self, length: Option<u64>) -> Counter {
+    pub(crate) fn begin(&mut self, length: Option<u64>) -> Counter {
         self.read = Counter::default();
         self.length = length.filter(|length| *length > 0);
         self.read.clone()
     }
 
     /// Shows how much of the file was read, if it is time to.
-    pub(super) fn show(&mut self, name: &str) {
+    pub(crate) fn show(&mut self, name: &str) {
         if self.out.is_some() {
             self.show_at(name, Instant::now());
         }
@@ -100,7 +100,7 @@ impl Progress {
     }
 
     /// Takes the line away.
-    pub(super) fn erase(&mut self) {
+    pub(crate) fn erase(&mut self) {
         if let (Some(out), Some(_)) = (&mut self.out, self.shown.take()) {
             let _ = write!(out, "{ERASE}");
             let _ = out.flush();

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Whether the kernel would have told of it. Listeners come and go past the filters.
-pub(super) fn passes(watch: &Watch, record: &Record, host: &Recorded) -> bool {
+pub(crate) fn passes(watch: &Watch, record: &Record, host: &Recorded) -> bool {
     if watch.is_everything() {
         return true;
     }
@@ -47,7 +47,7 @@ pub(super) fn passes(watch: &Watch, record: &Record, host: &Recorded) -> bool {
 }
 
 /// What a recording knows of a namespace: its name and its inode number.
-pub(super) fn as_recorded(name: &NetnsName) -> Result<NetnsName, Failure> {
+pub(crate) fn as_recorded(name: &NetnsName) -> Result<NetnsName, Failure> {
     match name {
         NetnsName::Name(_) | NetnsName::Inode(_) => Ok(name.clone()),
         NetnsName::Path(_) | NetnsName::Pid(_) => Err(Failure::usage(format!(

@@ -185,7 +185,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{commands::explain::answer::Listener, event::Family};
+    use crate::{event::Family, explain::answer::Listener};
 
     fn told(address: &str, outcome: Outcome) -> Told {
         let address: std::net::IpAddr = address.parse().expect("an address");

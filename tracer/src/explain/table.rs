@@ -25,7 +25,7 @@ const LABEL: usize = 6;
 const OWNER: usize = 34;
 
 /// Writes the answer; namespaces other than `own` (an inode number) are named.
-pub(super) fn write(out: &mut impl Write, answer: &Answer, own: Option<u32>) -> io::Result<()> {
+pub(crate) fn write(out: &mut impl Write, answer: &Answer, own: Option<u32>) -> io::Result<()> {
     let elsewhere = (own != Some(answer.netns.inode)).then(|| namespace(&answer.netns));
     let place = elsewhere.map_or_else(String::new, |name| format!(", netns {name}"));
     labelled(
@@ -265,8 +265,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        commands::explain::answer::Translation,
         event::{Endpoint, SCHEMA},
+        explain::answer::Translation,
     };
 
     fn answer(rule: Rule, actions: &[Action]) -> Answer {
