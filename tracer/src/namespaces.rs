@@ -42,8 +42,8 @@ pub struct Namespaces {
 struct Machine;
 
 impl Look for Machine {
-    fn seen(&self, inode: u32) -> Option<Found> {
-        seen(inode)
+    fn all(&self) -> Vec<Found> {
+        all()
     }
 
     fn inode(&self, path: &Path) -> Option<u32> {
@@ -105,8 +105,7 @@ impl Namespaces {
     }
 
     /// A file whose namespace this is.
-    #[must_use]
-    pub fn path(&self, inode: u32) -> Option<PathBuf> {
+    pub fn path(&mut self, inode: u32) -> Option<PathBuf> {
         self.known.path(inode)
     }
 

@@ -15,7 +15,9 @@ mod kin;
 mod proc;
 mod round;
 mod scan;
+mod scans;
 mod sight;
+mod walk;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,11 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    clock::{boot_ticks, monotonic_ns},
-    event::Owner,
-};
-use budget::Budget;
+use crate::{clock::monotonic_ns, event::Owner};
 use children::Children;
 use containers::Containers;
 use descriptors::Descriptors;
@@ -35,8 +33,11 @@ use ends::Ends;
 use held::{Held, MOST_LEFT};
 use proc::Stat;
 use round::Round;
-use scan::{Pass, look_into};
+use scan::look_into;
+use scans::Scans;
+use walk::Found;
 
+pub(crate) use budget::Budget;
 pub use descriptors::Holders;
 pub use ends::{Exits, Left};
 pub use kin::{kin, relation};
@@ -76,17 +77,12 @@ pub struct Processes {
     held: HashMap<u64, Held>,
     /// Sockets that the next scan is to look for.
     expected: HashSet<u64>,
-    /// When the last scan began, in clock ticks since boot, and when it ended.
-    began: u64,
-    scanned: Option<Instant>,
-    /// For looking at all processes; for looking at one. What scans cost must not blind the looks.
-    scans: Budget,
+    scans: Scans,
+    /// For looking at one process. What scans cost must not blind the looks.
     looks: Budget,
     children: Children,
     /// What containers are called that owners run in.
     containers: Containers,
-    /// Processes that the last scan was not allowed to look into.
-    hidden: usize,
     /// `/proc` is of the initial pid namespace.
     initial: bool,
     ends: Ends,
@@ -99,13 +95,10 @@ impl Default for Processes {
         Self {
             held: HashMap::new(),
             expected: HashSet::new(),
-            began: 0,
-            scanned: None,
-            scans: Budget::default(),
+            scans: Scans::default(),
             looks: Budget::default(),
             children: Children::default(),
             containers: Containers::default(),
-            hidden: 0,
             initial: in_initial_namespace(),
             ends: Ends::default(),
             descriptors: Descriptors::default(),
@@ -115,6 +108,15 @@ impl Default for Processes {
 }
 
 impl Processes {
+    /// Who asks has SYNs that wait.
+    #[must_use]
+    pub fn hurried() -> Self {
+        Self {
+            scans: Scans::hurried(),
+            ..Self::default()
+        }
+    }
+
     /// How old what is known may be before it is looked up anew.
     #[must_use]
     pub fn oldest(&self) -> Duration {
@@ -152,14 +154,14 @@ impl Processes {
     /// Looks anew who holds the socket, unless that was done just now.
     pub fn look_again(&mut self, inode: u64) {
         let fresh = |ended: Instant| ended.elapsed() < CHECK;
-        if inode != 0 && !self.scanned.is_some_and(fresh) && self.scans.allows() {
+        if inode != 0 && !self.scans.ended.is_some_and(fresh) && self.scans.allows() {
             self.scan(&[inode]);
         }
     }
 
     /// Looks at all processes, to see how far that goes.
     pub fn look(&mut self) {
-        self.scan(&[]);
+        self.scan_whole(&[]);
     }
 
     /// Processes that were found to hold the socket, without looking again.
@@ -301,6 +303,9 @@ impl Processes {
     pub fn forget(&mut self, inode: u64) {
         self.held.remove(&inode);
         self.expected.remove(&inode);
+        if let Some(walk) = self.scans.walk() {
+            walk.forget(inode);
+        }
     }
 
     /// Scans for the sockets given, so that the first SYNs need not wait for it.
@@ -308,7 +313,7 @@ impl Processes {
         let inodes: Vec<u64> = inodes.filter(|&inode| inode != 0).take(MOST_KEPT).collect();
         // A scan for nothing would only put off the first that is needed.
         if !inodes.is_empty() {
-            self.scan(&inodes);
+            self.scan_whole(&inodes);
         }
     }
 
@@ -316,7 +321,7 @@ impl Processes {
     /// to have no owner. None of them with `CAP_SYS_PTRACE`.
     #[must_use]
     pub fn hidden(&self) -> usize {
-        self.hidden
+        self.scans.hidden
     }
 
     /// Whether a process number that the kernel tells is the one in `/proc`.
@@ -328,11 +333,11 @@ impl Processes {
     /// Whether the last scan saw what every process of the machine holds.
     #[must_use]
     pub fn sees_all(&self) -> bool {
-        self.initial && self.hidden == 0
+        self.initial && self.scans.hidden == 0
     }
 
     fn is_due(&self, inode: u64, oldest: Duration) -> bool {
-        let Some(ended) = self.scanned else {
+        let Some(ended) = self.scans.ended else {
             return true;
         };
         let Some(held) = self.held.get(&inode).filter(|held| held.scanned) else {
@@ -363,7 +368,7 @@ impl Processes {
                 None => {}
                 // Who was forked to serve one connection closes the listener a little later.
                 Some(stat)
-                    if stat.starttime >= self.began
+                    if stat.starttime >= self.scans.began
                         && !self.round.holds(owner.pid, inode, &mut self.descriptors) => {}
                 Some(stat) if stat.comm == owner.comm => now.push(owner.clone()),
                 Some(stat) => {
@@ -387,7 +392,7 @@ impl Processes {
     fn meet_children(&mut self, parent: u32) {
         for child in self.children.born(parent) {
             let stat = self.round.stat(child);
-            if stat.is_none_or(|stat| stat.starttime < self.began) {
+            if stat.is_none_or(|stat| stat.starttime < self.scans.began) {
                 continue;
             }
             let seen = look_into(
@@ -406,55 +411,139 @@ impl Processes {
 
     /// A process holds the socket that was not known to.
     fn join(&mut self, inode: u64, owner: &Owner) {
-        let held = self.held.entry(inode).or_insert_with(|| Held::new(false));
+        let held = self.held.entry(inode).or_insert_with(Held::new);
         let others = held.owners.iter().filter(|other| other.pid != owner.pid);
         held.owners = others.cloned().chain([owner.clone()]).collect();
         held.nobody = 0;
+        if let Some(walk) = self.scans.walk() {
+            walk.join(inode);
+        }
         self.follow(inode);
     }
 
     /// One pass over all processes, for the sockets known and the new ones.
     fn scan(&mut self, new: &[u64]) {
-        let started = Instant::now();
-        self.began = boot_ticks();
+        if self.scans.walk().is_some() {
+            // It may know nothing of these: the next one does.
+            self.expected.extend(new);
+            let found = self.scans.poll(&mut self.containers);
+            return self.take_in(found);
+        }
+        self.begin_scan(new);
+        let found = self.scans.wait(&mut self.containers);
+        self.take_in(found);
+    }
+
+    /// The same, to its end, however long it takes.
+    fn scan_whole(&mut self, new: &[u64]) {
+        let before = self.scans.finish(&mut self.containers);
+        self.take_in(before);
+        self.begin_scan(new);
+        let found = self.scans.finish(&mut self.containers);
+        self.take_in(found);
+    }
+
+    fn begin_scan(&mut self, new: &[u64]) {
         if self.held.len() >= MOST_KEPT {
             self.held.clear();
         }
         // That nobody holds it (a kernel's socket) is worth remembering, too.
         for &inode in new.iter().chain(&self.expected) {
-            self.held.entry(inode).or_insert_with(|| Held::new(true));
+            self.held.entry(inode).or_insert_with(Held::new);
         }
         self.expected.clear();
-        let Pass { mut found, hidden } = Pass::over_all(
-            &mut self.descriptors,
-            self.began,
-            |inode| self.held.contains_key(&inode),
-            &mut self.containers,
-        );
-        self.hidden = hidden;
+        let wanted = self.held.keys().copied().collect();
+        let (descriptors, containers) = (&mut self.descriptors, &mut self.containers);
+        let told = self.scans.begin(wanted, descriptors, containers);
+        self.take_in(told);
+    }
+
+    /// Takes in who holds what, as of a look at all processes.
+    fn take_in(&mut self, found: Option<Found>) {
+        let Some(mut found) = found else {
+            return;
+        };
         // All that hold something were described just now.
-        self.containers.forget_before(started);
-        for (inode, held) in &mut self.held {
-            let owners = found.remove(inode).unwrap_or_default();
-            if owners.is_empty() {
-                if held.nobody == 0 {
-                    held.nobody_ns = monotonic_ns();
-                }
-                held.nobody += 1;
-            } else {
-                held.nobody = 0;
+        self.containers.forget_before(found.started);
+        for &inode in &found.wanted {
+            let Some(held) = self.held.get_mut(&inode) else {
+                continue;
+            };
+            let mut owners = found.pass.found.remove(&inode).unwrap_or_default();
+            // It took a while: some have gone since, others have come.
+            owners.retain(|one| !held.has_left(one) || self.descriptors.hold(one.pid, inode));
+            if found.joined.contains(&inode) {
+                let others = held.owners.iter();
+                let others = others.filter(|one| owners.iter().all(|other| other.pid != one.pid));
+                let still = others.filter(|one| self.descriptors.hold(one.pid, inode));
+                owners.extend(still.cloned().collect::<Vec<_>>());
             }
-            held.scanned = true;
-            held.seen = started;
-            held.confirmed = Some(started);
-            held.replace(owners);
-        }
-        let inodes: Vec<u64> = self.held.keys().copied().collect();
-        for inode in inodes {
+            held.looked_at(owners, found.started);
             self.follow(inode);
         }
-        self.scans.charge(started.elapsed());
-        self.scanned = Some(Instant::now());
         self.children.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        net::TcpListener,
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+    };
+
+    use super::{scan::Pass, walk::Walk, *};
+
+    static MAY_GO: AtomicBool = AtomicBool::new(false);
+
+    fn slow(wanted: &HashSet<u64>, containers: &mut Containers) -> Pass {
+        while !MAY_GO.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        Pass::walked(wanted, containers)
+    }
+
+    fn listener() -> io::Result<(TcpListener, u64)> {
+        use std::os::{fd::AsRawFd as _, linux::fs::MetadataExt as _};
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let path = format!("/proc/self/fd/{}", listener.as_raw_fd());
+        let inode = std::fs::metadata(path)?.st_ino();
+        Ok((listener, inode))
+    }
+
+    #[test]
+    fn who_asks_does_not_wait_for_a_walk_that_takes_long() -> io::Result<()> {
+        let [(_one, asked), (_other, later), (closed, gone)] =
+            [listener()?, listener()?, listener()?];
+        let mut processes = Processes::hurried();
+        for inode in [asked, gone] {
+            processes.held.insert(inode, Held::new());
+        }
+        let wanted = HashSet::from([asked, gone]);
+        processes
+            .scans
+            .walk_on(Walk::begin(wanted, Containers::default(), slow));
+        let ask = |processes: &mut Processes, inode| {
+            let owners = processes.living(inode, WALKED_AGE);
+            owners.iter().map(|owner| owner.pid).collect::<Vec<_>>()
+        };
+        // Each would never return if it waited.
+        assert!(ask(&mut processes, asked).is_empty());
+        assert!(ask(&mut processes, later).is_empty());
+        assert_eq!(processes.nobody_since(asked), None);
+        processes.forget(gone);
+        processes.held.insert(gone, Held::new());
+        drop(closed);
+        MAY_GO.store(true, Ordering::Release);
+        let own = [std::process::id()];
+        while ask(&mut processes, asked) != own {
+            thread::yield_now();
+        }
+        assert!(!processes.held[&gone].scanned, "that is another socket");
+        assert_eq!(processes.nobody_since(later), None);
+        assert_eq!(ask(&mut processes, later), own);
+        Ok(())
     }
 }

@@ -77,7 +77,7 @@ impl Survey {
     }
 
     /// A file whose namespace this is.
-    pub(crate) fn path(&self, netns: u32) -> Option<PathBuf> {
+    pub(crate) fn path(&mut self, netns: u32) -> Option<PathBuf> {
         self.names.path(netns)
     }
 

@@ -30,7 +30,7 @@ impl Live {
     pub fn new(own: Own) -> Self {
         Self {
             namespaces: Namespaces::default(),
-            whose: Whose::default(),
+            whose: Whose::hurried(),
             steering: Steering::default(),
             own,
         }
@@ -77,7 +77,7 @@ impl Host for Live {
     }
 
     fn programs(&mut self, place: Attachment) -> Arc<[Program]> {
-        self.steering.programs(place, &self.namespaces)
+        self.steering.programs(place, &mut self.namespaces)
     }
 
     fn opened(&mut self, listener: &Listener, ktime_ns: u64) {

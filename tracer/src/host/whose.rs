@@ -135,6 +135,14 @@ fn then(left: &Left) -> Owner {
 }
 
 impl Whose {
+    /// Who asks has SYNs that wait.
+    pub(super) fn hurried() -> Self {
+        Self {
+            processes: Processes::hurried(),
+            ..Self::default()
+        }
+    }
+
     /// To be called before each batch.
     pub(super) fn begin_batch(&mut self, now_ns: u64, since_boot_ns: u64) {
         self.now_ns = now_ns;

@@ -11,7 +11,7 @@ use std::{
 use rustc_hash::FxHashMap;
 
 use super::found::Found;
-use crate::event::Netns;
+use crate::{event::Netns, processes::Budget};
 
 /// Most namespaces remembered; past that memory starts afresh, which costs look-ups.
 const MOST: usize = 4096;
@@ -20,8 +20,9 @@ const NAMES_AGE: Duration = Duration::from_secs(1);
 
 /// What the machine knows of namespaces.
 pub(super) trait Look {
-    /// The namespace that has this inode number now, as far as a quick look goes.
-    fn seen(&self, inode: u32) -> Option<Found>;
+    /// Those that are there, each once, as far as a quick look goes: it is as much work as there
+    /// are processes.
+    fn all(&self) -> Vec<Found>;
     /// Inode number of the namespace that a file stands for.
     fn inode(&self, path: &Path) -> Option<u32>;
     /// Cookie of the namespace; `None` where the kernel does not tell.
@@ -34,6 +35,8 @@ pub(super) trait Look {
 pub(super) struct Known<L> {
     look: L,
     all: FxHashMap<u32, Entry>,
+    /// For quick looks.
+    budget: Budget,
     /// Counts the times that [`Known::refresh`] was called.
     round: u64,
     names_looked: Option<Instant>,
@@ -52,6 +55,7 @@ impl<L: Look> Known<L> {
         Self {
             look,
             all: FxHashMap::default(),
+            budget: Budget::default(),
             round: 0,
             names_looked: None,
         }
@@ -68,7 +72,9 @@ impl<L: Look> Known<L> {
         if self.all.len() >= MOST {
             self.all.clear();
         }
-        let found = self.look.seen(inode).filter(|found| self.is(found, cookie));
+        let known = if is_other { None } else { self.met(inode) };
+        let found = known.or_else(|| self.search(inode));
+        let found = found.filter(|found| self.is(found, cookie));
         let (name, path) = found.map(|found| (found.name, found.path)).unzip();
         let netns = Arc::new(Netns {
             inode,
@@ -82,6 +88,33 @@ impl<L: Look> Known<L> {
         };
         self.all.insert(inode, entry);
         (netns, is_other)
+    }
+
+    /// A namespace that was met by a look at all, and not by its cookie.
+    fn met(&self, inode: u32) -> Option<Found> {
+        let entry = self.all.get(&inode)?;
+        let path = entry.path.clone()?;
+        (entry.netns.cookie.is_none() && self.look.inode(&path) == Some(inode)).then(|| Found {
+            inode,
+            path,
+            name: entry.netns.name.clone(),
+        })
+    }
+
+    /// Looks for the namespace that has this number now; what else is there is known then, too.
+    /// `None` also where looks took too long of late.
+    fn search(&mut self, inode: u32) -> Option<Found> {
+        if !self.budget.allows() {
+            return None;
+        }
+        let started = Instant::now();
+        let all = self.look.all();
+        self.budget.charge(started.elapsed());
+        let room = MOST.saturating_sub(self.all.len());
+        let new = all.iter().filter(|one| !self.all.contains_key(&one.inode));
+        let new: Vec<Found> = new.take(room).cloned().collect();
+        self.learn(&new);
+        all.into_iter().find(|one| one.inode == inode)
     }
 
     /// Whether the namespace that is known by the number is another than the one in question.
@@ -125,11 +158,11 @@ impl<L: Look> Known<L> {
     }
 
     /// A file whose namespace this is.
-    pub(super) fn path(&self, inode: u32) -> Option<PathBuf> {
+    pub(super) fn path(&mut self, inode: u32) -> Option<PathBuf> {
         match self.all.get(&inode).and_then(|entry| entry.path.as_ref()) {
             // The process that it was found by may have ended since.
             Some(path) if self.look.inode(path) == Some(inode) => Some(path.clone()),
-            _ => self.look.seen(inode).map(|found| found.path),
+            _ => self.search(inode).map(|found| found.path),
         }
     }
 
@@ -168,7 +201,11 @@ impl<L: Look> Known<L> {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+    use std::{
+        cell::{Cell, RefCell},
+        collections::BTreeMap,
+        rc::Rc,
+    };
 
     use super::*;
 
@@ -177,22 +214,26 @@ mod tests {
 
     /// Namespaces by path.
     #[derive(Clone, Default)]
-    struct Machine(Rc<RefCell<BTreeMap<PathBuf, One>>>);
+    struct Machine {
+        there: Rc<RefCell<BTreeMap<PathBuf, One>>>,
+        /// How often all were looked at.
+        looks: Rc<Cell<u32>>,
+    }
 
     impl Machine {
         fn add(&self, path: &str, inode: u32, cookie: Option<u64>) {
             let name = path.strip_prefix("/run/netns/").map(ToOwned::to_owned);
-            self.0
+            self.there
                 .borrow_mut()
                 .insert(path.into(), (inode, cookie, name));
         }
 
         fn remove(&self, path: &str) {
-            self.0.borrow_mut().remove(Path::new(path));
+            self.there.borrow_mut().remove(Path::new(path));
         }
 
         fn found(&self) -> Vec<Found> {
-            let all = self.0.borrow();
+            let all = self.there.borrow();
             let found = all.iter().map(|(path, (inode, _, name))| Found {
                 inode: *inode,
                 path: path.clone(),
@@ -203,18 +244,20 @@ mod tests {
     }
 
     impl Look for Machine {
-        fn seen(&self, inode: u32) -> Option<Found> {
-            let mut found = self.found().into_iter().filter(|one| one.inode == inode);
-            let first = found.next();
-            found.find(|one| one.name.is_some()).or(first)
+        fn all(&self) -> Vec<Found> {
+            self.looks.set(self.looks.get() + 1);
+            let mut all = self.found();
+            all.sort_by_key(|one| (one.inode, one.name.is_none()));
+            all.dedup_by_key(|one| one.inode);
+            all
         }
 
         fn inode(&self, path: &Path) -> Option<u32> {
-            self.0.borrow().get(path).map(|(inode, ..)| *inode)
+            self.there.borrow().get(path).map(|(inode, ..)| *inode)
         }
 
         fn cookie(&self, found: &Found) -> Option<u64> {
-            self.0.borrow().get(&found.path)?.1
+            self.there.borrow().get(&found.path)?.1
         }
 
         fn named(&self) -> Vec<Found> {
@@ -265,6 +308,37 @@ mod tests {
         machine.remove("/run/netns/web");
         known.refresh();
         assert_eq!(name(&mut known, Some(1)).as_deref(), Some("web"));
+    }
+
+    #[test]
+    fn one_look_serves_all_that_are_there() {
+        for cookie in [Some(1), None] {
+            let machine = Machine::default();
+            let all = 1..=100;
+            for inode in all.clone() {
+                machine.add(&format!("/proc/{inode}/ns/net"), inode, cookie);
+            }
+            machine.add("/run/netns/web", 9, cookie);
+            let mut known = Known::new(machine.clone());
+            for inode in all {
+                let (netns, is_other) = known.describe(inode, cookie);
+                assert_eq!((netns.cookie, is_other), (cookie, false));
+                assert_eq!(netns.name.is_some(), inode == 9);
+                assert!(known.path(inode).is_some());
+            }
+            assert_eq!(machine.looks.get(), 1, "{cookie:?}");
+        }
+    }
+
+    #[test]
+    fn looks_that_take_long_are_few() {
+        let machine = Machine::default();
+        let mut known = Known::new(machine.clone());
+        known.budget.charge(Duration::from_hours(1));
+        for inode in 1..=100 {
+            assert_eq!(known.describe(inode, None).0.name, None);
+        }
+        assert_eq!(machine.looks.get(), 0);
     }
 
     #[test]

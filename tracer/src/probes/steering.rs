@@ -34,9 +34,11 @@ const MOST: usize = 64;
 
 /// How long the list of a place's programs is believed.
 const AGE: Duration = Duration::from_secs(1);
+/// Most places whose lists are kept; past that memory starts afresh.
+const MOST_PLACES: usize = 1024;
 
 /// Where programs are attached that choose sockets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Attachment {
     /// The socket lookup of a namespace (inode number).
     SkLookup(u32),
@@ -46,29 +48,31 @@ pub enum Attachment {
     Group(u32),
 }
 
-/// The programs of the place that was asked for last.
+/// The programs of the places that were asked for lately.
 #[derive(Debug, Default)]
 pub struct Steering {
-    last: Option<(Attachment, Instant, Arc<[Program]>)>,
+    places: HashMap<Attachment, (Instant, Arc<[Program]>)>,
 }
 
 impl Steering {
     /// Programs that are attached there, in the order they run; none where the kernel does not
     /// tell.
-    pub fn programs(&mut self, place: Attachment, namespaces: &Namespaces) -> Arc<[Program]> {
-        if let Some((known, at, programs)) = &self.last
-            && *known == place
+    pub fn programs(&mut self, place: Attachment, namespaces: &mut Namespaces) -> Arc<[Program]> {
+        if let Some((at, programs)) = self.places.get(&place)
             && at.elapsed() < AGE
         {
             return programs.clone();
         }
+        if self.places.len() >= MOST_PLACES {
+            self.places.clear();
+        }
         let programs: Arc<[Program]> = ask(place, namespaces).unwrap_or_default().into();
-        self.last = Some((place, Instant::now(), programs.clone()));
+        self.places.insert(place, (Instant::now(), programs.clone()));
         programs
     }
 }
 
-fn ask(place: Attachment, namespaces: &Namespaces) -> Option<Vec<Program>> {
+fn ask(place: Attachment, namespaces: &mut Namespaces) -> Option<Vec<Program>> {
     match place {
         Attachment::SkLookup(netns) => sk_lookup_programs(&namespaces.path(netns)?).ok(),
         Attachment::Ingress(netns, ifindex) => {

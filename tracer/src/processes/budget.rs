@@ -1,4 +1,4 @@
-//! How much time looking at /proc may take.
+//! How much time looks that are as much work as there are processes may take.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ const SHARE: u32 = 10;
 const MOST_CREDIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     /// When it was last charged.
     charged: Option<Instant>,
     /// What may be spent, as of then; and what was spent beyond it.
@@ -17,13 +17,13 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn allows(&self) -> bool {
+    pub(crate) fn allows(&self) -> bool {
         self.charged
             .is_none_or(|at| self.credit + at.elapsed() / SHARE > self.debt)
     }
 
     /// Accounts for a look that took so long and ended now.
-    pub(super) fn charge(&mut self, took: Duration) {
+    pub(crate) fn charge(&mut self, took: Duration) {
         let earned = match self.charged {
             Some(at) => self.credit + at.elapsed() / SHARE,
             None => MOST_CREDIT,

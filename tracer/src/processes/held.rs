@@ -29,16 +29,39 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn new(scanned: bool) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             owners: Arc::from([]),
             seen: Instant::now(),
             confirmed: None,
-            scanned,
+            scanned: false,
             nobody: 0,
             nobody_ns: 0,
             left: Vec::new(),
         }
+    }
+
+    /// Whether the process was found not to hold it any more.
+    pub(super) fn has_left(&self, owner: &Owner) -> bool {
+        let is_it =
+            |one: &Left| (one.owner.pid, one.owner.starttime) == (owner.pid, owner.starttime);
+        self.left.iter().any(is_it)
+    }
+
+    /// All processes were looked at from then on, and these hold it.
+    pub(super) fn looked_at(&mut self, owners: Vec<Owner>, from: Instant) {
+        if owners.is_empty() {
+            if self.nobody == 0 {
+                self.nobody_ns = monotonic_ns();
+            }
+            self.nobody += 1;
+        } else {
+            self.nobody = 0;
+        }
+        self.scanned = true;
+        self.seen = from;
+        self.confirmed = Some(from);
+        self.replace(owners);
     }
 
     /// Equal owners stay the same value: what was written of them is kept elsewhere.

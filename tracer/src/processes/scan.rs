@@ -22,14 +22,25 @@ pub(super) struct Pass {
 }
 
 impl Pass {
-    /// What the kernel tells, with the processes described from `/proc`; else a walk over that.
+    /// A walk over `/proc`.
+    pub(super) fn walked(wanted: &HashSet<u64>, containers: &mut Containers) -> Self {
+        let mut pass = Self::default();
+        let mut descriptors = Descriptors::default();
+        for pid in proc::pids() {
+            let wanted = |inode| wanted.contains(&inode);
+            pass.look_into(pid, &mut descriptors, wanted, containers);
+        }
+        pass
+    }
+
+    /// What the kernel tells, with the processes described from `/proc`; `None` where it does not.
     /// `began`: clock ticks since boot when the pass began.
-    pub(super) fn over_all(
+    pub(super) fn told(
         descriptors: &mut Descriptors,
         began: u64,
         wanted: impl Fn(u64) -> bool,
         containers: &mut Containers,
-    ) -> Self {
+    ) -> Option<Self> {
         let mut pass = Self::default();
         let mut told: HashMap<u32, HashSet<u64>> = HashMap::new();
         let is_told = descriptors.tell(None, &mut |pid, inode| {
@@ -38,10 +49,7 @@ impl Pass {
             }
         });
         if !is_told {
-            for pid in proc::pids() {
-                pass.look_into(pid, descriptors, &wanted, containers);
-            }
-            return pass;
+            return None;
         }
         for (pid, sockets) in told {
             match Stat::of(pid) {
@@ -59,7 +67,7 @@ impl Pass {
                 None => {}
             }
         }
-        pass
+        Some(pass)
     }
 
     fn look_into(
@@ -160,13 +168,14 @@ mod tests {
         let wanted = |one: u64| one == inode;
         let mut containers = Containers::default();
         let mut descriptors = Descriptors::default();
-        let shown = Pass::over_all(&mut descriptors, 0, wanted, &mut containers);
+        let shown = Pass::walked(&HashSet::from([inode]), &mut containers);
+        assert!(Pass::told(&mut descriptors, 0, wanted, &mut containers).is_none());
         descriptors.told_by(Box::new(Kernel(inode)));
         // As of a pass that began after this process did, and of one before: then it is looked
         // into once more.
         for began in [u64::MAX, 0] {
-            let told = Pass::over_all(&mut descriptors, began, wanted, &mut containers);
-            assert!(descriptors.are_told());
+            let told = Pass::told(&mut descriptors, began, wanted, &mut containers);
+            let told = told.expect("the kernel tells");
             assert_eq!(told.found, shown.found);
             assert_eq!((told.found[&inode].len(), told.hidden), (1, 0));
         }
