@@ -67,7 +67,8 @@ impl Steering {
             self.places.clear();
         }
         let programs: Arc<[Program]> = ask(place, namespaces).unwrap_or_default().into();
-        self.places.insert(place, (Instant::now(), programs.clone()));
+        self.places
+            .insert(place, (Instant::now(), programs.clone()));
         programs
     }
 }
