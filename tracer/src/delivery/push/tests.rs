@@ -1,3 +1,5 @@
+mod collector;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prost::Message as _;
