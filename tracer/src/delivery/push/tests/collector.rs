@@ -70,7 +70,7 @@ async fn a_collector_prints_every_metric_as_it_was_pushed() {
     };
     let collector = rotel::Collector::start(&program);
     let url = format!("http://{}/v1/metrics", collector.at);
-    let mut pusher = Pusher::new(&settings(url), Pushes::default()).expect("a url");
+    let mut pusher = Pusher::new(&settings(url), Pushes::default());
     let message = message();
     let attempt = pusher.send(&message).await;
     assert_eq!((attempt.sends.ok, attempt.complaint), (1, None));
