@@ -70,7 +70,7 @@ impl Delivery {
     /// Starts the thread and the sinks. Nobody is asked yet: a server that is down is no error.
     ///
     /// # Errors
-    /// If a URL is none (a usage error), or there can be no thread.
+    /// If there can be no thread.
     pub fn start(sinks: &[SinkSettings]) -> Result<Self, Failure> {
         Self::start_as(Teller::here(), sinks)
     }
@@ -82,7 +82,7 @@ impl Delivery {
             ))
         };
         let lost = Lost::default();
-        let (routes, ready) = routes(&teller, &lost, &[], sinks)?;
+        let (routes, ready) = routes(&teller, &lost, &[], sinks);
         let runtime = supervisor::runtime().map_err(no_thread)?;
         let (commands, orders) = supervisor::commands();
         let retired = Retired::default();
@@ -148,12 +148,9 @@ impl Delivery {
     /// Goes on with other settings. A sink whose settings are the same keeps its queue; one that
     /// is not named any more has two seconds for what waits; its spool keeps the rest. Does not
     /// wait for it.
-    ///
-    /// # Errors
-    /// If a URL is none; then nothing is changed.
-    pub fn replace(&self, sinks: &[SinkSettings]) -> Result<(), Failure> {
+    pub fn replace(&self, sinks: &[SinkSettings]) {
         let mut present = self.routes.write().unwrap_or_else(PoisonError::into_inner);
-        let (routes, added) = routes(&self.teller, &self.lost, &present, sinks)?;
+        let (routes, added) = routes(&self.teller, &self.lost, &present, sinks);
         let is_kept = |old: &Route| routes.iter().any(|new| new.settings == old.settings);
         let removed = present.iter().filter(|old| !is_kept(old));
         let removed: Vec<_> = removed.map(|old| old.outbox.clone()).collect();
@@ -162,7 +159,6 @@ impl Delivery {
         if !self.commands.give(Command::Replace { removed, added }) {
             log::error!("the thread that sends alerts has ended; restart sockpick");
         }
-        Ok(())
     }
 
     /// Has every sink send what waits, within the deadline, and ends; one that was removed just
@@ -211,20 +207,22 @@ fn routes(
     lost: &Lost,
     present: &[Route],
     sinks: &[SinkSettings],
-) -> Result<(Vec<Route>, Vec<supervisor::Added>), Failure> {
+) -> (Vec<Route>, Vec<supervisor::Added>) {
     let mut routes = Vec::new();
     let mut added = Vec::new();
-    for settings in one_place_each(sinks).map_err(Failure::usage)? {
+    for settings in one_place_each(sinks) {
         if let Some(same) = present.iter().find(|route| route.settings == settings) {
             routes.push(same.clone());
             continue;
         }
-        let ready = Ready::new(&settings, teller).map_err(Failure::usage)?;
+        let Some(ready) = Ready::new(&settings, teller) else {
+            continue;
+        };
         let route = Route::new(settings, lost.clone());
         added.push((route.outbox.clone(), ready));
         routes.push(route);
     }
-    Ok((routes, added))
+    (routes, added)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod file;
 pub mod place;
 pub mod sink;
 mod text;
+pub mod url;
 pub mod values;
 mod watch;
 mod writer;

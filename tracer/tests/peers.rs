@@ -1,7 +1,10 @@
-//! Real Prometheus and a real Alertmanager, told by the daemon's own parts of the story of A and
-//! B: the alert in Alertmanager until it is over, and in Prometheus the numbers, the rules and
-//! every query of the dashboard. `cargo xtask test` gives the programs.
+//! Real Prometheus, a real Alertmanager and a real collector of OpenTelemetry, told by the daemon's
+//! own parts of the story of A and B: the alert in Alertmanager until it is over, and in Prometheus
+//! the numbers, the rules and every query of the dashboard; the collector prints what it takes.
+//! `cargo xtask test` gives the programs.
 
+#[path = "peers/collector.rs"]
+mod collector;
 #[path = "peers/dashboard.rs"]
 mod dashboard;
 #[path = "peers/exposed.rs"]
@@ -12,6 +15,8 @@ mod given;
 mod http;
 #[path = "peers/process.rs"]
 mod process;
+#[path = "peers/rotel.rs"]
+mod rotel;
 #[path = "peers/stage.rs"]
 mod stage;
 #[path = "peers/story.rs"]

@@ -86,7 +86,7 @@ pub(crate) fn unpack(packages: &[&str], suite: &str, folder: &Path) -> Result<()
 }
 
 /// A folder to work in, on the file system of another and gone when dropped.
-fn aside(folder: &Path) -> Result<tempfile::TempDir> {
+pub(crate) fn aside(folder: &Path) -> Result<tempfile::TempDir> {
     tempfile::Builder::new()
         .prefix(".unpacking-")
         .tempdir_in(folder)

@@ -1,6 +1,6 @@
 //! Programs of others that tests on this machine and the demo's guest run, to have their word on
-//! what sockpick tells them: Prometheus and Alertmanager. They are unpacked into the cache, and
-//! not installed.
+//! what sockpick tells them: Prometheus and Alertmanager, and a collector of OpenTelemetry. They
+//! are unpacked into the cache, and not installed.
 
 use std::env;
 use std::fs;
@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::{archive, cache};
+
+pub(crate) mod rotel;
 
 /// Tells tests, and this command, where the programs are: a folder that has `usr/bin`.
 pub(crate) const VARIABLE: &str = "SOCKPICK_PEERS";

@@ -19,7 +19,6 @@ use super::{
 };
 use crate::{
     delivery::{Sends, Teller, push},
-    failure::Failure,
     metrics::{Families, Format, otlp::Origin},
     otlp::metrics::ExportMetricsServiceRequest,
     privileges,
@@ -149,7 +148,7 @@ impl Exposition {
     /// Has ready what changes of the settings ask for. Nothing of it is in force yet.
     ///
     /// # Errors
-    /// If it cannot listen there, or not push there.
+    /// If it cannot listen there.
     pub(super) fn prepare(
         &self,
         changes: &Changes,
@@ -157,7 +156,7 @@ impl Exposition {
     ) -> Result<Prepared> {
         let mut prepared = Prepared::default();
         if changes.pushes {
-            prepared.next = Some(self.next(settings)?);
+            prepared.next = Some(Next(settings.otlp.clone()));
         }
         if changes.metrics_listen {
             prepared.listening = Some(self.bind(settings.listen.as_ref())?);
@@ -176,18 +175,8 @@ impl Exposition {
     }
 
     /// Begins to push, if the settings say so. Somebody should take questions by then.
-    ///
-    /// # Errors
-    /// If it cannot push there.
-    pub(super) fn push(&mut self, settings: &MetricsSettings) -> Result<()> {
-        let next = self.next(settings)?;
-        self.pushing.go_on(next);
-        Ok(())
-    }
-
-    fn next(&self, settings: &MetricsSettings) -> Result<Next> {
-        let next = self.pushing.next(settings.otlp.as_ref());
-        next.map_err(Failure::usage).map_err(Into::into)
+    pub(super) fn push(&mut self, settings: &MetricsSettings) {
+        self.pushing.go_on(Next(settings.otlp.clone()));
     }
 
     /// Pushes by what came of them; `None`: none are made.

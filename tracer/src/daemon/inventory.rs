@@ -87,7 +87,7 @@ impl Inventory {
         let feed = Feed::new(&settings, keeper.restored(), time(), give);
         info!("lookup: {algorithm:?}, {}", how.words());
         info!("privileges that are left: {}", left.join(", "));
-        exposition.push(&settings.metrics)?;
+        exposition.push(&settings.metrics);
         let look = looks::of(settings.watch.clone(), algorithm);
         let mut inventory = Self {
             args,

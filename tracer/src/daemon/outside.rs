@@ -25,9 +25,9 @@ pub(super) fn outside(
     settings: &Settings,
 ) -> Result<exposition::Prepared> {
     let prepared = exposition.prepare(changes, &settings.metrics)?;
-    // The last that may fail: sinks are asked nothing, but their files must make sense.
+    // Sinks are asked nothing.
     if !changes.sinks.is_none() {
-        delivery.replace(&settings.sinks)?;
+        delivery.replace(&settings.sinks);
     }
     Ok(prepared)
 }

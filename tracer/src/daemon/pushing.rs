@@ -3,7 +3,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use log::warn;
 use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{
@@ -28,8 +27,8 @@ struct Present {
     task: JoinHandle<()>,
 }
 
-/// By which settings it is to go on.
-pub(super) struct Next(Option<(PushSettings, Pusher)>);
+/// By which settings it is to go on; without any, nothing is pushed.
+pub(super) struct Next(pub(super) Option<PushSettings>);
 
 impl<S: Source + Send + Sync + 'static> Pushing<S> {
     /// Nothing is pushed yet.
@@ -42,22 +41,11 @@ impl<S: Source + Send + Sync + 'static> Pushing<S> {
         }
     }
 
-    /// What these settings ask for. Nobody is asked yet.
-    ///
-    /// # Errors
-    /// If the URL is none, in words for the user.
-    pub(super) fn next(&self, settings: Option<&PushSettings>) -> Result<Next, String> {
-        let next = settings.map(|settings| {
-            let pusher = Pusher::new(settings, self.pushes.clone())?;
-            Ok::<_, String>((settings.clone(), pusher))
-        });
-        next.transpose().map(Next)
-    }
-
     /// Goes on by that, at once.
-    pub(super) fn go_on(&mut self, Next(next): Next) {
+    pub(super) fn go_on(&mut self, Next(settings): Next) {
         self.end();
-        self.present = next.map(|(settings, pusher)| {
+        self.present = settings.map(|settings| {
+            let pusher = Pusher::new(&settings, self.pushes.clone());
             let source = Arc::clone(&self.source);
             let push = async move { pusher.run(&*source).await };
             let task = self.runtime.spawn(push);
@@ -80,7 +68,6 @@ impl<S: Source + Send + Sync + 'static> Pushing<S> {
         let mut settings = self.end()?;
         settings.target.timeout = settings.target.timeout.min(most);
         let pusher = Pusher::new(&settings, self.pushes.clone());
-        let pusher = pusher.map_err(|wrong| warn!("{wrong}")).ok()?;
         Some(self.runtime.spawn(async move {
             pusher.last(&message).await;
         }))

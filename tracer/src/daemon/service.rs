@@ -159,7 +159,7 @@ impl Service {
         let session = Session::begin(attached, engine, None, debug)?;
         announce(session.programs(), &inventory, backend, "");
         info!("privileges that are left: {}", left.join(", "));
-        exposition.push(&settings.metrics)?;
+        exposition.push(&settings.metrics);
         Ok(Self {
             canary: Canary::new(settings.daemon.self_check, args.probes.flush_interval),
             args,

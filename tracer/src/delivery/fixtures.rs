@@ -22,7 +22,7 @@ use crate::{
     audit::{Kind, Severity},
     event::{Endpoint, Owner, Reason, Time, Verdict},
     pipeline::{Fed, Starvation},
-    settings::feed::HttpTarget,
+    settings::{feed::HttpTarget, url::Url},
 };
 
 /// 2026-09-21T14:13:20Z
@@ -174,9 +174,9 @@ pub(crate) fn line(text: &str) -> Message {
     Message::Line(format!("{text}\n").into_bytes().into())
 }
 
-pub(crate) fn target(url: impl Into<String>) -> HttpTarget {
+pub(crate) fn target(url: impl AsRef<str>) -> HttpTarget {
     HttpTarget {
-        url: url.into(),
+        url: Url::parse(url.as_ref()).expect("a url"),
         ca_file: None,
         bearer_file: None,
         timeout: Duration::from_secs(20),

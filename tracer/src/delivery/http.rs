@@ -6,7 +6,6 @@
 
 mod answer;
 mod tls;
-mod url;
 
 use std::{
     fs::OpenOptions, io::Read, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration,
@@ -25,10 +24,9 @@ use tokio::{net::TcpStream, task::spawn_blocking, time::timeout};
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use super::attempt::Failure;
-use crate::settings::feed::HttpTarget;
+use crate::settings::{feed::HttpTarget, url::Url};
 
 pub(crate) use answer::{Answer, Class, attempt};
-pub(crate) use url::Url;
 
 /// Longest file with a token, in bytes; a longer one is refused.
 const LONGEST_TOKEN: u64 = 16 * 1024;
@@ -38,9 +36,8 @@ pub(crate) type Headers = Vec<(HeaderName, HeaderValue)>;
 
 /// Speaks to one server.
 pub(crate) struct Client {
-    url: Url,
-    path: String,
     target: HttpTarget,
+    path: String,
     /// Made when it is needed, and anew after a failure: authorities may be renewed.
     tls: Option<TlsConnector>,
 }
@@ -48,20 +45,13 @@ pub(crate) struct Client {
 impl Client {
     /// A client of this server, which is spoken to at the URL's own path, or where its API is
     /// below that. Nothing is asked of it yet.
-    ///
-    /// # Errors
-    /// If the URL is none, in words for the user.
-    pub(crate) fn new(target: &HttpTarget, api: Option<&str>) -> Result<Self, String> {
-        let url = Url::parse(&target.url)?;
-        Ok(Self {
-            path: match api {
-                Some(api) => url.below(api)?,
-                None => url.whole_path(),
-            },
-            url,
+    pub(crate) fn new(target: &HttpTarget, api: Option<&str>) -> Self {
+        let url = &target.url;
+        Self {
+            path: api.map_or_else(|| url.path.clone(), |api| url.below(api)),
             target: target.clone(),
             tls: None,
-        })
+        }
     }
 
     /// Posts a body, and gives what the server answered.
@@ -95,7 +85,7 @@ impl Client {
         };
         answer.map_err(|error| {
             self.tls = None;
-            Failure::new(format!("{}: {error}", self.url))
+            Failure::new(format!("{}: {error}", self.target.url))
         })
     }
 
@@ -110,7 +100,7 @@ impl Client {
             None => None,
         };
         let mut request = Request::post(&self.path)
-            .header(HOST, &self.url.authority)
+            .header(HOST, &self.target.url.authority)
             .header(USER_AGENT, concat!("sockpick/", env!("CARGO_PKG_VERSION")))
             .header(CONTENT_TYPE, content_type)
             .header(CONNECTION, "close");
@@ -129,18 +119,17 @@ impl Client {
         Ok(answer)
     }
 
-    /// The path, and its parts, as a server may repeat them: any of it may be a secret.
+    /// The path, and the configured part of it, as a server may repeat them: both may be secrets.
     fn secrets(&self) -> impl Iterator<Item = &str> {
-        let parts = self.path.split('?');
-        let all = parts.chain([self.path.as_str(), self.url.path()]);
-        all.filter(|part| part.len() > 1)
+        let all = [self.path.as_str(), self.target.url.path.as_str()];
+        all.into_iter().filter(|part| part.len() > 1)
     }
 
     async fn connect_and_send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
-        let Url { host, port, .. } = &self.url;
+        let Url { host, port, .. } = &self.target.url;
         let stream = TcpStream::connect((host.as_str(), *port)).await;
         let stream = stream.map_err(|error| format!("cannot connect: {error}"))?;
-        if !self.url.is_tls {
+        if !self.target.url.is_tls {
             return send(TokioIo::new(stream), request).await;
         }
         let name = ServerName::try_from(host.clone());

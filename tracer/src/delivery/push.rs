@@ -57,17 +57,13 @@ pub(crate) struct Pusher {
 
 impl Pusher {
     /// One for this collector. Nothing is asked of it yet.
-    ///
-    /// # Errors
-    /// If the URL is none, in words for the user.
-    pub(crate) fn new(settings: &PushSettings, pushes: Pushes) -> Result<Self, String> {
-        let named = |wrong| format!("[metrics.otlp]: {wrong}");
-        Ok(Self {
-            client: Client::new(&settings.target, Some(PATH)).map_err(named)?,
+    pub(crate) fn new(settings: &PushSettings, pushes: Pushes) -> Self {
+        Self {
+            client: Client::new(&settings.target, Some(PATH)),
             interval: settings.interval,
             timeout: settings.target.timeout,
             pushes,
-        })
+        }
     }
 
     /// Pushes now and at each interval. What takes longer than that has the next ones left out.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::{
     backoff::Backoff,
-    http::Url,
     outbox::{Lost, Outbox},
     queue::Message,
     sink::Sink,
@@ -75,10 +74,7 @@ impl Route {
 
 /// The settings with one place each: every Alertmanager has a queue of its own, and its address
 /// in its name.
-///
-/// # Errors
-/// If a URL is none, in words for the user.
-pub(super) fn one_place_each(sinks: &[SinkSettings]) -> Result<Vec<SinkSettings>, String> {
+pub(super) fn one_place_each(sinks: &[SinkSettings]) -> Vec<SinkSettings> {
     let mut all: Vec<SinkSettings> = Vec::new();
     for sink in sinks {
         let SinkKind::Alertmanager(targets) = &sink.to else {
@@ -86,10 +82,8 @@ pub(super) fn one_place_each(sinks: &[SinkSettings]) -> Result<Vec<SinkSettings>
             continue;
         };
         for target in targets {
-            let named = |error| format!("sink {}: {error}", sink.name);
-            let url = Url::parse(&target.url).map_err(named)?;
             all.push(SinkSettings {
-                name: format!("{}/{url}", sink.name),
+                name: format!("{}/{}", sink.name, target.url),
                 queue: sink.queue,
                 spool: sink.spool.clone(),
                 to: SinkKind::Alertmanager(vec![target.clone()]),
@@ -97,7 +91,7 @@ pub(super) fn one_place_each(sinks: &[SinkSettings]) -> Result<Vec<SinkSettings>
         }
     }
     number(&mut all);
-    Ok(all)
+    all
 }
 
 /// No two have one name: series and messages are told apart by it.
@@ -120,15 +114,11 @@ pub(super) struct Ready {
 
 impl Ready {
     /// What the settings ask for. Nothing is opened and nobody is asked yet.
-    ///
-    /// # Errors
-    /// If a URL is none, in words for the user.
-    pub(super) fn new(settings: &SinkSettings, teller: &Teller) -> Result<Self, String> {
-        let sink = Sink::new(&settings.to, teller.clone());
-        let sink = sink.map_err(|error| format!("sink {}: {error}", settings.name))?;
+    pub(super) fn new(settings: &SinkSettings, teller: &Teller) -> Option<Self> {
+        let sink = Sink::new(&settings.to, teller.clone())?;
         let spool = settings.spool.as_ref();
         let spool = spool.map(|spool| Spool::new(&settings.name, spool, settings.queue));
-        Ok(Self { sink, spool })
+        Some(Self { sink, spool })
     }
 
     /// Sends what comes, until the outbox is closed and empty.

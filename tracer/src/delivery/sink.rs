@@ -33,21 +33,18 @@ pub(super) enum Sink {
 }
 
 impl Sink {
-    /// What the settings ask for. Nothing is opened and nobody is asked yet.
-    ///
-    /// # Errors
-    /// If a URL is none, in words for the user.
-    pub(super) fn new(to: &SinkKind, teller: Teller) -> Result<Self, String> {
-        Ok(match to {
+    /// What the settings ask for. Nothing is opened and nobody is asked yet. `None`: an
+    /// Alertmanager that is nowhere, which settings do not have.
+    pub(super) fn new(to: &SinkKind, teller: Teller) -> Option<Self> {
+        Some(match to {
             SinkKind::Alertmanager(targets) => {
-                let target = targets.first().ok_or("no urls")?;
-                Self::Alertmanager(Alertmanager::new(target, teller)?)
+                Self::Alertmanager(Alertmanager::new(targets.first()?, teller))
             }
             SinkKind::Webhook {
                 target,
                 secret_file,
-            } => Self::Webhook(Webhook::new(target, secret_file.clone(), teller)?),
-            SinkKind::Otlp(target) => Self::Otlp(Otlp::new(target, teller)?),
+            } => Self::Webhook(Webhook::new(target, secret_file.clone(), teller)),
+            SinkKind::Otlp(target) => Self::Otlp(Otlp::new(target, teller)),
             SinkKind::Journald => Self::Journald(Journald::new(Path::new(journald::SOCKET))),
             SinkKind::File {
                 path,

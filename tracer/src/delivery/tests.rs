@@ -144,14 +144,12 @@ async fn a_reload_keeps_the_queue_of_what_stays_and_lets_go_of_the_rest() {
     delivery.send(message(0, Occasion::Began));
     until(|| stats(&delivery, "file").accepted == 1).await;
     let other = [file(&directory), webhook("hook", server.url())];
-    delivery.replace(&other).expect("good settings");
+    delivery.replace(&other);
     delivery.send(message(0, Occasion::Ended));
     until(|| stats(&delivery, "hook").accepted == 1).await;
     until(|| stats(&delivery, "file").accepted == 2).await;
     assert_eq!(delivery.lost(), 1, "what the sink that is gone had");
-    let bad = [webhook("bad", "no url".to_owned())];
-    assert!(delivery.replace(&bad).is_err());
-    assert_eq!(delivery.stats().len(), 2, "bad settings change nothing");
+    assert_eq!(delivery.stats().len(), 2);
     assert!(delivery.stop(Duration::from_secs(5)).is_empty());
 }
 
@@ -161,7 +159,7 @@ async fn a_sink_removed_just_before_the_end_is_accounted_for() {
     let delivery = start(&[webhook("dead", silent.url())]);
     delivery.send(message(0, Occasion::Began));
     delivery.send(message(1, Occasion::Began));
-    delivery.replace(&[]).expect("good settings");
+    delivery.replace(&[]);
     let left = delivery.stop(Duration::from_millis(200));
     let told: Vec<_> = left
         .iter()
@@ -185,7 +183,7 @@ async fn what_is_lost_is_one_number_that_only_rises() {
     delivery.send(message(1, Occasion::Began));
     until(|| stats(&delivery, "hook").accepted == 1).await;
     assert_eq!(delivery.lost(), 2, "what the full queue had no room for");
-    delivery.replace(&[]).expect("good settings");
+    delivery.replace(&[]);
     assert!(
         delivery.lost() >= 2,
         "sinks that are gone took nothing with them"
@@ -205,7 +203,7 @@ async fn a_file_whose_settings_change_loses_nothing() {
         }
         let mut changed = file(&directory);
         changed.queue = 1000 + usize::try_from(round).expect("a few");
-        delivery.replace(&[changed]).expect("good settings");
+        delivery.replace(&[changed]);
     }
     assert!(delivery.stop(Duration::from_secs(10)).is_empty());
     let text = std::fs::read_to_string(directory.join("alerts.json")).expect("the file");

@@ -2,6 +2,7 @@
 
 use std::{fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
+use super::url::Url;
 use crate::event::{Reason, Verdict};
 
 /// `[alerts]`
@@ -244,7 +245,7 @@ impl fmt::Display for Stream {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpTarget {
     /// `http://` or `https://`, host, port, path before the API's own.
-    pub url: String,
+    pub url: Url,
     /// Authorities that it is to be signed by, instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// File with a bearer token.

@@ -8,7 +8,6 @@ pub(super) mod number;
 mod sink;
 mod stream;
 pub(super) mod target;
-pub(super) mod url;
 mod written;
 
 use std::{

@@ -17,6 +17,7 @@ use super::{
     feed::{HttpTarget, Kind, Listen},
     file::keys::{OF_EVERY_SINK, TABLES},
     sink::kind::{SINKS, SinkKind},
+    url::Url,
     values::{bytes, bytes_text, duration, duration_text, ports},
 };
 use crate::{
@@ -161,6 +162,10 @@ fn stream() -> impl Strategy<Value = Stream> {
     prop_oneof![Just(Stream::Alerts), Just(Stream::All), sample]
 }
 
+fn url(text: &str) -> Url {
+    Url::parse(text).expect("a url")
+}
+
 fn target() -> impl Strategy<Value = HttpTarget> {
     (
         "https://[a-z0-9]{1,8}(:[1-9][0-9]{0,3})?(/[a-z]{0,3}){0,3}",
@@ -168,8 +173,8 @@ fn target() -> impl Strategy<Value = HttpTarget> {
         option::of(path()),
         time(HttpTarget::TIMEOUT),
     )
-        .prop_map(|(url, ca_file, bearer_file, timeout)| HttpTarget {
-            url,
+        .prop_map(|(text, ca_file, bearer_file, timeout)| HttpTarget {
+            url: url(&text),
             ca_file,
             bearer_file,
             timeout,
@@ -179,8 +184,8 @@ fn target() -> impl Strategy<Value = HttpTarget> {
 fn kind() -> impl Strategy<Value = SinkKind> {
     let urls = hash_set("http://[a-z]{1,9}", 0..3);
     let many = (target(), urls).prop_map(|(target, urls)| {
-        let other = |url| HttpTarget {
-            url,
+        let other = |text: String| HttpTarget {
+            url: url(&text),
             ..target.clone()
         };
         let others = urls.into_iter().map(other);

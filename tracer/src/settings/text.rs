@@ -105,7 +105,7 @@ impl Text {
             return self.line("# [metrics.otlp]: not set");
         };
         self.table("[metrics.otlp]");
-        self.text("url", &target.url);
+        self.text("url", target.url.as_written());
         self.text("interval", duration_text(*interval));
         self.target(target);
     }

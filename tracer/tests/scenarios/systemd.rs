@@ -2,7 +2,7 @@
 //! journal say of it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,10 @@ pub(crate) const SOCKET: &str = "sockpick-metrics.socket";
 
 const CONFIGURATION: &str = "/etc/sockpick/sockpick.toml";
 const DROP_IN: &str = "/run/systemd/system/sockpick.service.d/test.conf";
+
+const DROP_INS: &str = "/etc/systemd/system/sockpick.service.d";
+/// Where the guest has what of the package a host need not have.
+const SHARED: &str = "/usr/share/sockpick";
 
 /// How long what is to be seen may take.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -59,6 +63,28 @@ impl Host {
     /// Another configuration, made from the packaged one.
     pub(crate) fn configure(&self, edit: impl FnOnce(&str) -> String) -> Result<()> {
         Ok(fs::write(CONFIGURATION, edit(&self.packaged))?)
+    }
+}
+
+/// A drop-in of the package, in force for what is started until this is dropped.
+pub(crate) struct Installed(PathBuf);
+
+/// Installs it as docs/operations.md says.
+pub(crate) fn install(name: &str) -> Result<Installed> {
+    let place = Path::new(DROP_INS).join(name);
+    fs::create_dir_all(DROP_INS)?;
+    fs::copy(Path::new(SHARED).join(name), &place)
+        .with_context(|| format!("cannot install {name}"))?;
+    let installed = Installed(place);
+    done(&["daemon-reload"])?;
+    Ok(installed)
+}
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        // What remains goes with the guest.
+        let _ = fs::remove_file(&self.0);
+        let _ = done(&["daemon-reload"]);
     }
 }
 

@@ -31,7 +31,7 @@ const fn files(name: &'static str, purpose: &'static str) -> Package {
     }
 }
 
-/// For the guests.
+/// For the guests, and for tests on this machine.
 pub(super) const GUESTS: &[Package] = &[
     tool("qemu-system-x86", "qemu-system-x86_64", "runs the guests"),
     tool(
@@ -60,6 +60,7 @@ pub(super) const GUESTS: &[Package] = &[
     tool("xz-utils", "xz", "unpacks kernel modules"),
     tool("zstd", "zstd", "unpacks kernel modules"),
     tool("cpio", "cpio", "looks into the guests' file systems"),
+    tool("python3-pip", "pip3", "fetches a collector to test with"),
 ];
 
 /// For guests as well. A machine where it is missing and cannot be installed skips what needs it.

@@ -29,23 +29,25 @@ const SUSPECTS_COLUMN: &str = "6.12-suspects";
 
 /// The service as it is packaged, under this machine's systemd: on a kernel of today and on the
 /// oldest.
-const SYSTEMD: [&str; 5] = [
+const SYSTEMD: [&str; 6] = [
     "systemd_story",
     "systemd_reload",
     "systemd_refused",
     "systemd_watchdog",
     "systemd_socket",
+    "systemd_user",
 ];
 const SYSTEMD_COLUMNS: [&str; 2] = ["6.12-systemd", "5.10-systemd"];
 
 /// What is installed of the package, and where.
-const PACKAGED: [(&str, &str); 3] = [
+const PACKAGED: [(&str, &str); 4] = [
     ("sockpick.service", "/etc/systemd/system/sockpick.service"),
     (
         "sockpick-metrics.socket",
         "/etc/systemd/system/sockpick-metrics.socket",
     ),
     ("sockpick.toml", "/etc/sockpick/sockpick.toml"),
+    ("dynamic-user.conf", "/usr/share/sockpick/dynamic-user.conf"),
 ];
 
 /// Those beyond the matrix; the one that takes longest comes last.

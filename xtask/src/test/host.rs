@@ -31,6 +31,7 @@ pub(super) fn run() -> Result<Counts> {
         File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     let mut child = cargo()?
         .env(peers::VARIABLE, peers::folder()?)
+        .env(peers::rotel::VARIABLE, peers::rotel::program()?)
         // Released like what the guests run: one build serves both.
         .args(["test", "--workspace", "--release", "--no-fail-fast"])
         .stdin(Stdio::null())

@@ -31,11 +31,11 @@ pub(in crate::delivery) struct Alertmanager {
 }
 
 impl Alertmanager {
-    pub(super) fn new(target: &HttpTarget, teller: Teller) -> Result<Self, String> {
-        Ok(Self {
-            client: Client::new(target, Some(PATH))?,
+    pub(super) fn new(target: &HttpTarget, teller: Teller) -> Self {
+        Self {
+            client: Client::new(target, Some(PATH)),
             teller,
-        })
+        }
     }
 
     async fn post(&mut self, notices: &[&Notice]) -> Result<Answer, Failure> {

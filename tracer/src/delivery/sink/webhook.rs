@@ -47,16 +47,12 @@ struct Body<'a> {
 }
 
 impl Webhook {
-    pub(super) fn new(
-        target: &HttpTarget,
-        secret_file: Option<PathBuf>,
-        teller: Teller,
-    ) -> Result<Self, String> {
-        Ok(Self {
-            client: Client::new(target, None)?,
+    pub(super) fn new(target: &HttpTarget, secret_file: Option<PathBuf>, teller: Teller) -> Self {
+        Self {
+            client: Client::new(target, None),
             secret_file,
             teller,
-        })
+        }
     }
 
     async fn post(&mut self, notices: &[&Notice]) -> Result<Answer, Failure> {

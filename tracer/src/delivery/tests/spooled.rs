@@ -98,12 +98,12 @@ async fn a_reload_with_the_same_sink_goes_on_and_one_with_another_takes_over() {
     let delivery = start(&same);
     send(&delivery, 0..3);
     until(|| waiting(&spool) == 3).await;
-    delivery.replace(&same).expect("good settings");
+    delivery.replace(&same);
     send(&delivery, 3..4);
     until(|| waiting(&spool) == 4).await;
     let server = Server::start([ok()]).await;
     let other = spooled(server.address, &spool);
-    delivery.replace(&[other]).expect("good settings");
+    delivery.replace(&[other]);
     send(&delivery, 4..5);
     until(|| stats(&delivery, "hook").accepted == 5).await;
     assert_eq!(got(&server), [0, 1, 2, 3, 4]);
@@ -117,14 +117,12 @@ async fn the_spool_of_a_sink_that_is_removed_is_left_alone_until_it_is_named_aga
     let delivery = start(&[spooled(address, &spool)]);
     send(&delivery, 0..2);
     until(|| waiting(&spool) == 2).await;
-    delivery.replace(&[]).expect("good settings");
+    delivery.replace(&[]);
     let is_free = || std::fs::File::open(&spool).is_ok_and(|file| file.try_lock().is_ok());
     until(is_free).await;
     assert_eq!(waiting(&spool), 2);
     let server = Server::start_at(address, [ok()]).await;
-    delivery
-        .replace(&[spooled(address, &spool)])
-        .expect("good settings");
+    delivery.replace(&[spooled(address, &spool)]);
     until(|| is_empty(&spool)).await;
     assert_eq!((got(&server), delivery.lost()), (vec![0, 1], 0));
     assert_eq!(stop(&delivery), []);

@@ -92,6 +92,7 @@ mod tests {
         feed::HttpTarget,
         file::parse,
         sink::{SinkKind, SpoolSettings},
+        url::Url,
     };
 
     fn read(text: &str) -> Result<Vec<SinkSettings>, String> {
@@ -127,7 +128,7 @@ mod tests {
              [[sink]]\ntype = 'stdout'",
         )?;
         let target = |url: &str| HttpTarget {
-            url: url.to_owned(),
+            url: Url::parse(url).expect("a url"),
             ca_file: None,
             bearer_file: None,
             timeout: HttpTarget::USUAL_TIMEOUT,

@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use super::{number, url};
-use crate::settings::feed::HttpTarget;
+use super::number;
+use crate::settings::{feed::HttpTarget, url::Url};
 
 /// The keys beside its address.
 #[derive(Clone, Copy, Debug)]
@@ -23,35 +23,31 @@ impl Access<'_> {
         example: &str,
     ) -> Result<HttpTarget, String> {
         let url = url.ok_or_else(|| format!("it needs url = \"{example}\""))?;
-        key("url", url::check(url))?;
-        self.is_ca_of_use([url])?;
+        let url = key("url", Url::parse(url))?;
+        self.is_ca_of_use([&url])?;
         self.target(url)
     }
 
-    /// Several, whose addresses are checked already.
+    /// Several.
     ///
     /// # Errors
     /// The key, and what is wrong with it.
-    pub(in crate::settings) fn each(&self, urls: &[String]) -> Result<Vec<HttpTarget>, String> {
-        self.is_ca_of_use(urls.iter().map(String::as_str))?;
-        urls.iter().map(|url| self.target(url)).collect()
+    pub(in crate::settings) fn each(&self, urls: Vec<Url>) -> Result<Vec<HttpTarget>, String> {
+        self.is_ca_of_use(&urls)?;
+        urls.into_iter().map(|url| self.target(url)).collect()
     }
 
     /// A key that does nothing hides what its writer believes.
-    fn is_ca_of_use<'a>(&self, urls: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
-        let is_tls = |url: &str| {
-            url.get(..6)
-                .is_some_and(|s| s.eq_ignore_ascii_case("https:"))
-        };
-        if self.ca_file.is_none() || urls.into_iter().any(is_tls) {
+    fn is_ca_of_use<'a>(&self, urls: impl IntoIterator<Item = &'a Url>) -> Result<(), String> {
+        if self.ca_file.is_none() || urls.into_iter().any(|url| url.is_tls) {
             return Ok(());
         }
         Err("ca_file: it is for https://, and no address is one; leave it out".to_owned())
     }
 
-    fn target(&self, url: &str) -> Result<HttpTarget, String> {
+    fn target(&self, url: Url) -> Result<HttpTarget, String> {
         Ok(HttpTarget {
-            url: url.to_owned(),
+            url,
             ca_file: path("ca_file", self.ca_file)?,
             bearer_file: path("bearer_file", self.bearer_file)?,
             timeout: match self.timeout {

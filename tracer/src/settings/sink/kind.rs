@@ -13,8 +13,8 @@ use crate::settings::{
     file::{
         number,
         target::{Access, key, path},
-        url,
     },
+    url::Url,
     values::bytes_text,
     writer::Text,
 };
@@ -166,7 +166,7 @@ impl SinkKind {
     pub(super) fn write(&self, text: &mut Text) {
         match self {
             Self::Alertmanager(targets) => {
-                text.texts("urls", targets.iter().map(|target| &target.url));
+                text.texts("urls", targets.iter().map(|target| target.url.as_written()));
                 // They differ in nothing else.
                 if let Some(target) = targets.first() {
                     text.target(target);
@@ -176,12 +176,12 @@ impl SinkKind {
                 target,
                 secret_file,
             } => {
-                text.text("url", &target.url);
+                text.text("url", target.url.as_written());
                 text.file("secret_file", secret_file.as_deref());
                 text.target(target);
             }
             Self::Otlp(target) => {
-                text.text("url", &target.url);
+                text.text("url", target.url.as_written());
                 text.target(target);
             }
             Self::File {
@@ -267,13 +267,15 @@ impl SinkTable {
             let most = SinkKind::MOST_URLS;
             return Err(format!("urls: at most {most} may be; leave some out"));
         }
-        for (index, url) in urls.iter().enumerate() {
-            key("urls", url::check(url))?;
-            if urls[..index].contains(url) {
+        let mut parsed = Vec::with_capacity(urls.len());
+        for url in urls {
+            let url = key("urls", Url::parse(url))?;
+            if parsed.contains(&url) {
                 return Err("urls: the second of two that are the same is one too many".to_owned());
             }
+            parsed.push(url);
         }
-        self.access().each(urls)
+        self.access().each(parsed)
     }
 
     fn file(&self) -> Result<SinkKind, String> {

@@ -26,6 +26,7 @@ mod soak;
 mod steering;
 mod surroundings;
 mod systemd;
+mod systemd_user;
 mod verdicts;
 mod volume;
 mod wrong_btf;
@@ -213,6 +214,7 @@ fn of_syns() -> Vec<Scenario> {
         within(180, "systemd_refused", systemd::refused).under_systemd(),
         within(180, "systemd_watchdog", systemd::watchdog).under_systemd(),
         within(180, "systemd_socket", systemd::socket).under_systemd(),
+        within(180, "systemd_user", systemd_user::user).under_systemd(),
         within(180, "restarts_200", restarts::restarts_200).not_mixed(),
     ]
 }

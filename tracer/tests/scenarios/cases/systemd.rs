@@ -97,10 +97,12 @@ fn received(listener: TcpListener) -> impl FnOnce() -> Result<(String, Value)> {
 }
 
 /// Puts a process into the cgroup of a container that docker has a file of.
-fn contain(pid: u32) -> Result<()> {
+pub(super) fn contain(pid: u32) -> Result<()> {
     let files = Path::new("/var/lib/docker/containers").join(CONTAINER);
     let cgroup = format!("/sys/fs/cgroup/system.slice/docker-{CONTAINER}.scope");
     fs::create_dir_all(&files)?;
+    // As docker has it: for root alone.
+    fs::set_permissions("/var/lib/docker", fs::Permissions::from_mode(0o700))?;
     let text = format!(r#"{{"ID":"{CONTAINER}","Name":"/web-1","Config":{{}}}}"#);
     fs::write(files.join("config.v2.json"), text)?;
     fs::create_dir_all(&cgroup)?;
@@ -109,7 +111,7 @@ fn contain(pid: u32) -> Result<()> {
 }
 
 /// The sandbox of the unit is in force, and what it says to be left is what is.
-fn is_confined() -> Result<()> {
+pub(super) fn is_confined() -> Result<()> {
     let pid = main_pid()?;
     let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo"))?;
     for path in ["/", "/run", "/proc/sys", "/sys", "/sys/fs/cgroup"] {
@@ -144,7 +146,7 @@ fn is_read_only(mounts: &str, path: &str) -> Result<bool> {
 }
 
 /// A namespace that comes after the service is seen by its name.
-fn elsewhere() -> Result<()> {
+pub(super) fn elsewhere() -> Result<()> {
     let netns = Netns::named("elsewhere")?;
     let _server = Server::start(Listen::new("C", "127.0.0.1:9000")?)?;
     all_answered(&connect("127.0.0.1:9000", 2)?, &["C"])?;
@@ -161,10 +163,18 @@ fn counted(listener: &str, syns: f64) -> Result<()> {
 
 /// The metrics come to that many SYNs, and it sees.
 fn is_counted(labels: &[(&str, &str)], syns: f64) -> Result<()> {
+    is_counted_as("sockpick_syn_total", labels, syns)
+}
+
+/// This metric comes to that, and it sees.
+pub(super) fn is_counted_as(metric: &str, labels: &[(&str, &str)], wanted: f64) -> Result<()> {
     eventually(|| {
         let (_, body) = Daemon::get("/metrics")?;
-        let found = sum(&body, "sockpick_syn_total", labels);
-        ensure!(found == Some(syns), "{labels:?}: {found:?}, not {syns}");
+        let found = sum(&body, metric, labels);
+        ensure!(
+            found == Some(wanted),
+            "{metric} {labels:?}: {found:?}, not {wanted}"
+        );
         let failed = [("result", "failed")];
         ensure!(sum(&body, "sockpick_self_check_total", &failed) == Some(0.0));
         Ok(())
@@ -175,19 +185,19 @@ fn is_counted(labels: &[(&str, &str)], syns: f64) -> Result<()> {
 }
 
 /// It sees what comes now.
-fn is_seen() -> Result<()> {
+pub(super) fn is_seen() -> Result<()> {
     let _server = Server::start(Listen::new("A", "127.0.0.1:8081")?)?;
     all_answered(&connect("127.0.0.1:8081", 2)?, &["A"])?;
     counted("127.0.0.1:8081", 2.0)
 }
 
 /// Found by its number, with fields of the alert, and whose it is by journald's own word.
-fn is_in_the_journal(client: &str, pid: u32) -> Result<()> {
+pub(super) fn is_in_the_journal(client: &str, pid: u32) -> Result<()> {
+    let main = main_pid()?.to_string();
     let entry = eventually(|| {
-        let entries = journal(&[FIRING])?;
+        let entries = journal(&[FIRING, &format!("_PID={main}")])?;
         entries.first().cloned().context("no such entry")
     })?;
-    let main = main_pid()?.to_string();
     let owners = format!("B({pid}) in container web-1");
     for (field, wanted) in [
         ("_SYSTEMD_UNIT", SERVICE),
@@ -240,7 +250,7 @@ fn is_told(receiver: JoinHandle<Result<(String, Value)>>) -> Result<()> {
 }
 
 /// Told to stop, it ends at once and leaves what it remembers to root alone.
-fn ends() -> Result<()> {
+pub(super) fn ends() -> Result<()> {
     let start = Instant::now();
     done(&["stop", SERVICE])?;
     let took = start.elapsed();

@@ -8,7 +8,7 @@ use crate::{
 };
 
 async fn sent(server: &Server, batch: &[Message]) -> Attempt {
-    let mut sink = Alertmanager::new(&target(server.url()), teller()).expect("a url");
+    let mut sink = Alertmanager::new(&target(server.url()), teller());
     sink.send(batch, 0).await
 }
 

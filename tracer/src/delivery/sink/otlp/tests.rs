@@ -9,7 +9,7 @@ use crate::{
 };
 
 async fn sent(server: &Server) -> Attempt {
-    let mut sink = Otlp::new(&target(server.url()), teller()).expect("a url");
+    let mut sink = Otlp::new(&target(server.url()), teller());
     let batch = [message(0, Occasion::Began), message(0, Occasion::Ended)];
     sink.send(&batch, 0).await
 }

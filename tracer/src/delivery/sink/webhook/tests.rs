@@ -7,12 +7,12 @@ use crate::{
 #[tokio::test]
 async fn the_body_is_as_the_page_shows_it() {
     let server = Server::start([ok()]).await;
-    let target = target(format!("{}/hook?room=1", server.url()));
-    let mut sink = Webhook::new(&target, None, teller()).expect("a url");
+    let target = target(format!("{}/hook/room-1", server.url()));
+    let mut sink = Webhook::new(&target, None, teller());
     let batch = [message(0, Occasion::Ended)];
     assert_eq!(sink.send(&batch, 0).await, Attempt::accepted(1));
     let requests = server.requests();
-    assert_eq!(requests[0].line(), "POST /hook?room=1 HTTP/1.1");
+    assert_eq!(requests[0].line(), "POST /hook/room-1 HTTP/1.1");
     assert_eq!(requests[0].header("content-type"), Some("application/json"));
     assert_eq!(requests[0].header("x-sockpick-signature"), None);
     let text = serde_json::to_string_pretty(&requests[0].json()).expect("JSON");
@@ -25,7 +25,7 @@ async fn the_signature_is_that_of_the_bytes_that_came() {
     let file = scratch("hmac").join("secret");
     std::fs::write(&file, "key\n").expect("a secret");
     let server = Server::start([ok()]).await;
-    let mut sink = Webhook::new(&target(server.url()), Some(file), teller()).expect("a url");
+    let mut sink = Webhook::new(&target(server.url()), Some(file), teller());
     sink.send(&[message(0, Occasion::Began)], 0).await;
     let requests = server.requests();
     let request = requests.first().expect("one request");
@@ -49,7 +49,7 @@ fn the_signature_is_the_one_that_everybody_computes() {
 async fn without_its_secret_nothing_is_sent() {
     let file = scratch("no-secret").join("secret");
     let server = Server::start([ok()]).await;
-    let mut sink = Webhook::new(&target(server.url()), Some(file), teller()).expect("a url");
+    let mut sink = Webhook::new(&target(server.url()), Some(file), teller());
     let attempt = sink.send(&[message(0, Occasion::Began)], 0).await;
     assert!(attempt.failure.is_some());
     assert!(server.requests().is_empty());

@@ -63,7 +63,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::settings::{feed::HttpTarget, file::parse};
+    use crate::settings::{feed::HttpTarget, file::parse, url::Url};
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).expect("a url")
+    }
 
     fn read(text: &str) -> Result<Option<PushSettings>, String> {
         parse(text).map(|settings| settings.metrics.otlp)
@@ -74,7 +78,7 @@ mod tests {
         assert_eq!(read("[metrics]\nmax_series = 100"), Ok(None));
         let least = PushSettings {
             target: HttpTarget {
-                url: "http://h".to_owned(),
+                url: url("http://h"),
                 ca_file: None,
                 bearer_file: None,
                 timeout: HttpTarget::USUAL_TIMEOUT,
@@ -97,7 +101,7 @@ mod tests {
             all,
             Ok(PushSettings {
                 target: HttpTarget {
-                    url: "https://h:1/a".to_owned(),
+                    url: url("https://h:1/a"),
                     ca_file: Some("/c".into()),
                     bearer_file: Some("/b".into()),
                     timeout: Duration::from_secs(3),
