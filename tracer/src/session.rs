@@ -210,7 +210,7 @@ impl<O: Outlet> Session<O> {
         // What somebody changed a moment ago can be told as soon as all up to then is read.
         for _ in 0..MOST_TURNS {
             let Some(told) = &self.told else { break };
-            if !told.is_behind(self.engine.pipeline()) {
+            if self.source.has_more() || !told.is_behind(self.engine.pipeline()) {
                 break;
             }
             self.take(Some(monotonic_ns()))?;
@@ -310,7 +310,8 @@ impl<O: Outlet> Session<O> {
         }
     }
 
-    /// Takes all records to the engine that are older than what is held back.
+    /// Takes all records to the engine that are older than what is held back; with a time, of those
+    /// that are written meanwhile not all.
     fn take(&mut self, now_ns: Option<u64>) -> Result<()> {
         if let Some(told) = &mut self.told {
             told.note(self.engine.pipeline());

@@ -8,6 +8,7 @@ use anyhow::Result;
 use sockpick_ebpf::abi::Stats;
 use tokio::{
     io::{Interest, unix::AsyncFd},
+    task::yield_now,
     time::sleep,
 };
 
@@ -30,6 +31,11 @@ pub struct Source {
     interval: Duration,
     /// Read before their turn, to see what was to come.
     ahead: VecDeque<Result<Record, Malformed>>,
+    /// The batch ends with the first record that is younger (kernel time): while SYNs come as fast
+    /// as they are read, whoever waits for its end would wait for theirs.
+    until_ns: Option<u64>,
+    /// It ended there, and there may be more.
+    has_more: bool,
 }
 
 /// Records in a ring buffer lie in the order in which their place was taken, their time is taken
@@ -53,6 +59,8 @@ impl Source {
             drops,
             interval,
             ahead: VecDeque::new(),
+            until_ns: None,
+            has_more: false,
         })
     }
 
@@ -62,6 +70,11 @@ impl Source {
     /// # Errors
     /// If polling fails.
     pub async fn ready(&mut self) -> Result<()> {
+        if self.has_more() {
+            // Who else waits has a turn between two batches; the kernel gives no signal.
+            yield_now().await;
+            return Ok(());
+        }
         if !self.channel.holds_back() {
             self.signalled().await?;
         }
@@ -99,10 +112,23 @@ impl Source {
     /// to be in its place, without it everything.
     pub fn begin(&mut self, now_ns: Option<u64>) {
         self.channel.begin(now_ns);
+        self.has_more = false;
+        self.until_ns = now_ns
+            .filter(|_| !self.channel.signals_every_record())
+            .map(|now_ns| now_ns.saturating_add(TURN_NS));
+    }
+
+    /// Whether the last batch ended with more to be read, that was written since it began.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.has_more || !self.ahead.is_empty()
     }
 
     /// The next record of the batch.
     pub fn take(&mut self) -> Option<Result<Record, Malformed>> {
+        if self.has_more {
+            return None;
+        }
         let mut next = if self.ahead.is_empty() {
             self.channel.take(decode::record)
         } else {
@@ -110,6 +136,10 @@ impl Source {
         };
         if let Some(Ok(Record::Syn(record))) = &mut next {
             self.drops.mark(record);
+        }
+        // All that had its place when the batch began comes before such a record.
+        if let (Some(until_ns), Some(Ok(record))) = (self.until_ns, &next) {
+            self.has_more = record.ktime_ns() > until_ns;
         }
         next
     }

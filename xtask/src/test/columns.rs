@@ -19,7 +19,7 @@ const CORE: [(&str, &str); 6] = [
 ];
 
 /// The scenarios that take hours of the guest's time, on one kernel.
-const HOUR: [&str; 2] = ["nginx_hour", "daemon_soak"];
+const HOUR: [&str; 3] = ["nginx_hour", "daemon_soak", "daemon_quiet"];
 const HOUR_COLUMN: &str = "6.12-hour";
 
 /// The core of the scenarios once more where only alerts are told, and what is right is counted in

@@ -20,6 +20,7 @@ mod nginx_quiet;
 mod only_alerts;
 mod owners;
 mod packets;
+mod quiet;
 mod restarts;
 mod session;
 mod soak;
@@ -209,6 +210,7 @@ fn of_syns() -> Vec<Scenario> {
         case("nginx_reloads_quiet", nginx_quiet::reloads).not_mixed(),
         within(7200, "nginx_hour", nginx_quiet::hour).only_asked(),
         within(100_000, "daemon_soak", soak::daemon_soak).only_asked(),
+        within(7200, "daemon_quiet", quiet::daemon_quiet).only_asked(),
         within(180, "systemd_story", systemd::story).under_systemd(),
         within(180, "systemd_reload", systemd::reload).under_systemd(),
         within(180, "systemd_refused", systemd::refused).under_systemd(),

@@ -44,14 +44,14 @@ url = 'http://127.0.0.1:9/alerts'
 
 /// What the daemon's process takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Taken {
-    rss_kib: u64,
+pub(super) struct Taken {
+    pub(super) rss_kib: u64,
     descriptors: u64,
     threads: u64,
 }
 
 impl Taken {
-    fn by(daemon: &Daemon) -> Result<Self> {
+    pub(super) fn by(daemon: &Daemon) -> Result<Self> {
         let pid = daemon.pid();
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let field = |name: &str| -> Result<u64> {
