@@ -44,15 +44,14 @@ url = 'http://127.0.0.1:9/alerts'
 
 /// What the daemon's process takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Taken {
-    rss_kib: u64,
-    descriptors: u64,
-    threads: u64,
+pub(super) struct Taken {
+    pub(super) rss_kib: u64,
+    pub(super) descriptors: u64,
+    pub(super) threads: u64,
 }
 
 impl Taken {
-    fn by(daemon: &Daemon) -> Result<Self> {
-        let pid = daemon.pid();
+    pub(super) fn by(pid: u32) -> Result<Self> {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let field = |name: &str| -> Result<u64> {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -67,7 +66,7 @@ impl Taken {
     }
 
     /// The most of each.
-    fn most(all: &[Self]) -> Self {
+    pub(super) fn most(all: &[Self]) -> Self {
         let most = |of: fn(&Self) -> u64| all.iter().map(of).max().unwrap_or(0);
         Self {
             rss_kib: most(|taken| taken.rss_kib),
@@ -139,7 +138,7 @@ pub(crate) fn daemon_soak(cx: &Context) -> Result<()> {
             );
         }
         Daemon::get("/metrics")?;
-        let now = Taken::by(&daemon)?;
+        let now = Taken::by(daemon.pid())?;
         taken.push(now);
     }
     drop(a);
