@@ -3,7 +3,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    sync::mpsc,
+    sync::{Arc, OnceLock, mpsc},
     thread,
     time::Duration,
 };
@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::namespaces;
 
-/// How long after the connection its SYN may take to come up, beside the flush interval.
+/// How long a connection may take, and after it its SYN to come up, beside the flush interval.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What happens next.
@@ -32,15 +32,16 @@ pub(super) enum Step {
 
 enum State {
     Resting(Instant),
-    Making(oneshot::Receiver<Result<(u32, mpsc::Sender<()>)>>, Outcome),
+    Making(oneshot::Receiver<Result<(u32, mpsc::Sender<()>)>>, Failure),
     /// The namespace is made; the owner of the canary has to say go.
-    Ready(mpsc::Sender<()>, Outcome),
-    Connecting(Outcome),
-    Waiting(Instant),
+    Ready(mpsc::Sender<()>, Failure),
+    Waiting(Instant, Failure),
     Off,
 }
 
-type Outcome = oneshot::Receiver<Result<()>>;
+/// Why no connection could be made, if so. It is looked at when the SYN is overdue: that a
+/// connection was made wakes nobody.
+type Failure = Arc<OnceLock<String>>;
 
 /// Makes the connections.
 pub(super) struct Canary {
@@ -89,28 +90,23 @@ impl Canary {
                 }
                 State::Making(made, _) => {
                     let made = made.await.unwrap_or_else(|_| Err(ended()));
-                    let State::Making(_, outcome) = std::mem::replace(&mut self.state, State::Off)
+                    let State::Making(_, failure) = std::mem::replace(&mut self.state, State::Off)
                     else {
                         continue;
                     };
                     match made {
                         Ok((netns, go)) => {
-                            self.state = State::Ready(go, outcome);
+                            self.state = State::Ready(go, failure);
                             return Step::Made(netns);
                         }
                         Err(error) => return self.failed(&error),
                     }
                 }
-                State::Connecting(outcome) => {
-                    match outcome.await.unwrap_or_else(|_| Err(ended())) {
-                        Ok(()) => self.state = State::Waiting(Instant::now() + self.patience),
-                        Err(error) => return self.failed(&error),
-                    }
-                }
-                State::Waiting(until) => {
+                State::Waiting(until, failure) => {
                     sleep_until(*until).await;
+                    let failure = failure.get().cloned();
                     self.rest();
-                    return Step::Overdue;
+                    return failure.map_or(Step::Overdue, Step::Failed);
                 }
             }
         }
@@ -124,10 +120,10 @@ impl Canary {
     /// Connects in the namespace that was made.
     pub(super) fn go(&mut self) {
         self.state = match std::mem::replace(&mut self.state, State::Off) {
-            State::Ready(go, outcome) => {
-                // If the thread is gone, its outcome tells.
+            State::Ready(go, failure) => {
+                // If the thread is gone, no SYN is seen.
                 let _ = go.send(());
-                State::Connecting(outcome)
+                State::Waiting(Instant::now() + PATIENCE + self.patience, failure)
             }
             other => other,
         };
@@ -135,7 +131,7 @@ impl Canary {
 
     /// Its SYN was seen. Says whether one was under way.
     pub(super) fn seen(&mut self) -> bool {
-        let under_way = matches!(self.state, State::Connecting(_) | State::Waiting(_));
+        let under_way = matches!(self.state, State::Waiting(..));
         if under_way {
             self.rest();
         }
@@ -151,7 +147,8 @@ fn ended() -> anyhow::Error {
 fn begin() -> State {
     let (tell, made) = oneshot::channel();
     let (go, wait) = mpsc::channel();
-    let (finish, outcome) = oneshot::channel();
+    let failure = Failure::default();
+    let told = failure.clone();
     let spawned = thread::Builder::new()
         .name("self-check".to_owned())
         .spawn(move || {
@@ -163,13 +160,16 @@ fn begin() -> State {
                     return;
                 }
             };
-            if tell.send(Ok((private.inode, go))).is_ok() && wait.recv().is_ok() {
-                let _ = finish.send(connect());
+            if tell.send(Ok((private.inode, go))).is_ok()
+                && wait.recv().is_ok()
+                && let Err(error) = connect()
+            {
+                let _ = told.set(format!("{error:#}"));
             }
         });
-    // Without a thread both channels are closed, which is told as a failure.
+    // Without a thread the channel is closed, which is told as a failure.
     drop(spawned);
-    State::Making(made, outcome)
+    State::Making(made, failure)
 }
 
 /// Connects, and has the connection accepted, so that none dies with its listener.

@@ -1,7 +1,7 @@
 //! New settings while it runs: checked whole, then in force whole. What may fail comes first; a
 //! file that is refused changes nothing.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use log::info;
 
 use super::{
@@ -58,7 +58,14 @@ impl Service {
     }
 
     fn prepare(&mut self) -> Result<Prepared> {
-        let settings = config::settings(&Given::default(), Some(&self.args.config))?;
+        let path = &self.args.config;
+        // A pipe that nobody writes to would be waited for, and nothing be looked at meanwhile.
+        ensure!(
+            !path.exists() || path.is_file(),
+            "{}: only a file can be read again",
+            path.display()
+        );
+        let settings = config::settings(&Given::default(), Some(path))?;
         let changes = changes(&self.settings, &settings);
         let fixed = settings.clone().with_netns(namespaces::fixed)?;
         let anew = if changes.attach_anew {

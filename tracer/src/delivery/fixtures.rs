@@ -203,6 +203,8 @@ pub(crate) enum Reply {
     HangUp,
     /// Never answers.
     Silence,
+    /// Takes so long to say yes.
+    Late(Duration),
 }
 
 pub(crate) fn ok() -> Reply {
@@ -301,6 +303,10 @@ pub(crate) async fn serve(
             format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{{").into_bytes()
         }
         Reply::HangUp => return,
+        Reply::Late(wait) => {
+            tokio::time::sleep(wait).await;
+            b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()
+        }
         Reply::Silence => return std::future::pending().await,
     };
     let _ = stream.write_all(&answer).await;

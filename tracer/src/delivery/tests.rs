@@ -26,6 +26,7 @@ pub(super) fn on_the_page(example: &str, text: &str) {
     }
 }
 
+mod faults;
 mod spooled;
 
 fn settings(name: &str, to: SinkKind) -> SinkSettings {

@@ -104,7 +104,8 @@ impl Scans {
         let found = match self.walk.as_mut()?.wait(longest) {
             Fate::GoesOn => return None,
             Fate::Lost => None,
-            Fate::Done(found, known) => {
+            Fate::Done(done) => {
+                let (found, known) = *done;
                 *containers = known;
                 self.note(&found);
                 Some(found)

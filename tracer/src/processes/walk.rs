@@ -52,7 +52,7 @@ pub(super) struct Found {
 /// What became of a walk.
 pub(super) enum Fate {
     GoesOn,
-    Done(Found, Containers),
+    Done(Box<(Found, Containers)>),
     /// Its thread is gone without a word.
     Lost,
 }
@@ -107,7 +107,7 @@ impl Walk {
                     ended: end.at,
                     joined: std::mem::take(&mut self.joined),
                 };
-                Fate::Done(found, end.containers)
+                Fate::Done(Box::new((found, end.containers)))
             }
             Err(RecvTimeoutError::Timeout) => Fate::GoesOn,
             Err(RecvTimeoutError::Disconnected) => Fate::Lost,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::kernel::BTF;
+use crate::kernel::{BTF, version};
 
 /// Sockpick's own choice for each hook, where that is neither all fentry nor all kprobe.
 pub(crate) const AUTO: &str = "auto";
@@ -88,6 +88,26 @@ impl Context {
             return Err(Skip("asks for more than alerts".into()).into());
         }
         Ok(())
+    }
+
+    /// Skips what takes long and hangs on user space more than on the kernel, but on three of the
+    /// matrix.
+    pub(crate) fn need_one_of_three(&self) -> anyhow::Result<()> {
+        self.need_sockpick()?;
+        let version = version()?;
+        if matches!(version, (6, 1 | 12)) || version >= (7, 3) {
+            return Ok(());
+        }
+        Err(Skip("runs on 6.1, 6.12 and the newest kernel of the matrix".into()).into())
+    }
+
+    /// Skips what takes long and hangs on user space alone, but on one of the matrix.
+    pub(crate) fn need_one_of_all(&self) -> anyhow::Result<()> {
+        self.need_sockpick()?;
+        if version()? == (6, 12) {
+            return Ok(());
+        }
+        Err(Skip("runs on 6.12 alone of the matrix".into()).into())
     }
 
     /// Skips a scenario that is about sockpick alone when sockpick is not run.

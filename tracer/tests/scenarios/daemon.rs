@@ -185,7 +185,8 @@ impl Daemon {
             .map(drop)
     }
 
-    fn until<T: std::fmt::Debug>(
+    /// Waits until what is looked at is enough.
+    pub(crate) fn until<T: std::fmt::Debug>(
         &self,
         what: &str,
         look: impl Fn() -> Result<T>,

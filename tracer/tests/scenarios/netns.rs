@@ -1,6 +1,7 @@
 //! Network namespaces: each scenario has its own.
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -8,6 +9,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, setns, unshare};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::kernel::command;
 
@@ -51,6 +53,13 @@ impl Netns {
         Self::current()
     }
 
+    /// The same without a process being started, for many of them; it goes when the thread leaves.
+    pub(crate) fn short() -> Result<()> {
+        Self::host()?;
+        unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
+        loopback_up().context("cannot set loopback up")
+    }
+
     /// A new one with a name below /run/netns, which goes when this is dropped; this
     /// thread is in it afterwards.
     pub(crate) fn named(name: &str) -> Result<Self> {
@@ -80,6 +89,27 @@ impl Netns {
         before.enter()?;
         result
     }
+}
+
+/// Asks by rtnetlink: `RTM_NEWLINK` for the first interface, which is loopback.
+fn loopback_up() -> Result<()> {
+    const REQUEST_AND_ACK: u16 = (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
+    let route = Some(Protocol::from(libc::NETLINK_ROUTE));
+    let socket = Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW, route)?;
+    let up = (libc::IFF_UP as u32).to_ne_bytes();
+    let mut request = [0; 32];
+    request[..4].copy_from_slice(&32_u32.to_ne_bytes());
+    request[4..6].copy_from_slice(&libc::RTM_NEWLINK.to_ne_bytes());
+    request[6..8].copy_from_slice(&REQUEST_AND_ACK.to_ne_bytes());
+    request[20..24].copy_from_slice(&1_u32.to_ne_bytes());
+    request[24..28].copy_from_slice(&up);
+    request[28..].copy_from_slice(&up); // which flags change
+    (&socket).write_all(&request)?;
+    let mut answer = [0; 64];
+    (&socket).read_exact(&mut answer[..20])?;
+    // `nlmsgerr` begins with the error.
+    anyhow::ensure!(answer[16..20] == [0; 4], "refused: {:?}", &answer[16..20]);
+    Ok(())
 }
 
 impl AsFd for Netns {

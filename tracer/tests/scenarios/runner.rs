@@ -219,6 +219,9 @@ fn run_one(
     std::fs::remove_file(&said)?;
     let text = String::from_utf8_lossy(&text);
     let counted = text.lines().find_map(Alerts::parse).unwrap_or_default();
+    for figure in text.lines().filter(|line| line.starts_with("FIGURE")) {
+        println!("{figure} ({backend} {})", scenario.name);
+    }
     let said = text.lines().filter(|line| Alerts::parse(line).is_none());
     let text = said.collect::<Vec<_>>().join("\n");
     let outcome = match status {

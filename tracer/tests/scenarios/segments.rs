@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 const FIN: u8 = 0x01;
-const SYN: u8 = 0x02;
+pub(crate) const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const PSH: u8 = 0x08;
 const ACK: u8 = 0x10;
@@ -54,7 +54,8 @@ impl Sender {
     }
 }
 
-fn segment(source: IpAddr, port: u16, destination: SocketAddr, flags: u8) -> [u8; 20] {
+/// A segment without options and data.
+pub(crate) fn segment(source: IpAddr, port: u16, destination: SocketAddr, flags: u8) -> [u8; 20] {
     let mut tcp = [0; 20];
     tcp[..2].copy_from_slice(&port.to_be_bytes());
     tcp[2..4].copy_from_slice(&destination.port().to_be_bytes());

@@ -3,6 +3,7 @@
 
 mod basic;
 mod beside;
+mod churn;
 mod daemon;
 mod descriptors;
 mod dropped;
@@ -10,8 +11,11 @@ mod explain_cases;
 mod explain_random;
 mod explain_routes;
 mod families;
+mod faults;
+mod flood;
 mod groups;
 mod handovers;
+mod intruders;
 mod listeners;
 mod moved;
 mod netfilter;
@@ -22,6 +26,7 @@ mod owners;
 mod packets;
 mod quiet;
 mod restarts;
+mod scraper;
 mod session;
 mod soak;
 mod steering;
@@ -119,6 +124,7 @@ const fn case(name: &'static str, run: fn(&Context) -> Result<()>) -> Scenario {
 /// All of them.
 pub(crate) fn all() -> Vec<Scenario> {
     let mut all = of_syns();
+    all.extend(of_daemon());
     all.extend(of_commands());
     all
 }
@@ -218,6 +224,27 @@ fn of_syns() -> Vec<Scenario> {
         within(180, "systemd_socket", systemd::socket).under_systemd(),
         within(180, "systemd_user", systemd_user::user).under_systemd(),
         within(180, "restarts_200", restarts::restarts_200).not_mixed(),
+    ]
+}
+
+/// What becomes of the daemon in floods and when things go wrong.
+fn of_daemon() -> Vec<Scenario> {
+    vec![
+        within(120, "daemon_disk_full", faults::daemon_disk_full).once(),
+        within(180, "daemon_killed", faults::daemon_killed).once(),
+        within(120, "daemon_clock", faults::daemon_clock).once(),
+        case(
+            "daemon_broken_configuration",
+            faults::daemon_broken_configuration,
+        )
+        .once(),
+        within(120, "daemon_namespaces", churn::daemon_namespaces).once(),
+        within(180, "daemon_listeners", churn::daemon_listeners).once(),
+        case("daemon_secrets", intruders::daemon_secrets).once(),
+        case("daemon_unix_socket", intruders::daemon_unix_socket).once(),
+        case("daemon_crowded", intruders::daemon_crowded).once(),
+        within(180, "daemon_flood", flood::daemon_flood).once(),
+        within(180, "daemon_flood_reload", flood::daemon_flood_reload).once(),
     ]
 }
 

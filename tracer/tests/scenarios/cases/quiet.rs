@@ -39,7 +39,7 @@ pub(crate) fn daemon_quiet(cx: &Context) -> Result<()> {
     let before = wakes(&daemon)?;
     std::thread::sleep(Duration::from_mins(MINUTES));
     let wakes = wakes(&daemon)? - before;
-    let taken = Taken::by(&daemon)?;
+    let taken = Taken::by(daemon.pid())?;
     let maps = map_bytes(&daemon)?;
     println!(
         "quiet: {} KiB, {maps} bytes of maps, {wakes} wake-ups in {MINUTES} minutes",

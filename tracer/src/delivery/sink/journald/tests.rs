@@ -1,11 +1,19 @@
-use std::{collections::HashMap, io::Read as _, os::unix::net::UnixDatagram as Receiver};
+use std::{
+    collections::HashMap, io::Read as _, os::unix::net::UnixDatagram as Receiver, sync::Arc,
+    time::Duration,
+};
 
 use nix::sys::socket::{ControlMessageOwned, recvmsg};
 
 use super::*;
 use crate::{
     alerts::{Identity, Occasion, Situation},
-    delivery::fixtures::{blind, message, notice, overflow, scratch, situation},
+    delivery::{
+        backoff::Backoff,
+        fixtures::{blind, message, notice, overflow, scratch, situation},
+        outbox::{Lost, Outbox},
+        worker,
+    },
 };
 
 fn journal(name: &str) -> (Receiver, Journald) {
@@ -151,4 +159,29 @@ fn a_value_of_several_lines_has_its_length_before_it() {
     assert_eq!(parsed["MESSAGE"], "one\ntwo");
     assert_eq!(parsed["LAST"], "a=b");
     assert!(!parsed.contains_key("EMPTY"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_is_back_after_ten_minutes_gets_all_of_it_once() {
+    let path = scratch("back").join("socket");
+    let outbox = Arc::new(Outbox::new("journal".to_owned(), 9, Lost::default()));
+    let sink = Journald::new(&path);
+    tokio::spawn(worker::run(
+        Arc::clone(&outbox),
+        sink,
+        Backoff::new(1),
+        None,
+    ));
+    for number in 0..3 {
+        outbox.push(message(number, Occasion::Began));
+    }
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    assert_eq!(outbox.stats().queued, 3);
+    let receiver = Receiver::bind(&path).expect("a socket");
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!((outbox.stats().queued, outbox.stats().accepted), (0, 3));
+    let namespaces = (0..3).map(|_| received(&receiver)["SOCKPICK_NETNS"].clone());
+    assert_eq!(namespaces.collect::<Vec<_>>(), ["host", "1", "2"]);
+    receiver.set_nonblocking(true).expect("a socket");
+    assert!(receiver.recv(&mut [0]).is_err(), "one was told twice");
 }
