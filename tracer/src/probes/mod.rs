@@ -14,7 +14,7 @@ mod links;
 mod maps;
 pub mod measure;
 mod missed;
-mod object;
+pub(crate) mod object;
 pub mod plan;
 pub mod programs;
 pub mod refusal;

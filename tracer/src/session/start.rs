@@ -21,6 +21,7 @@ use crate::{
         attach::{self, Options},
         examine::Kernel,
         filters::Filters,
+        object,
         plan::{Decision, Mechanism},
         programs::Programs,
         refusal::refused_maps,
@@ -191,6 +192,7 @@ impl Ready {
             None
         };
         drop(kernel);
+        object::give_back();
         give_back_memory();
         let started = Started {
             backend: backend(&programs),

@@ -223,7 +223,7 @@ impl DaemonSettings {
 impl Default for DaemonSettings {
     fn default() -> Self {
         Self {
-            self_check: Some(Duration::from_mins(2)),
+            self_check: Some(Duration::from_mins(3)),
             on_untraceable: OnUntraceable::Exit,
             audit: Duration::from_mins(5),
         }

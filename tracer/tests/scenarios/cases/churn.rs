@@ -98,7 +98,8 @@ pub(crate) fn daemon_listeners(cx: &Context) -> Result<()> {
     let most = u64::from(LISTENERS) + 1000;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     let folder = folder("listeners");
-    let daemon = cx.daemon(&folder, "")?;
+    // They come faster than a buffer for suspects alone has room.
+    let daemon = cx.daemon_with(&folder, "", &["--buffer-size", "8MiB"])?;
     let before = Taken::by(daemon.pid())?;
     come_and_go(&daemon, 1.0)?;
     let first = holds_on_to_nothing(&daemon, before, LISTENERS_KIB)?;
