@@ -16,7 +16,7 @@ use crate::clock::boot_ticks;
 
 /// A walk over `/proc` holds SYNs up no longer than this. What it finds later is told of those that
 /// come later.
-const LONGEST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub(super) struct Scans {

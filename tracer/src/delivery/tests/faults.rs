@@ -12,7 +12,9 @@ use crate::delivery::{
 /// Alerts that begin.
 const NOTICES: u32 = 3;
 
-fn kinds(url: &str) -> [SinkKind; 3] {
+const KINDS: usize = 3;
+
+fn kinds(url: &str) -> [SinkKind; KINDS] {
     let webhook = SinkKind::Webhook {
         target: target(url),
         secret_file: None,
@@ -53,7 +55,7 @@ async fn outcome(to: SinkKind, server: &Server) -> (u64, u64, u64, usize) {
 /// What came of it for each kind of sink, each with a server of its own.
 async fn outcomes(replies: &[Reply]) -> Vec<(u64, u64, u64, usize)> {
     let mut outcomes = Vec::new();
-    for number in 0..kinds("").len() {
+    for number in 0..KINDS {
         let server = Server::start(replies).await;
         let to = kinds(&server.url())[number].clone();
         outcomes.push(outcome(to, &server).await);
@@ -75,14 +77,14 @@ async fn what_passes_is_tried_again_until_all_is_taken() {
     ] {
         let replies = [fault.clone(), fault.clone(), ok()];
         let all = outcomes(&replies).await;
-        assert_eq!(all, [(3, 0, 2, 3); 3], "{fault:?}");
+        assert_eq!(all, [(3, 0, 2, 3); KINDS], "{fault:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_is_slow_and_in_time_is_asked_once() {
     let all = outcomes(&[Reply::Late(Duration::from_secs(15))]).await;
-    assert_eq!(all, [(3, 0, 0, 1); 3]);
+    assert_eq!(all, [(3, 0, 0, 1); KINDS]);
 }
 
 /// Alertmanager refuses a batch for one alert, so each is sent to it alone.
@@ -104,7 +106,7 @@ async fn who_lies_about_success_is_believed() {
         Reply::Say(200, "Content-Type: text/html\r\n", vec![0xff; 9]),
     ] {
         let all = outcomes(std::slice::from_ref(&lie)).await;
-        assert_eq!(all, [(3, 0, 0, 1); 3], "{lie:?}");
+        assert_eq!(all, [(3, 0, 0, 1); KINDS], "{lie:?}");
     }
 }
 
@@ -115,7 +117,7 @@ fn nobody() -> SocketAddr {
 
 #[tokio::test(start_paused = true)]
 async fn who_is_back_after_ten_minutes_gets_all_of_it_once() {
-    for number in 0..kinds("").len() {
+    for number in 0..KINDS {
         let address = nobody();
         let to = kinds(&format!("http://{address}"))[number].clone();
         let outbox = begin(to.clone());
