@@ -1,6 +1,7 @@
 //! The packaged service with the drop-in that has it run as a user of its own.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context as _, Result, ensure};
@@ -30,6 +31,7 @@ pub(crate) fn user(cx: &Context) -> Result<()> {
         let a = Server::start(Listen::new("A", "127.0.0.2:8080")?.group(1))?;
         let b = Server::start(Listen::new("B", "0.0.0.0:8080")?.group(1))?;
         contain(b.pid())?;
+        forget()?;
         // Root's, with a state of root's.
         done(&["start", SERVICE])?;
         done(&["stop", SERVICE])?;
@@ -49,6 +51,14 @@ pub(crate) fn user(cx: &Context) -> Result<()> {
         is_root_again()?;
         ends()
     })
+}
+
+/// What the service remembered of scenarios before.
+fn forget() -> Result<()> {
+    match fs::remove_file(STATE) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Of its own, with a name, and it is ready.
