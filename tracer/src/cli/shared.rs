@@ -129,8 +129,7 @@ pub struct ProbeArgs {
     /// Take the kernel's structures from this BTF file
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
-    /// Size of the buffer between kernel and user space: a power of two, in bytes or as 4MiB
-    /// [default: 4MiB; 1MiB where only SYNs that may be alerts have a record, with a ring buffer]
+    /// Size of the buffer between kernel and user space: a power of two, in bytes or as 4MiB [default: 4MiB]
     #[arg(long, value_name = "SIZE", value_parser = buffer_size)]
     pub buffer_size: Option<u32>,
     /// Longest time an event waits in the buffer

@@ -120,7 +120,7 @@ fn load<'config>(
         configure(&mut ebpf, *config)?;
     }
     options.filters.fill(&mut ebpf)?;
-    let mut programs = Programs::of(ebpf, plan, legacy, options.buffers(legacy))?;
+    let mut programs = Programs::of(ebpf, plan, legacy, options.buffers())?;
     programs.record_nothing()?;
     Ok(programs)
 }
@@ -183,14 +183,9 @@ fn target_btf(targets: &[(&'static str, u32)]) -> AyaBtf {
 }
 
 impl Options {
-    /// Size of the buffer in bytes; `legacy`: of the buffers of all CPUs, together. A ring for
-    /// suspects is mostly empty, and its reader is woken when it is half full.
-    fn buffers(&self, legacy: bool) -> u32 {
-        let usual = match self.level {
-            Level::Suspects if !legacy => 1 << 20,
-            _ => 4 << 20,
-        };
-        self.buffer_bytes.unwrap_or(usual)
+    /// Size of the buffer in bytes; of buffers per CPU, of all together.
+    fn buffers(&self) -> u32 {
+        self.buffer_bytes.unwrap_or(4 << 20)
     }
 }
 
@@ -209,7 +204,7 @@ fn loader(legacy: bool, options: &Options) -> Result<EbpfLoader<'static>> {
         };
         loader
             .override_global("AYA_LOG_LEVEL", log_level, false)
-            .map_max_entries(maps::EVENTS, options.buffers(legacy))
+            .map_max_entries(maps::EVENTS, options.buffers())
             .map_max_entries(maps::STATS, counters::rows()?)
             .map_max_entries("AYA_LOGS", log_bytes);
         rights::size(&mut loader, options.level);
@@ -229,7 +224,7 @@ fn configuration(kernel: &Kernel, options: &Options, plan: &Plan) -> Abi<Config>
         args: plan.args(&kernel.features),
         regs_sp: kernel.features.registers.stack_pointer,
         filters: options.filters.bits(),
-        wake_bytes: options.buffers(false) / 2,
+        wake_bytes: options.buffers() / 2,
         no_socket: match kernel.features.receiver {
             Receiver::Reason { no_socket, .. } => no_socket,
             _ => 0,
