@@ -174,7 +174,7 @@ fn attach(kernel: &mut Kernel, args: &DoctorArgs, backend: Option<Choice>) -> Re
     let options = Options {
         backend,
         btf: args.btf.clone(),
-        buffer_bytes: Some(1 << 16),
+        buffer_bytes: 1 << 16,
         filters: Filters::default(),
         level: Level::Suspects,
         debug_programs: false,

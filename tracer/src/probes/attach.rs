@@ -35,8 +35,8 @@ pub struct Options {
     pub backend: Option<Choice>,
     /// Type information to take the offsets from, instead of the kernel's own.
     pub btf: Option<PathBuf>,
-    /// Size of the buffer in bytes, if given: a power of two, at least a page.
-    pub buffer_bytes: Option<u32>,
+    /// Size of the ring buffer in bytes: a power of two, at least a page.
+    pub buffer_bytes: u32,
     /// In-kernel filters.
     pub filters: Filters,
     /// Of which SYNs there is a record.
@@ -120,7 +120,7 @@ fn load<'config>(
         configure(&mut ebpf, *config)?;
     }
     options.filters.fill(&mut ebpf)?;
-    let mut programs = Programs::of(ebpf, plan, legacy, options.buffers())?;
+    let mut programs = Programs::of(ebpf, plan, legacy, options.buffer_bytes)?;
     programs.record_nothing()?;
     Ok(programs)
 }
@@ -182,13 +182,6 @@ fn target_btf(targets: &[(&'static str, u32)]) -> AyaBtf {
     btf
 }
 
-impl Options {
-    /// Size of the buffer in bytes; of buffers per CPU, of all together.
-    fn buffers(&self) -> u32 {
-        self.buffer_bytes.unwrap_or(4 << 20)
-    }
-}
-
 /// What every round loads alike. To make it takes a while: aya reads the kernel's type
 /// information, though there is nothing to relocate.
 fn loader(legacy: bool, options: &Options) -> Result<EbpfLoader<'static>> {
@@ -204,7 +197,7 @@ fn loader(legacy: bool, options: &Options) -> Result<EbpfLoader<'static>> {
         };
         loader
             .override_global("AYA_LOG_LEVEL", log_level, false)
-            .map_max_entries(maps::EVENTS, options.buffers())
+            .map_max_entries(maps::EVENTS, options.buffer_bytes)
             .map_max_entries(maps::STATS, counters::rows()?)
             .map_max_entries("AYA_LOGS", log_bytes);
         rights::size(&mut loader, options.level);
@@ -224,7 +217,7 @@ fn configuration(kernel: &Kernel, options: &Options, plan: &Plan) -> Abi<Config>
         args: plan.args(&kernel.features),
         regs_sp: kernel.features.registers.stack_pointer,
         filters: options.filters.bits(),
-        wake_bytes: options.buffers() / 2,
+        wake_bytes: options.buffer_bytes / 2,
         no_socket: match kernel.features.receiver {
             Receiver::Reason { no_socket, .. } => no_socket,
             _ => 0,
