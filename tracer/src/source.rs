@@ -113,9 +113,8 @@ impl Source {
     pub fn begin(&mut self, now_ns: Option<u64>) {
         self.channel.begin(now_ns);
         self.has_more = false;
-        self.until_ns = now_ns
-            .filter(|_| !self.channel.signals_every_record())
-            .map(|now_ns| now_ns.saturating_add(TURN_NS));
+        let ends = now_ns.is_some() && !self.channel.signals_every_record();
+        self.until_ns = ends.then(|| monotonic_ns().saturating_add(TURN_NS));
     }
 
     /// Whether the last batch ended with more to be read, that was written since it began.
