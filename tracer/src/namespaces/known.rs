@@ -110,7 +110,8 @@ impl<L: Look> Known<L> {
         let started = Instant::now();
         let all = self.look.all();
         self.budget.charge(started.elapsed());
-        let room = MOST.saturating_sub(self.all.len());
+        // One place is for the namespace in question.
+        let room = (MOST - 1).saturating_sub(self.all.len());
         let new = all.iter().filter(|one| !self.all.contains_key(&one.inode));
         let new: Vec<Found> = new.take(room).cloned().collect();
         self.learn(&new);

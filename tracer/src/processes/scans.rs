@@ -10,7 +10,7 @@ use super::{
     containers::Containers,
     descriptors::Descriptors,
     scan::Pass,
-    walk::{Fate, Found, Walk},
+    walk::{Found, Outcome, Walk},
 };
 use crate::clock::boot_ticks;
 
@@ -102,9 +102,9 @@ impl Scans {
         containers: &mut Containers,
     ) -> Option<Found> {
         let found = match self.walk.as_mut()?.wait(longest) {
-            Fate::GoesOn => return None,
-            Fate::Lost => None,
-            Fate::Done(done) => {
+            Outcome::GoesOn => return None,
+            Outcome::Lost => None,
+            Outcome::Done(done) => {
                 let (found, known) = *done;
                 *containers = known;
                 self.note(&found);

@@ -50,7 +50,7 @@ pub(super) struct Found {
 }
 
 /// What became of a walk.
-pub(super) enum Fate {
+pub(super) enum Outcome {
     GoesOn,
     Done(Box<(Found, Containers)>),
     /// Its thread is gone without a word.
@@ -91,7 +91,7 @@ impl Walk {
     }
 
     /// Waits for its end so long at most; without a bound, until it is there.
-    pub(super) fn wait(&mut self, longest: Option<Duration>) -> Fate {
+    pub(super) fn wait(&mut self, longest: Option<Duration>) -> Outcome {
         let end = match longest {
             Some(longest) => self.end.recv_timeout(longest),
             None => self.end.recv().map_err(RecvTimeoutError::from),
@@ -107,10 +107,10 @@ impl Walk {
                     ended: end.at,
                     joined: std::mem::take(&mut self.joined),
                 };
-                Fate::Done(Box::new((found, end.containers)))
+                Outcome::Done(Box::new((found, end.containers)))
             }
-            Err(RecvTimeoutError::Timeout) => Fate::GoesOn,
-            Err(RecvTimeoutError::Disconnected) => Fate::Lost,
+            Err(RecvTimeoutError::Timeout) => Outcome::GoesOn,
+            Err(RecvTimeoutError::Disconnected) => Outcome::Lost,
         }
     }
 }
