@@ -96,6 +96,11 @@ fn listen(stderr: impl Read + Send + 'static) -> (Receiver<()>, Arc<Mutex<Vec<St
     (ready, said)
 }
 
+/// A folder of one scenario's daemon.
+pub(crate) fn folder(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("daemon-{name}-{}", std::process::id()))
+}
+
 /// Writes the configuration: a file for alerts, one to remember them, metrics, and more.
 pub(crate) fn configure(folder: &Path, settings: &str) -> Result<()> {
     let shown = folder.display();

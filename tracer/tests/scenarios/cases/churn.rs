@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -11,7 +10,7 @@ use nix::sys::resource::{Resource, setrlimit};
 
 use super::soak::Taken;
 use crate::context::Context;
-use crate::daemon::{Daemon, sum};
+use crate::daemon::{Daemon, folder, sum};
 use crate::netns::Netns;
 
 const NAMESPACES: u16 = 1_000;
@@ -27,10 +26,6 @@ const NAMESPACES_KIB: u64 = 16 * 1024;
 const LISTENERS_KIB: u64 = 64 * 1024;
 /// What of it is not full after the first time.
 const FILLS_KIB: u64 = 32 * 1024;
-
-fn folder(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("daemon-{name}-{}", std::process::id()))
-}
 
 /// A client comes to a listener, and is accepted.
 fn visit(listener: &TcpListener) -> Result<()> {
@@ -98,7 +93,7 @@ pub(crate) fn daemon_listeners(cx: &Context) -> Result<()> {
     let most = u64::from(LISTENERS) + 1000;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     let folder = folder("listeners");
-    // They come faster than a buffer for suspects alone has room.
+    // Room for all of them: how fast they are read is another scenario's.
     let daemon = cx.daemon_with(&folder, "", &["--buffer-size", "8MiB"])?;
     let before = Taken::by(daemon.pid())?;
     come_and_go(&daemon, 1.0)?;

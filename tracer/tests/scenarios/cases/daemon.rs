@@ -1,7 +1,7 @@
 //! The daemon: what it alerts and counts is what the servers say.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
@@ -13,7 +13,7 @@ use crate::attempt::{Attempt, all_answered};
 use crate::bpf::objects::Objects;
 use crate::client::connect;
 use crate::context::{Context, LEGACY, Skip};
-use crate::daemon::{Daemon, configure, sum};
+use crate::daemon::{Daemon, configure, folder, sum};
 use crate::listen::Listen;
 use crate::netns::{NamespaceLimit, Netns};
 use crate::server::Server;
@@ -44,7 +44,7 @@ fn syns(daemon: &Daemon, listener: &str, syns: f64) -> Result<()> {
 pub(crate) fn daemon_story(cx: &Context) -> Result<()> {
     cx.need_sockpick()?;
     let _netns = host()?;
-    let folder = std::env::temp_dir().join(format!("daemon-{}", std::process::id()));
+    let folder = folder("story");
     fs::create_dir_all(&folder)?;
     let before = Objects::now()?;
     let _b = Server::start(Listen::new("B", "0.0.0.0:80")?.group(1))?;
@@ -92,7 +92,7 @@ pub(crate) fn daemon_counts(cx: &Context) -> Result<()> {
         return Err(Skip("these programs record every SYN".into()).into());
     }
     let _netns = host()?;
-    let folder = std::env::temp_dir().join(format!("daemon-counts-{}", std::process::id()));
+    let folder = folder("counts");
     let _a = Server::start(Listen::new("A", "6.6.6.6:80")?.group(2))?;
     let _b = Server::start(Listen::new("B", "0.0.0.0:80")?.group(1))?;
     let _six = Server::start(Listen::new("C", "[::]:81")?)?;
@@ -143,8 +143,7 @@ pub(crate) fn daemon_counts(cx: &Context) -> Result<()> {
 pub(crate) fn daemon_reload(cx: &Context) -> Result<()> {
     cx.need_sockpick()?;
     let _netns = host()?;
-    let folder: PathBuf =
-        std::env::temp_dir().join(format!("daemon-reload-{}", std::process::id()));
+    let folder = folder("reload");
     let _b = Server::start(Listen::new("B", "0.0.0.0:80")?.group(1))?;
     let _d = Server::start(Listen::new("D", "0.0.0.0:81")?)?;
     let daemon = cx.daemon(&folder, SETTINGS)?;
@@ -184,7 +183,7 @@ pub(crate) fn daemon_reload(cx: &Context) -> Result<()> {
 /// others is nobody's business.
 pub(crate) fn daemon_names(cx: &Context) -> Result<()> {
     cx.need_sockpick()?;
-    let folder = std::env::temp_dir().join(format!("daemon-names-{}", std::process::id()));
+    let folder = folder("names");
     let name = format!("later-{}", std::process::id());
     let _other = Netns::fresh()?;
     let _a = Server::start(Listen::new("A", "127.0.0.1:80")?)?;
@@ -213,7 +212,7 @@ pub(crate) fn daemon_names(cx: &Context) -> Result<()> {
 pub(crate) fn daemon_blind(cx: &Context) -> Result<()> {
     cx.need_sockpick()?;
     let _netns = host()?;
-    let folder = std::env::temp_dir().join(format!("daemon-blind-{}", std::process::id()));
+    let folder = folder("blind");
     let daemon = cx.daemon(&folder, SETTINGS)?;
     let none = NamespaceLimit::none_more()?;
     let is_blind = |line: &Value| line["alert"] == "began" && line["blind"] == true;

@@ -12,7 +12,7 @@ use super::verdicts::{a, b, host};
 use crate::attempt::{Attempt, all_answered};
 use crate::client::{Client, connect};
 use crate::context::{Context, LEGACY, Skip};
-use crate::daemon::{Daemon, sum};
+use crate::daemon::{Daemon, folder, sum};
 use crate::kernel::monotonic_ns;
 use crate::listen::Listen;
 use crate::netns::Netns;
@@ -156,7 +156,7 @@ fn told_and_lost(listener: &str) -> Result<(f64, f64)> {
 pub(crate) fn daemon_dropped(cx: &Context) -> Result<()> {
     cx.need_sockpick()?;
     let _netns = host()?;
-    let folder = std::env::temp_dir().join(format!("daemon-dropped-{}", std::process::id()));
+    let folder = folder("dropped");
     let b = Server::inside(b(1)?)?;
     let settings =
         "[daemon]\nself_check = 'off'\n[[service]]\nname = 'A'\nlisten = ['6.6.6.6:80']\n";

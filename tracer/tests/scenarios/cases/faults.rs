@@ -21,7 +21,7 @@ use crate::attempt::all_answered;
 use crate::bpf::objects::Objects;
 use crate::client::connect;
 use crate::context::Context;
-use crate::daemon::{Daemon, configure};
+use crate::daemon::{Daemon, configure, folder};
 use crate::listen::Listen;
 use crate::receiver::{Answer, Receiver};
 use crate::server::Server;
@@ -32,13 +32,6 @@ const ALL: f64 = 8.0;
 /// Where a receiver comes to be.
 const RECEIVER: u16 = 9099;
 const DAY: i64 = 86_400;
-
-fn folder(name: &str) -> Result<PathBuf> {
-    let name = format!("daemon-{name}-{}", std::process::id());
-    let folder = std::env::temp_dir().join(name);
-    fs::create_dir_all(&folder)?;
-    Ok(folder)
-}
 
 /// Services that nobody listens for but B, and a webhook with a spool.
 fn settings(services: &[u16], folder: &Path) -> String {
@@ -101,7 +94,8 @@ impl Drop for Disk {
 pub(crate) fn daemon_disk_full(cx: &Context) -> Result<()> {
     cx.need_one_of_all()?;
     let _netns = host()?;
-    let folder = folder("disk-full")?;
+    let folder = folder("disk-full");
+    fs::create_dir_all(&folder)?;
     let disk = Disk::of(&folder)?;
     let settings = settings(&PORTS, &folder);
     let _servers = all_of_b()?;
@@ -179,7 +173,8 @@ const KILLED_AFTER: [u64; 8] = [0, 10, 30, 80, 200, 500, 1100, 2000];
 pub(crate) fn daemon_killed(cx: &Context) -> Result<()> {
     cx.need_one_of_three()?;
     let _netns = host()?;
-    let folder = folder("killed")?;
+    let folder = folder("killed");
+    fs::create_dir_all(&folder)?;
     let before = Objects::now()?;
     let _servers = all_of_b()?;
     let settings = settings(&PORTS, &folder);
@@ -225,7 +220,8 @@ fn set_clock(by: i64) -> Result<()> {
 pub(crate) fn daemon_clock(cx: &Context) -> Result<()> {
     cx.need_one_of_all()?;
     let _netns = host()?;
-    let folder = folder("clock")?;
+    let folder = folder("clock");
+    fs::create_dir_all(&folder)?;
     let settings = settings(&[80], &folder) + "[daemon]\nself_check = '10s'\n";
     let receiver = Receiver::start(RECEIVER, Answer::Taken)?;
     let _b = Server::start(Listen::new("B", "0.0.0.0:80")?)?;
@@ -273,7 +269,8 @@ fn goes_on(daemon: &Daemon, times: &mut f64) -> Result<()> {
 pub(crate) fn daemon_broken_configuration(cx: &Context) -> Result<()> {
     cx.need_one_of_all()?;
     let _netns = host()?;
-    let folder = folder("broken")?;
+    let folder = folder("broken");
+    fs::create_dir_all(&folder)?;
     let settings = settings(&[80], &folder);
     let _b = Server::start(Listen::new("B", "0.0.0.0:80")?)?;
     let daemon = cx.daemon(&folder, &settings)?;

@@ -2,7 +2,7 @@
 //! kernel counts. Meanwhile it alerts, and answers who asks for its metrics.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -14,7 +14,7 @@ use super::scraper::{Scraped, Scraper};
 use super::verdicts::host;
 use crate::client::Client;
 use crate::context::{Context, Skip};
-use crate::daemon::{Daemon, configure, sum};
+use crate::daemon::{Daemon, configure, folder, sum};
 use crate::flood::{Flood, lead_nowhere, sent};
 use crate::kernel::version;
 use crate::listen::Listen;
@@ -147,10 +147,6 @@ pub(crate) fn daemon_flood(cx: &Context) -> Result<()> {
     daemon.metric("sockpick_self_check_total", &[("result", "failed")], 0.0)?;
     daemon.finish()?;
     Ok(fs::remove_dir_all(folder)?)
-}
-
-fn folder(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("daemon-{name}-{}", std::process::id()))
 }
 
 /// What listens: at port 80 whoever is right and another, at 81 the wrong one alone, at 82 nobody,

@@ -16,7 +16,7 @@ use super::verdicts::host;
 use crate::attempt::all_answered;
 use crate::client::connect;
 use crate::context::Context;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, folder};
 use crate::listen::Listen;
 use crate::netns::Netns;
 use crate::receiver::{Answer, Receiver};
@@ -35,7 +35,7 @@ const SECRETS: [&str; 2] = ["t0ken-of-nobody", "k3y-of-nobody"];
 pub(crate) fn daemon_secrets(cx: &Context) -> Result<()> {
     cx.need_one_of_all()?;
     let _netns = host()?;
-    let folder = std::env::temp_dir().join(format!("daemon-secrets-{}", std::process::id()));
+    let folder = folder("secrets");
     fs::create_dir_all(&folder)?;
     let receiver = Receiver::start(0, Answer::Repeated)?;
     let settings = settings(&folder, &receiver)?;
@@ -122,7 +122,7 @@ fn is_denied(result: std::io::Result<()>) -> Result<()> {
 pub(crate) fn daemon_unix_socket(cx: &Context) -> Result<()> {
     cx.need_one_of_all()?;
     let _netns = Netns::fresh()?;
-    let folder = std::env::temp_dir().join(format!("daemon-socket-{}", std::process::id()));
+    let folder = folder("socket");
     let daemon = cx.daemon(&folder, "")?;
     let socket = folder.join("metrics.sock");
     let text = fs::read_to_string(folder.join("sockpick.toml"))?;
@@ -151,7 +151,7 @@ pub(crate) fn daemon_crowded(cx: &Context) -> Result<()> {
     cx.need_one_of_all()?;
     let _netns = host()?;
     setrlimit(Resource::RLIMIT_NOFILE, 4096, 4096)?;
-    let folder = std::env::temp_dir().join(format!("daemon-crowded-{}", std::process::id()));
+    let folder = folder("crowded");
     let settings = "[[service]]\nname = 'A'\nlisten = ['6.6.6.6:80']\n";
     let _b = Server::start(Listen::new("B", "0.0.0.0:80")?)?;
     let daemon = cx.daemon(&folder, settings)?;

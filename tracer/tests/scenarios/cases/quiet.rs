@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::soak::Taken;
 use super::verdicts::host;
 use crate::context::Context;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, folder};
 
 /// How many there are that nobody connects to.
 const LISTENERS: u16 = 1000;
@@ -33,7 +33,7 @@ pub(crate) fn daemon_quiet(cx: &Context) -> Result<()> {
     let listen = |port| TcpListener::bind(("127.0.0.1", port));
     let ports = FIRST_PORT..FIRST_PORT + LISTENERS;
     let listeners: Vec<_> = ports.map(listen).collect::<Result<_, _>>()?;
-    let folder = std::env::temp_dir().join(format!("daemon-quiet-{}", std::process::id()));
+    let folder = folder("quiet");
     let daemon = cx.daemon(&folder, "")?;
     std::thread::sleep(SETTLED);
     let before = wakes(&daemon)?;

@@ -13,7 +13,7 @@ use super::verdicts::host;
 use crate::attempt::{Attempt, all_answered, all_refused};
 use crate::client::connect;
 use crate::context::Context;
-use crate::daemon::{Daemon, configure};
+use crate::daemon::{Daemon, configure, folder};
 use crate::listen::Listen;
 use crate::netns::Netns;
 use crate::server::Server;
@@ -105,7 +105,7 @@ pub(crate) fn daemon_soak(cx: &Context) -> Result<()> {
     let minutes = std::env::var("SOCKPICK_SOAK_MINUTES").ok();
     let minutes = minutes.map_or(Ok(MINUTES), |minutes| minutes.parse())?;
     let _netns = host()?;
-    let folder = std::env::temp_dir().join(format!("daemon-soak-{}", std::process::id()));
+    let folder = folder("soak");
     let _b = Server::start(Listen::new("B", "0.0.0.0:80")?.group(1))?;
     let start = || Server::start(Listen::new("A", "6.6.6.6:80")?.group(2));
     let mut a = Some(start()?);
