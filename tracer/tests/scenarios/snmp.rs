@@ -5,6 +5,9 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
+/// Packets that found no room on their way through loopback, of all namespaces.
+pub(crate) const DROPPED: &str = "softnet.dropped";
+
 /// Counters by their table and name, as `Tcp.InSegs` and `TcpExt.ListenDrops`.
 #[derive(Clone, Debug)]
 pub(crate) struct Snmp(BTreeMap<String, u64>);
@@ -20,6 +23,7 @@ impl Snmp {
                 all.extend(table(pair[0], pair[1]));
             }
         }
+        all.insert(DROPPED.into(), dropped_in_backlog()?);
         Ok(Self(all))
     }
 
@@ -41,8 +45,7 @@ fn table(names: &str, values: &str) -> Vec<(String, u64)> {
         .collect()
 }
 
-/// Packets that found no room on their way through loopback, of all namespaces.
-pub(crate) fn dropped_in_backlog() -> Result<u64> {
+fn dropped_in_backlog() -> Result<u64> {
     let text = fs::read_to_string("/proc/net/softnet_stat")?;
     let column = text.lines().map(|line| {
         let dropped = line.split_whitespace().nth(1).context("no second column")?;

@@ -13,12 +13,11 @@ use socket2::Socket;
 use super::scraper::{Scraped, Scraper};
 use super::verdicts::host;
 use crate::client::Client;
-use crate::context::{Context, Skip};
+use crate::context::Context;
 use crate::daemon::{Daemon, configure, folder, sum};
 use crate::flood::{Flood, lead_nowhere, sent};
-use crate::kernel::version;
 use crate::listen::Listen;
-use crate::snmp::{Snmp, dropped_in_backlog};
+use crate::snmp::{DROPPED, Snmp};
 
 /// SYNs of each kind.
 const SYNS: u32 = 20_000;
@@ -171,7 +170,6 @@ fn listeners() -> Result<(Vec<Socket>, Vec<Socket>)> {
 fn flooded(daemon: &Daemon, kind: &Kind, folder: &Path) -> Result<()> {
     let flood = Flood::of(SYNS, 0, kind.to)?;
     let (before, base) = (Snmp::now()?, Counted::of(kind)?);
-    let dropped = dropped_in_backlog()?;
     let asking = Scraper::start(daemon.pid());
     let start = Instant::now();
     let senders = flood.begin();
@@ -181,8 +179,7 @@ fn flooded(daemon: &Daemon, kind: &Kind, folder: &Path) -> Result<()> {
     sent(senders)?;
     let took = start.elapsed();
     let scraped = asking.end()?;
-    let came = SYNS - u32::try_from(dropped_in_backlog()? - dropped)?;
-    kernel_counted(kind, &before, came.into())?;
+    let came = kernel_counted(&[kind], &before)?;
     let is_all = |now: &Counted| (now.sum() - base.sum() - f64::from(came)).abs() < 0.5;
     let now = daemon.until(
         &format!("{came} SYNs told or lost"),
@@ -221,13 +218,14 @@ fn counts_instructions() -> Result<bool> {
     Ok(std::thread::available_parallelism()?.get() == 1)
 }
 
-/// The kernel's counters are of these SYNs alone, and all of them are accounted for.
-fn kernel_counted(kind: &Kind, before: &Snmp, came: u64) -> Result<()> {
+/// How many SYNs of these kinds came, by the kernel's counters. They are of these SYNs alone, and
+/// all of them are accounted for.
+fn kernel_counted(kinds: &[&Kind], before: &Snmp) -> Result<u32> {
     let start = Instant::now();
     loop {
-        let wrong = differences(kind, before, came)?;
+        let (came, wrong) = differences(kinds, before)?;
         if wrong.is_empty() {
-            return Ok(());
+            return Ok(u32::try_from(came)?);
         }
         // The last ones may be under way, and a SYN+ACK may be sent again between two counters.
         if start.elapsed() > Duration::from_secs(5) {
@@ -237,35 +235,50 @@ fn kernel_counted(kind: &Kind, before: &Snmp, came: u64) -> Result<()> {
     }
 }
 
-fn differences(kind: &Kind, before: &Snmp, came: u64) -> Result<Vec<(String, u64, u64)>> {
+/// How many came, and what does not go with it. All kinds have the same counters.
+fn differences(kinds: &[&Kind], before: &Snmp) -> Result<(u64, Vec<(String, u64, u64)>)> {
+    let [first, ..] = kinds else {
+        bail!("no kind of SYNs");
+    };
     let now = Snmp::now()?;
     let risen = |name: &str| now.since(before, name);
-    let (taken, answers) = (risen("Tcp.InSegs")?, risen("Tcp.OutSegs")?);
-    // What is answered comes in again: loopback is where the way to nowhere ends.
-    let syns = taken.saturating_sub(answers);
-    let mut found = vec![("Tcp.InSegs".to_owned(), syns, came)];
-    for name in kind.each {
+    // Besides answers there are SYN+ACKs that are sent again, of this kind or one before.
+    let sent = risen("Tcp.OutSegs")?;
+    let answers = sent.saturating_sub(risen("Tcp.RetransSegs")?);
+    let came = match first.each.first() {
+        Some(name) => risen(name)?,
+        None => answers,
+    };
+    let mut found = vec![(
+        "answers".to_owned(),
+        answers,
+        u64::from(first.answered) * came,
+    )];
+    // Of what loopback has no room for, nobody can tell SYNs and answers, which come in again there.
+    found.push((
+        "Tcp.InSegs, and what was dropped before".into(),
+        risen("Tcp.InSegs")? + risen(DROPPED)?,
+        kinds.len() as u64 * u64::from(SYNS) + sent,
+    ));
+    for name in first.each {
         found.push(((*name).to_owned(), risen(name)?, came));
     }
-    for name in NEVER.iter().filter(|name| !kind.each.contains(name)) {
+    for name in NEVER.iter().filter(|name| !first.each.contains(name)) {
         found.push(((*name).to_owned(), risen(name)?, 0));
     }
-    // Besides answers there are SYN+ACKs that are sent again, of this kind or one before.
-    let answers = answers.saturating_sub(risen("Tcp.RetransSegs")?);
-    found.push(("answers".into(), answers, u64::from(kind.answered) * came));
     // What the queue of requests has no room for is answered with a cookie, and not queued.
     let cookies = risen("TcpExt.SyncookiesSent")?;
     let full = risen("TcpExt.TCPReqQFullDoCookies")?;
     found.push(("TcpExt.SyncookiesSent".into(), cookies, full));
-    let is_taken = kind.answered && kind.each.is_empty();
-    let taken = cookies + requests(kind.to)?;
-    found.push((
-        "cookies and requests".into(),
-        taken,
-        u64::from(is_taken) * came,
-    ));
+    // Beside those of a flood before, which end meanwhile, they are not known.
+    if let [kind] = kinds {
+        let is_taken = kind.answered && kind.each.is_empty();
+        let taken = cookies + requests(kind.to)?;
+        let wanted = u64::from(is_taken) * came;
+        found.push(("cookies and requests".into(), taken, wanted));
+    }
     found.retain(|(_, found, wanted)| found != wanted);
-    Ok(found)
+    Ok((came, found))
 }
 
 /// Requests that wait for the last packet of their handshake there.
@@ -301,10 +314,6 @@ fn covered(daemon: &Daemon) -> Result<()> {
 /// ports nobody looks, and after that all is counted again.
 pub(crate) fn daemon_flood_reload(cx: &Context) -> Result<()> {
     cx.need_one_of_three()?;
-    if version()? < (6, 7) {
-        // ARCHITECTURE.md, "Where a SYN can be lost".
-        return Err(Skip("by kprobe, not all that is missed is counted before 6.7".into()).into());
-    }
     let _netns = host()?;
     lead_nowhere()?;
     let _listeners = listeners()?;
@@ -313,7 +322,7 @@ pub(crate) fn daemon_flood_reload(cx: &Context) -> Result<()> {
     let kinds = [&KINDS[0], &KINDS[1]];
     let every = format!("{SETTINGS}[stream]\nevents = 'sample 1/1000'\n");
     let settings = [&*every, SETTINGS, "[watch]\nport = [80]", &every, SETTINGS];
-    let (base, dropped) = (kinds.map(Counted::of), dropped_in_backlog()?);
+    let (base, before) = (kinds.map(Counted::of), Snmp::now()?);
     let senders = kinds.map(|kind| Flood::of(SYNS, 0, kind.to).map(Flood::begin));
     for settings in settings {
         reload(&daemon, &folder, settings)?;
@@ -321,7 +330,7 @@ pub(crate) fn daemon_flood_reload(cx: &Context) -> Result<()> {
     for flood in senders {
         sent(flood?)?;
     }
-    all_counted(&daemon, kinds, base, dropped, "while it reloaded")?;
+    all_counted(&daemon, kinds, base, &before, "while it reloaded")?;
 
     let flood = Flood::of(SYNS, SYNS, TAKEN.to)?.begin();
     let other = SETTINGS.replace("'80-83'", "'80-84'");
@@ -329,11 +338,11 @@ pub(crate) fn daemon_flood_reload(cx: &Context) -> Result<()> {
     sent(flood)?;
     // What is under way comes to an end, so that it is not taken for what comes now.
     std::thread::sleep(Duration::from_secs(2));
-    let (base, dropped) = (kinds.map(Counted::of), dropped_in_backlog()?);
+    let (base, before) = (kinds.map(Counted::of), Snmp::now()?);
     for kind in kinds {
         Flood::of(SYNS, 2 * SYNS, kind.to)?.send()?;
     }
-    all_counted(&daemon, kinds, base, dropped, "with other programs")?;
+    all_counted(&daemon, kinds, base, &before, "with other programs")?;
     daemon.finish()?;
     Ok(fs::remove_dir_all(folder)?)
 }
@@ -359,19 +368,19 @@ fn all_counted(
     daemon: &Daemon,
     kinds: [&Kind; 2],
     base: [Result<Counted>; 2],
-    dropped: u64,
+    before: &Snmp,
     when: &str,
 ) -> Result<()> {
     let [right, wrong] = base;
     let (right, wrong) = (right?, wrong?);
-    let before = right.told + wrong.sum();
+    let told = right.told + wrong.sum();
     let risen = || -> Result<f64> {
         let (right, wrong) = (Counted::of(kinds[0])?, Counted::of(kinds[1])?);
-        Ok(right.told + wrong.sum() - before)
+        Ok(right.told + wrong.sum() - told)
     };
-    let all = f64::from(2 * SYNS - u32::try_from(dropped_in_backlog()? - dropped)?);
-    daemon.until(when, risen, |risen| (risen - all).abs() < 0.5)?;
+    let came = f64::from(kernel_counted(&kinds, before)?);
+    daemon.until(when, risen, |risen| (risen - came).abs() < 0.5)?;
     let lost = Counted::of(kinds[0])?.lost - right.lost;
-    println!("FIGURE {when}: {lost} of {all} lost");
+    println!("FIGURE {when}: {lost} of {came} lost");
     Ok(())
 }
