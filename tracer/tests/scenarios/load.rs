@@ -1,11 +1,12 @@
 //! Workloads that count connections instead of asking each who answered.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -49,29 +50,15 @@ pub(crate) fn client(address: IpAddr, nth: u32) -> Result<Socket> {
 /// `--load`: connect, accept and close, one after the other, in one thread; prints what
 /// one such round costs.
 pub(crate) fn run(load: &Load) -> Result<()> {
-    let address = loopback(load.v6);
-    let mut listen = Listen::on(SocketAddr::new(address, PORT)).group(load.members);
-    listen.backlog = 128;
-    let listeners = listen.open()?;
-    for listener in &listeners {
-        // Accepted connections inherit it.
-        listener.set_linger(Some(Duration::ZERO))?;
-    }
-    let destination = SockAddr::from(listen.address);
-    let rounds = |first: u32, count: u32| -> Result<u64> {
-        let start = monotonic_ns()?;
-        for nth in first..first + count {
-            round(address, nth, &destination, &listeners)?;
-        }
-        Ok(monotonic_ns()? - start)
-    };
-    // The first rounds after boot cost twice as much: caches of the kernel's allocators.
-    let warm_up = (load.connections / 2).max(500);
-    rounds(0, 1)?;
+    let place = Place::new(load)?;
+    place.rounds(0, 1)?;
     // Whoever watches has met the listener then. Idle time is not counted.
     sleep(Duration::from_secs(1));
-    rounds(1, warm_up - 1)?;
-    let elapsed = rounds(warm_up, load.connections)?;
+    let warm_up = load.warm_up.max(1);
+    place.rounds(1, warm_up - 1)?;
+    let start = monotonic_ns()?;
+    place.rounds(warm_up, load.connections)?;
+    let elapsed = monotonic_ns()? - start;
     println!(
         "LOAD connections={} ns_per_connection={}",
         load.connections,
@@ -80,20 +67,60 @@ pub(crate) fn run(load: &Load) -> Result<()> {
     Ok(())
 }
 
-fn round(address: IpAddr, nth: u32, to: &SockAddr, listeners: &[Socket]) -> Result<()> {
-    let client = client(address, nth)?;
-    client.connect(to).context("cannot connect")?;
-    let mut polled: Vec<PollFd<'_>> = listeners
-        .iter()
-        .map(|listener| PollFd::new(listener.as_fd(), PollFlags::POLLIN))
-        .collect();
-    poll(&mut polled, PollTimeout::from(5000_u16))?;
-    let ready = polled.iter().position(|fd| fd.any().unwrap_or(false));
-    let Some(ready) = ready else {
-        bail!("no listener got the connection");
-    };
-    let (accepted, _) = listeners[ready].accept().context("cannot accept")?;
-    drop(accepted);
-    drop(client);
-    Ok(())
+/// Where connections go.
+struct Place {
+    address: IpAddr,
+    destination: SockAddr,
+    /// None where connections are to be refused.
+    listeners: Vec<Socket>,
+}
+
+impl Place {
+    fn new(load: &Load) -> Result<Self> {
+        let address = loopback(load.v6);
+        let members = if load.refused { 0 } else { load.members };
+        let mut listen = Listen::on(SocketAddr::new(address, PORT)).group(members);
+        listen.backlog = 128;
+        let listeners = listen.open()?;
+        for listener in &listeners {
+            // Accepted connections inherit it.
+            listener.set_linger(Some(Duration::ZERO))?;
+        }
+        Ok(Self {
+            address,
+            destination: SockAddr::from(listen.address),
+            listeners,
+        })
+    }
+
+    fn rounds(&self, first: u32, count: u32) -> Result<()> {
+        (first..first + count).try_for_each(|nth| self.round(nth))
+    }
+
+    fn round(&self, nth: u32) -> Result<()> {
+        let client = client(self.address, nth)?;
+        match client.connect(&self.destination) {
+            Err(error)
+                if self.listeners.is_empty() && error.kind() == ErrorKind::ConnectionRefused =>
+            {
+                Ok(())
+            }
+            Ok(()) => self.accept(),
+            Err(error) => Err(error).context("cannot connect"),
+        }
+    }
+
+    fn accept(&self) -> Result<()> {
+        let mut polled: Vec<PollFd<'_>> = self
+            .listeners
+            .iter()
+            .map(|listener| PollFd::new(listener.as_fd(), PollFlags::POLLIN))
+            .collect();
+        poll(&mut polled, PollTimeout::from(5000_u16))?;
+        let ready = polled.iter().position(|fd| fd.any().unwrap_or(false));
+        let ready = ready.context("no listener got the connection")?;
+        let (accepted, _) = self.listeners[ready].accept().context("cannot accept")?;
+        drop(accepted);
+        Ok(())
+    }
 }

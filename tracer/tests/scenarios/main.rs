@@ -15,6 +15,7 @@ mod cases;
 mod client;
 mod compare;
 mod context;
+mod crowd;
 mod daemon;
 mod event;
 mod explain;
@@ -69,6 +70,7 @@ fn run() -> Result<ExitCode> {
         Mode::Serve(serve) => return serve::run(&serve).map(|()| ExitCode::SUCCESS),
         Mode::Connect(connect) => return client::by_hand(&connect).map(|()| ExitCode::SUCCESS),
         Mode::Load(load) => return load::run(&load).map(|()| ExitCode::SUCCESS),
+        Mode::Crowd(crowd) => return crowd::run(&crowd).map(|()| ExitCode::SUCCESS),
         Mode::All(_) | Mode::One(_) => {}
     }
     if std::env::var_os("SOCKPICK_GUEST").is_none() {

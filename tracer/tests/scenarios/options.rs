@@ -22,8 +22,10 @@ Usage: sockpick-scenarios [FILTER...] [--backend fentry|kprobe|legacy|auto|all]
          answers each connection with its name, process, listener and inode, until killed
        sockpick-scenarios --connect ADDR:PORT [--from ADDR] [--port N] [--times N]
          connects and prints who answered
-       sockpick-scenarios --load N [--members M] [--v6]
-         N connections over loopback to M listeners of its own; prints their cost
+       sockpick-scenarios --load N [--members M] [--v6] [--refused] [--warm-up N]
+         N connections over loopback to M listeners of its own, or to none; prints their cost
+       sockpick-scenarios --crowd N [--namespaces M]
+         N listeners, spread over M network namespaces, until killed
 Environment: SOCKPICK_GUEST (set in guests), SOCKPICK (the sockpick binary; else from PATH)
 ";
 
@@ -44,6 +46,8 @@ pub(crate) enum Mode {
     Connect(Connect),
     /// Be the bench's workload.
     Load(Load),
+    /// Be there, and listen.
+    Crowd(Crowd),
 }
 
 /// Which scenarios to run.
@@ -111,6 +115,19 @@ pub(crate) struct Load {
     pub(crate) members: usize,
     /// Over IPv6.
     pub(crate) v6: bool,
+    /// To a port that nobody listens on.
+    pub(crate) refused: bool,
+    /// Connections before those that count.
+    pub(crate) warm_up: u32,
+}
+
+/// Listeners that nobody connects to.
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    /// All of them.
+    pub(crate) listeners: u32,
+    /// Where they are: the present network namespace, and new ones.
+    pub(crate) namespaces: u32,
 }
 
 /// The words of a command line, to be taken one by one.
@@ -183,8 +200,20 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Mode> {
             connections,
             members: words.parsed("--members")?.unwrap_or(1),
             v6: words.flag("--v6"),
+            refused: words.flag("--refused"),
+            // The first after boot cost twice as much: caches of the kernel's allocators.
+            warm_up: words
+                .parsed("--warm-up")?
+                .unwrap_or((connections / 2).max(500)),
         };
         return words.end().map(|()| Mode::Load(load));
+    }
+    if let Some(listeners) = words.parsed("--crowd")? {
+        let crowd = Crowd {
+            listeners,
+            namespaces: words.parsed("--namespaces")?.unwrap_or(1),
+        };
+        return words.end().map(|()| Mode::Crowd(crowd));
     }
     scenarios(words)
 }
