@@ -95,6 +95,10 @@ fn command(guest: &Guest, initrd: &Path, ports: &[PathBuf]) -> Result<Command> {
     } else {
         command.args(["-smp", &guest.cpus.to_string()]);
     }
+    if let Some(seed) = guest.seed {
+        command.args(["-seed", &seed.to_string()]);
+        command.args(["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
+    }
     if !guest.append.is_empty() {
         cmdline.push(' ');
         cmdline.push_str(&guest.append);

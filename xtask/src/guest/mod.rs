@@ -31,6 +31,9 @@ pub(crate) struct Guest {
     pub(crate) memory_mb: u32,
     /// One guest nanosecond is one guest instruction; the guest has one processor then.
     pub(crate) icount: bool,
+    /// What the guest takes for chance, the same in each boot with this number: its processor's
+    /// random numbers and its clock.
+    pub(crate) seed: Option<u32>,
     /// This machine's systemd is the first process, and the command one of its services.
     pub(crate) systemd: bool,
     pub(crate) timeout: Duration,
@@ -53,6 +56,7 @@ impl Guest {
             cpus: 2,
             memory_mb: 1024,
             icount: false,
+            seed: None,
             systemd: false,
             timeout: Duration::from_mins(5),
         }
