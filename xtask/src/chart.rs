@@ -225,7 +225,7 @@ fn multiples(step: f64, end: f64) -> impl Iterator<Item = f64> {
         .take_while(move |&value| value <= end)
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

@@ -1,6 +1,7 @@
 //! Workloads that count connections instead of asking each who answered.
 
-use std::io::ErrorKind;
+use std::fs::{self, DirEntry};
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::thread::sleep;
@@ -10,7 +11,6 @@ use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::kernel::monotonic_ns;
 use crate::listen::Listen;
 use crate::options::Load;
 
@@ -47,24 +47,56 @@ pub(crate) fn client(address: IpAddr, nth: u32) -> Result<Socket> {
     Ok(socket)
 }
 
+/// Far longer than any flush interval. Idle time is not counted.
+const SETTLED: Duration = Duration::from_secs(2);
+
 /// `--load`: connect, accept and close, one after the other, in one thread; prints what
-/// one such round costs.
+/// all such rounds cost, and whoever watches for them.
+///
+/// What comes once is over before it counts: the start of this process, its listeners, and whose
+/// they are.
 pub(crate) fn run(load: &Load) -> Result<()> {
     let place = Place::new(load)?;
     place.rounds(0, 1)?;
-    // Whoever watches has met the listener then. Idle time is not counted.
-    sleep(Duration::from_secs(1));
+    // Whoever watches has met the listener then.
+    sleep(SETTLED);
     let warm_up = load.warm_up.max(1);
     place.rounds(1, warm_up - 1)?;
-    let start = monotonic_ns()?;
+    sleep(SETTLED);
+    let before = cost(load.tool)?;
     place.rounds(warm_up, load.connections)?;
-    let elapsed = monotonic_ns()? - start;
+    sleep(SETTLED);
+    let after = cost(load.tool)?;
     println!(
-        "LOAD connections={} ns_per_connection={}",
+        "LOAD {} {} {}",
         load.connections,
-        elapsed / u64::from(load.connections.max(1))
+        after.0 - before.0,
+        after.1 - before.1
     );
     Ok(())
+}
+
+/// Nanoseconds that the one processor was not idle since boot, and those of a process.
+fn cost(tool: Option<u32>) -> Result<(u64, u64)> {
+    let path = "/proc/schedstat";
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("cannot read {path} (CONFIG_SCHEDSTATS)"))?;
+    let line = text.lines().find(|line| line.starts_with("cpu0 "));
+    let busy = line.and_then(|line| line.split_whitespace().nth(7)?.parse().ok());
+    let busy = busy.with_context(|| format!("{path} does not say how long cpu0 ran"))?;
+    Ok((busy, tool.map_or(Ok(0), ran)?))
+}
+
+/// Nanoseconds of all threads of a process.
+fn ran(process: u32) -> Result<u64> {
+    let threads = fs::read_dir(format!("/proc/{process}/task"))
+        .with_context(|| format!("process {process} is gone"))?;
+    let ran = |thread: io::Result<DirEntry>| {
+        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+        let first = text.split_whitespace().next().context("it is empty")?;
+        Ok(first.parse::<u64>()?)
+    };
+    threads.map(ran).sum()
 }
 
 /// Where connections go.

@@ -22,8 +22,9 @@ Usage: sockpick-scenarios [FILTER...] [--backend fentry|kprobe|legacy|auto|all]
          answers each connection with its name, process, listener and inode, until killed
        sockpick-scenarios --connect ADDR:PORT [--from ADDR] [--port N] [--times N]
          connects and prints who answered
-       sockpick-scenarios --load N [--members M] [--v6] [--refused] [--warm-up N]
-         N connections over loopback to M listeners of its own, or to none; prints their cost
+       sockpick-scenarios --load N [--members M] [--v6] [--refused] [--warm-up N] [--tool PID]
+         N connections over loopback to M listeners of its own, or to none; prints how many, for
+         how many ns the processor was not idle, and how many of them process PID had
        sockpick-scenarios --crowd N [--namespaces M]
          N listeners, spread over M network namespaces, until killed
 Environment: SOCKPICK_GUEST (set in guests), SOCKPICK (the sockpick binary; else from PATH)
@@ -119,6 +120,8 @@ pub(crate) struct Load {
     pub(crate) refused: bool,
     /// Connections before those that count.
     pub(crate) warm_up: u32,
+    /// Who watches.
+    pub(crate) tool: Option<u32>,
 }
 
 /// Listeners that nobody connects to.
@@ -201,6 +204,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Mode> {
             members: words.parsed("--members")?.unwrap_or(1),
             v6: words.flag("--v6"),
             refused: words.flag("--refused"),
+            tool: words.parsed("--tool")?,
             // The first after boot cost twice as much: caches of the kernel's allocators.
             warm_up: words
                 .parsed("--warm-up")?

@@ -1,5 +1,5 @@
 # Measures in a guest whose nanoseconds are instructions. The bench appends what to measure,
-# and sets CONNECTIONS (asked of the load) and COUNTED (what it makes of them).
+# and sets CONNECTIONS, how many a sample has.
 
 fail() {
     echo "BENCH-ERROR $*"
@@ -47,34 +47,46 @@ stop() {
     wait "$tool" || fail "it ended with status $?"
 }
 
-# load NAME [PID]: one sample.
+# Connections before those that count, in each load: a new process has pages to fill.
+WARM=1000
+
+# What the connections are like: a name with a slash, or none, and options of the load.
+KIND= LIKE=
+
+# load HOW_MANY [PID]: sets what the processor executed, what of it in the process, and what a
+# connection took by the load's own clock.
 load() {
     settle
     busy0=$(busy) ran0=0 ran1=0
     [ $# -lt 2 ] || ran0=$(ran "$2")
-    told=$(sockpick-scenarios --load "$CONNECTIONS") || fail "the load of $1 failed: $told"
+    told=$(sockpick-scenarios --load "$1" --warm-up $WARM $LIKE) || fail "the load failed: $told"
     settle
     busy1=$(busy)
     [ $# -lt 2 ] || ran1=$(ran "$2")
-    echo "SAMPLE $1 $((busy1 - busy0)) $((ran1 - ran0)) ${told##*=}"
+    busy=$((busy1 - busy0)) ran=$((ran1 - ran0)) clock=${told##*=}
+}
+
+# sample NAME [PID]: what connections take, less what as many less take: so what comes once is left
+# out, a new process that connects and its listener, whose owner is looked up.
+sample() {
+    name=$1
+    shift
+    load 0 "$@"
+    busy_once=$busy ran_once=$ran
+    load "$CONNECTIONS" "$@"
+    [ "$ran" -ge "$ran_once" ] || ran=$ran_once
+    echo "SAMPLE $KIND$name $CONNECTIONS $((busy - busy_once)) $((ran - ran_once)) $clock"
 }
 
 # A first load has all start-up effects: owners looked up, pages and caches filled.
-WARM=500
-WARM_COUNTED=1000
 warm_up() {
-    sockpick-scenarios --load $WARM >/dev/null || fail "the load failed"
+    sockpick-scenarios --load 1 --warm-up $((WARM - 1)) $LIKE >/dev/null || fail "the load failed"
 }
-
-# What costs little is measured this often at a time: a sample varies by some fifty instructions
-# a connection, whatever there is to measure.
-OFTEN="1 2 3 4"
 
 baseline() {
     warm_up
-    for _ in $OFTEN; do
-        load baseline
-    done
+    sample baseline
+    sample baseline
 }
 
 # measure NAME LINES OUTPUT COMMAND...: LINES is what a connection must leave in the output.
@@ -84,18 +96,20 @@ measure() {
     start "$@"
     warm_up
     set -- $(grep VmRSS "/proc/$tool/status")
-    echo "RESIDENT $name $2"
-    times=1
-    [ "$lines" -gt 0 ] || times=$OFTEN
-    for _ in $times; do
-        load "$name" "$tool"
-    done
+    echo "RESIDENT $KIND$name $2"
+    sample "$name" "$tool"
     stop
     [ "$output" = /dev/null ] && return
-    wanted=$((lines * (WARM_COUNTED + COUNTED)))
+    wanted=$((lines * (3 * WARM + CONNECTIONS)))
     found=$(grep -c . "$output") || [ "$wanted" -eq 0 ] || fail "$name said nothing"
     [ "$found" -ge "$wanted" ] || fail "$name said $found lines about $wanted connections"
     rm "$output"
+}
+
+# works SCRIPT: whether bpftrace can do that here; it says so once it has attached.
+works() {
+    timeout -s INT 5 bpftrace -e "$1" >/tmp/works 2>&1
+    grep -q '^Attaching' /tmp/works && ! grep -q -E 'ERROR|Error|cannot|Aborted' /tmp/works
 }
 
 # Time that each probe of the daemon ran, all told.
@@ -104,21 +118,21 @@ probes() {
         sed -n 's/^sockpick_bpf_run_seconds_total{probe="\([^"]*\)"} /\1 /p'
 }
 
-# parts COMMAND...: what each probe of the daemon takes of a connection.
+# parts COMMAND...: what each probe of the daemon takes of so many connections.
 parts() {
     echo 1 >/proc/sys/kernel/bpf_stats_enabled || return 0
     start /tmp/output "$@"
     warm_up
     settle
     probes >/tmp/before
-    sockpick-scenarios --load "$CONNECTIONS" >/dev/null || fail "the load of $1 failed"
+    sockpick-scenarios --load "$CONNECTIONS" --warm-up $WARM >/dev/null || fail "the load of $1 failed"
     settle
     probes >/tmp/after
     stop
     echo 0 >/proc/sys/kernel/bpf_stats_enabled
     [ -s /tmp/after ] || fail "the daemon told nothing of its probes"
-    awk 'NR == FNR { was[$1] = $2; next } { printf "PART %s %d\n", $1, ($2 - was[$1]) * 1e9 }' \
-        /tmp/before /tmp/after
+    awk -v many=$((CONNECTIONS + WARM)) 'NR == FNR { was[$1] = $2; next }
+        { printf "PART %s %d %d\n", $1, many, ($2 - was[$1]) * 1e9 }' /tmp/before /tmp/after
 }
 
 # idle NAME COMMAND...: a minute with nothing to do.
@@ -133,7 +147,74 @@ idle() {
     echo "IDLE $name $((ran1 - ran0))"
 }
 
+# crowd LISTENERS NAMESPACES: they are there from now on.
+crowd() {
+    : >/tmp/crowd
+    sockpick-scenarios --crowd "$1" --namespaces "$2" >/tmp/crowd 2>/tmp/messages &
+    crowd=$!
+    tries=0
+    until grep -q ready /tmp/crowd; do
+        [ $((tries += 1)) -lt 300 ] && kill -0 "$crowd" || fail "no $1 listeners in $2 namespaces"
+        sleep 1
+    done
+    settle
+}
+
+# Namespaces go some time after their last process.
+scatter() {
+    kill "$crowd"
+    wait "$crowd"
+    sleep 20
+}
+
+# What the kernel reckons for the maps that a process has open, in bytes.
+maps() {
+    cat "/proc/$1/fdinfo"/* 2>/dev/null |
+        awk '$1 == "memlock:" { bytes = $2 } $1 == "map_id:" { of[$2] = bytes }
+            END { for (id in of) sum += of[id]; print sum + 0 }'
+}
+
+# began NAME COMMAND...: what it takes until the tool has attached, and what it has then. Reading
+# a pipe waits for its words without looking again and again.
+began() {
+    name=$1
+    shift
+    : >/tmp/messages
+    settle
+    busy0=$(busy)
+    "$@" >/tmp/output 2>/tmp/pipe &
+    tool=$!
+    exec 3</tmp/pipe
+    said=
+    until [ "${said#sockpick: tracing}" != "$said" ]; do
+        read -r said <&3 || fail "$* did not start"
+    done
+    busy1=$(busy) ran1=$(ran "$tool")
+    cat <&3 >/tmp/messages &
+    exec 3<&-
+    settle
+    set -- $(grep VmRSS "/proc/$tool/status")
+    echo "BEGAN $name $((busy1 - busy0)) $ran1 $2 $(maps "$tool")"
+    stop
+}
+
+# burst NAME SYNS: one after the other without a pause; how many of them the tool told and lost.
+# What is stopped has no processor for itself for as long as the burst lasts.
+burst() {
+    start /tmp/output sockpick trace -o json
+    warm_up
+    [ "$1" != stopped ] || kill -STOP "$tool"
+    sockpick-scenarios --load $(($2 - 1)) --warm-up 1 >/dev/null || fail "the burst failed"
+    kill -CONT "$tool"
+    settle
+    stop
+    set -- "$1" "$2" $(sed -n 's/.* = \([0-9]*\) shown .* + \([0-9]*\) lost$/\1 \2/p' /tmp/messages)
+    [ $# -eq 4 ] || fail "the summary does not say what was lost"
+    echo "BURST $1 $2 $(($3 - WARM)) $4"
+}
+
 printf '[metrics]\nlisten = "127.0.0.1:9464"\n' >/tmp/daemon.toml
+mkfifo /tmp/pipe
 [ -r /proc/schedstat ] || fail "this kernel has no /proc/schedstat (CONFIG_SCHEDSTATS)"
 : >/tmp/messages
 echo "RELEASE $(uname -r)"

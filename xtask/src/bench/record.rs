@@ -4,8 +4,8 @@ use std::fs;
 
 use anyhow::{Context, Result, bail};
 
-use super::report::grouped;
-use super::samples::Column;
+use super::figures::Column;
+use super::tables::grouped;
 use crate::process::workspace_root;
 
 /// A figure may be above the record by so many hundredths …
@@ -59,7 +59,7 @@ fn recorded(page: &str, kernel: &str, about: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::samples::{Figure, Row};
+    use crate::bench::figures::{Figure, Row};
 
     const PAGE: &str = "\
 # Overhead
@@ -79,8 +79,6 @@ mod tests {
     fn column(about: &'static str, value: u64) -> Column {
         Column {
             kernel: "6.12".into(),
-            release: "6.12.1".into(),
-            baseline: 60_000,
             rows: vec![Row {
                 name: about,
                 about,
@@ -88,8 +86,7 @@ mod tests {
                 user: None,
                 resident: None,
             }],
-            idle: 0,
-            parts: Vec::new(),
+            ..Column::default()
         }
     }
 

@@ -6,14 +6,16 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use super::bounds;
-use super::samples::{Column, Row};
+use super::figures::Column;
+use super::plot::Plot;
+use super::tables::{self, grouped, rounded};
 use super::variants::{
-    BPFTRACE, CONNECTION_SCRIPT, COUNTING_SCRIPT, DAEMON, JSON, LISTENER_SCRIPT, TABLE,
+    BPFTRACE, CONNECTION_SCRIPT, COUNTING_SCRIPTS, DAEMON, JSON, LISTENER_SCRIPT, TABLE,
 };
 use crate::process::workspace_root;
 
-/// Figures on the page are rounded to this: two runs differ by about as much.
-pub(super) const STEP: u64 = 50;
+/// Figures on the page are rounded to this.
+const STEP: u64 = 10;
 
 const INTRODUCTION: &str = "\
 # Overhead
@@ -24,9 +26,17 @@ A guest that counts instructions instead of time (QEMU, one processor, one nanos
 per instruction) makes connections over loopback, one after the other: connect, accept, close with
 a reset. Each figure is everything that the processor executed until the last event was written to
 a file in memory, idling left out, divided by the connections, less the same without a tool
-watching: the probes, the tool's own process, waking it up and switching to it. bpftrace is woken in
-the middle of a connection and does some of the kernel's work on its own account, so how its figure
-divides is not known.
+watching: the probes, the tool's own process, waking it up and switching to it. What comes once is
+left out, as the look at who owns a new listener. bpftrace is woken in the middle of a connection
+and does some of the kernel's work on its own account, so how its figure divides is not known.
+
+Each kernel is booted twice, and a figure is the middle of the two. Chance, the guest's random numbers
+and its clock, comes from the number of the boot: the same boot of the same programs gives the same
+figures, to the instruction, on any machine. Another boot has other hash chains, other pages and
+other ticks of the clock in the middle of a connection, and so does one with other programs; how far
+the boots are apart says how far a figure can be trusted.
+
+![What watching adds](overhead.svg)
 
 ";
 
@@ -34,11 +44,10 @@ divides is not known.
 const TIME: &str = "\
 ## What instructions say of time
 
-They say how much there is to do, nearly the same in every run: figures vary by some hundred
-instructions from one start of a guest to the next. They do not say how long it takes, which hangs
-on the processor, on what is in its caches and on what else goes on. A program that reads memory nobody
-read lately takes longer than its instructions suggest; one that runs for each of a burst of SYNs
-takes less. On a host, measure there:
+They say how much there is to do. They do not say how long it takes, which hangs on the processor,
+on what is in its caches and on what else goes on. A program that reads memory nobody read lately
+takes longer than its instructions suggest; one that runs for each of a burst of SYNs takes less. On
+a host, measure there:
 
 ```
 sysctl kernel.bpf_stats_enabled=1
@@ -55,18 +64,21 @@ it.
 
 /// Everything, exactly.
 pub(super) fn on_screen(column: &Column) -> String {
-    let mut text = format!("{}\n\n", title(column));
-    text.push_str(&table(column, 1));
-    let _ = writeln!(text, "\n{}\n{}\n", idle(column), memory(column));
-    text.push_str(&parts(column));
-    text
+    section(column, 1)
 }
 
-/// Writes docs/overhead.md.
+/// Writes docs/overhead.md and its picture.
 pub(super) fn publish(columns: &[Column]) -> Result<()> {
-    let path = workspace_root()?.join("docs/overhead.md");
-    fs::write(&path, page(columns)).with_context(|| format!("cannot write {}", path.display()))?;
-    println!("written to docs/overhead.md");
+    let docs = workspace_root()?.join("docs");
+    let files = [
+        ("overhead.md", page(columns)),
+        ("overhead.svg", Plot(columns).to_string()),
+    ];
+    for (name, text) in files {
+        let path = docs.join(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("written to docs/{name}");
+    }
     Ok(())
 }
 
@@ -94,171 +106,91 @@ pub(super) fn failures(column: &Column) -> Vec<String> {
 fn page(columns: &[Column]) -> String {
     let mut page = String::from(INTRODUCTION);
     for column in columns {
-        let _ = writeln!(page, "## {}\n", title(column));
-        page.push_str(&table(column, STEP));
-        let _ = writeln!(page, "\n{}\n{}\n", idle(column), memory(column));
-        page.push_str(&parts(column));
+        page.push_str(&section(column, STEP));
     }
     if let Some(column) = columns.first() {
         page.push_str(&bounds::section(column));
     }
     page.push_str(TIME);
-    let _ = write!(
-        page,
-        "## The bpftrace scripts\n\nCounts by listener:\n\n```\n{COUNTING_SCRIPT}\n```\n\nListener only:\n\n```\n{LISTENER_SCRIPT}\n```\n\n\
-         Client, destination and listener:\n\n```\n{CONNECTION_SCRIPT}\n```\n"
+    page.push_str(
+        "## The bpftrace scripts\n\nWhere a kernel's table lacks one, bpftrace was refused it there.\n\n",
     );
+    let counts = COUNTING_SCRIPTS.join("\n");
+    for (what, script) in [
+        (
+            "Count by listener, what was looked up and what was taken in",
+            &*counts,
+        ),
+        ("Listener only", LISTENER_SCRIPT),
+        ("Client, destination and listener", CONNECTION_SCRIPT),
+    ] {
+        let _ = write!(page, "{what}:\n\n```\n{script}\n```\n\n");
+    }
+    page.truncate(page.trim_end().len());
+    page.push('\n');
     page
 }
 
-fn title(column: &Column) -> String {
-    format!("Linux {} ({})", column.kernel, column.release)
+/// All about a kernel.
+fn section(column: &Column, step: u64) -> String {
+    let (kernel, release) = (&column.kernel, &column.release);
+    let mut text = format!("## Linux {kernel} ({release})\n\n");
+    if !column.rows.is_empty() {
+        text.push_str(&tables::ways(column, step));
+        text.push('\n');
+    }
+    text.extend(idle(column));
+    text.extend(memory(column));
+    text.push('\n');
+    text.extend(parts(column));
+    text.push_str(&tables::others(column, step));
+    text.push_str(&tables::starts(column));
+    text.push_str(&tables::bursts(column));
+    text
 }
 
-fn idle(column: &Column) -> String {
-    if column.idle == 0 {
-        return "Without connections, nothing wakes `sockpick trace`.".to_owned();
-    }
-    format!(
-        "Without connections, `sockpick trace` executes {} instructions a minute.",
-        grouped(rounded(column.idle, STEP))
-    )
+fn idle(column: &Column) -> Option<String> {
+    Some(match column.idle? {
+        0 => "Without connections, nothing wakes `sockpick trace`.\n".to_owned(),
+        idle => format!(
+            "Without connections, `sockpick trace` executes {} instructions a minute.\n",
+            grouped(rounded(idle, STEP))
+        ),
+    })
 }
 
 /// Where the daemon's instructions go.
-fn parts(column: &Column) -> String {
-    let Some(added) = column.added(DAEMON).filter(|_| !column.parts.is_empty()) else {
-        return String::new();
-    };
+fn parts(column: &Column) -> Option<String> {
+    let added = column.added(DAEMON).filter(|_| !column.parts.is_empty())?;
     let inside: u64 = column.parts.iter().map(|(_, ran)| ran).sum();
     let all = column.parts.iter();
     let all = all.map(|(probe, ran)| format!("{} at `{probe}`", grouped(*ran)));
-    format!(
+    Some(format!(
         "Of what `sockpick daemon` adds, its programs take {}, by the kernel's own count \
          (`kernel.bpf_stats_enabled`), which takes some of it; to reach them and the rest takes {}.\n\n",
         all.collect::<Vec<_>>().join(", "),
         grouped(added.saturating_sub(inside))
-    )
+    ))
 }
 
 /// What it takes of memory, as the kernel counts it for the process.
-fn memory(column: &Column) -> String {
+fn memory(column: &Column) -> Option<String> {
     let of = |name| {
         let row = column.rows.iter().find(|row| row.name == name)?;
-        Some(row.resident?.div_ceil(1024).to_string())
+        Some(tables::tenths(row.resident? * 1024))
     };
-    let known = |name| of(name).unwrap_or_else(|| "?".to_owned());
-    format!(
+    Some(format!(
         "Resident memory (`VmRSS`): `sockpick trace -o json` {} MiB, `sockpick daemon` {} MiB. The \
-         ring buffer (`--buffer-size`) is in it twice, as it is mapped twice in a row.",
-        known(JSON),
-        known(DAEMON)
-    )
-}
-
-/// A Markdown table that can be read as it is. `step` 1 also shows how the rounds differ.
-fn table(column: &Column, step: u64) -> String {
-    let mut head = vec![
-        "instructions per connection".to_owned(),
-        "added".to_owned(),
-        "of a connection".to_owned(),
-        "by the probes".to_owned(),
-        "by the process".to_owned(),
-    ];
-    let alone = grouped(rounded(column.baseline, step));
-    let mut first = vec![format!("nobody watches: {alone}")];
-    first.resize(head.len(), String::new());
-    let mut lines = vec![first];
-    lines.extend(
-        column
-            .rows
-            .iter()
-            .map(|row| cells(row, column.baseline, step)),
-    );
-    if step == 1 {
-        head.push("rounds differ by".to_owned());
-        lines[0].push(String::new());
-        for (line, row) in lines[1..].iter_mut().zip(&column.rows) {
-            line.push(grouped(row.added.spread));
-        }
-    }
-    aligned(&head, &lines)
-}
-
-fn cells(row: &Row, baseline: u64, step: u64) -> Vec<String> {
-    let added = row.added.value;
-    let kernel = row.user.map(|user| added.saturating_sub(user));
-    let share = (added * 100 + baseline / 2) / baseline.max(1);
-    let part = |value: Option<u64>| value.map_or("–".to_owned(), |v| grouped(rounded(v, step)));
-    vec![
-        row.about.to_owned(),
-        part(Some(added)),
-        format!("{share} %"),
-        part(kernel),
-        part(row.user),
-    ]
-}
-
-/// The first column to the left, figures to the right.
-pub(super) fn aligned(head: &[String], lines: &[Vec<String>]) -> String {
-    let width = |at: usize| {
-        let cells = lines.iter().filter_map(|line| line.get(at));
-        let all = cells.chain(head.get(at));
-        all.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let mut text = String::new();
-    let mut push = |line: &[String]| {
-        for (at, (cell, width)) in line.iter().zip(&widths).enumerate() {
-            let _ = if at == 0 {
-                write!(text, "| {cell:<width$} |")
-            } else {
-                write!(text, " {cell:>width$} |")
-            };
-        }
-        text.push('\n');
-    };
-    push(head);
-    let rules: Vec<String> = widths
-        .iter()
-        .enumerate()
-        .map(|(at, width)| {
-            let dashes = "-".repeat(width - usize::from(at > 0));
-            if at == 0 {
-                dashes
-            } else {
-                format!("{dashes}:")
-            }
-        })
-        .collect();
-    push(&rules);
-    for line in lines {
-        push(line);
-    }
-    text
-}
-
-pub(super) fn rounded(value: u64, step: u64) -> u64 {
-    (value + step / 2) / step * step
-}
-
-/// With a comma between thousands.
-pub(super) fn grouped(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+         ring buffer (`--buffer-size`) is in it twice, as it is mapped twice in a row.\n",
+        of(JSON)?,
+        of(DAEMON)?
+    ))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{failures, grouped, page, rounded};
-    use crate::bench::samples::{Column, Figure, Row};
+    use super::{failures, page};
+    use crate::bench::figures::{Column, Figure, Row};
 
     fn column(figures: [(&'static str, u64); 4]) -> Column {
         let rows = figures.map(|(name, value)| Row {
@@ -271,10 +203,12 @@ mod tests {
         Column {
             kernel: "6.12".into(),
             release: "6.12.1".into(),
-            baseline: 60_000,
+            baseline: Figure {
+                value: 60_000,
+                spread: 0,
+            },
             rows: rows.into(),
-            idle: 49,
-            parts: vec![("tcp_conn_request".into(), 300)],
+            ..Column::default()
         }
     }
 
@@ -298,21 +232,14 @@ mod tests {
 
     #[test]
     fn the_page_rounds() {
-        let figures = [("a", 16_424), ("b", 16_426), ("c", 1), ("d", 1)];
+        let figures = [("a", 16_424), ("b", 16_425), ("c", 1), ("d", 1)];
         let page = page(&[column(figures)]);
         assert!(
-            page.contains("| a ") && page.contains(" 16,400 | "),
+            page.contains("| a ") && page.contains(" 16,420 | "),
             "{page}"
         );
-        assert!(page.contains(" 16,450 | "), "{page}");
+        assert!(page.contains(" 16,430 | "), "{page}");
         assert!(page.contains("nobody watches: 60,000"), "{page}");
-    }
-
-    #[test]
-    fn figures_are_grouped_and_rounded() {
-        assert_eq!(grouped(999), "999");
-        assert_eq!(grouped(1_234_567), "1,234,567");
-        assert_eq!(rounded(150, 100), 200);
-        assert_eq!(rounded(149, 1), 149);
+        assert!(page.ends_with("```\n"), "{page}");
     }
 }

@@ -1,251 +1,275 @@
-//! What the guest measured, and the figures that follow.
+//! What the guests measured, and the figures that follow.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-
-use super::variants::{VARIANTS, counted, script};
-use crate::guest::{Guest, Source};
-use crate::kernels;
-use crate::rootfs::GuestFile;
-
-const BASELINE: &str = "baseline";
-
-/// A figure per connection, in instructions, as the rounds agree on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Figure {
-    /// The median of the rounds.
-    pub(super) value: u64,
-    /// Between the lowest and the highest.
-    pub(super) spread: u64,
-}
-
-/// What one variant adds.
-pub(super) struct Row {
-    pub(super) name: &'static str,
-    pub(super) about: &'static str,
-    pub(super) added: Figure,
-    /// How much of it the tool's own process did, if that can be told.
-    pub(super) user: Option<u64>,
-    /// Its resident memory in KiB, once it saw connections.
-    pub(super) resident: Option<u64>,
-}
-
-/// One kernel.
-pub(super) struct Column {
-    pub(super) kernel: String,
-    pub(super) release: String,
-    /// A connection that nobody watches.
-    pub(super) baseline: u64,
-    pub(super) rows: Vec<Row>,
-    /// sockpick's own instructions in a minute without connections.
-    pub(super) idle: u64,
-    /// What each function's probe takes of a connection that the daemon watches, those that take
-    /// most first.
-    pub(super) parts: Vec<(String, u64)>,
-}
-
-impl Column {
-    /// What a variant adds.
-    pub(super) fn added(&self, name: &str) -> Option<u64> {
-        let row = self.rows.iter().find(|row| row.name == name)?;
-        Some(row.added.value)
-    }
-}
-
-/// What is to be measured on each kernel.
-pub(super) struct Asked<'a> {
-    /// Names of rows; none: all.
-    pub(super) rows: &'a [String],
-    pub(super) connections: u32,
-    pub(super) rounds: u32,
-    pub(super) timeout: Duration,
-}
-
-/// Measures on one kernel; takes minutes.
-pub(super) fn measure(kernel: &str, files: &[GuestFile], asked: &Asked<'_>) -> Result<Column> {
-    let guest = Guest {
-        files: files.to_owned(),
-        // As few things as possible that differ from boot to boot.
-        append: "nokaslr norandmaps".into(),
-        icount: true,
-        timeout: asked.timeout,
-        ..Guest::new(kernels::find(kernel, false)?)
-    };
-    let command = [
-        "sh",
-        "-c",
-        &script(asked.rows, asked.connections, asked.rounds),
-    ]
-    .map(ToOwned::to_owned);
-    let mut said = Said::default();
-    let finished = guest.run(&command, |source, line| {
-        if source == Source::Command {
-            said.add(&String::from_utf8_lossy(line));
-        }
-    })?;
-    if finished.exit_code != 0 {
-        bail!(
-            "the measurement on kernel {kernel} failed:\n{}",
-            said.rest.trim_end()
-        );
-    }
-    said.column(kernel, u64::from(counted(asked.connections)))
-        .with_context(|| format!("the measurement on kernel {kernel} is not complete"))
-}
+use super::figures::{Burst, Column, Figure, Other, Row, Start};
+use super::kinds::{CROWDS, KINDS, SHARED, STOPPED};
+use super::variants::{DAEMON, JSON, VARIANTS, Variant, named};
 
 /// Instructions that a sample took.
 struct Sample {
+    connections: u64,
     busy: u64,
     tool: u64,
     /// Per connection, from inside the load: no start and end of processes.
     load: u64,
 }
 
-/// The guest's lines, read.
+impl Sample {
+    /// Where nothing is told, the load's own clock has all that a connection takes, and not what
+    /// the load's start and end take, which is more than some of these figures.
+    fn cost(&self, by_load: bool) -> u64 {
+        if by_load {
+            self.load
+        } else {
+            self.busy / self.connections.max(1)
+        }
+    }
+}
+
+/// The lines of a boot, read.
 #[derive(Default)]
-struct Said {
+pub(super) struct Said {
     release: String,
     samples: BTreeMap<String, Vec<Sample>>,
     resident: BTreeMap<String, u64>,
     parts: Vec<(String, u64)>,
     idle: Option<u64>,
-    /// Everything else: errors.
-    rest: String,
+    /// Instructions, those of the process, KiB, bytes of maps.
+    starts: BTreeMap<String, [u64; 4]>,
+    /// SYNs, told, lost.
+    bursts: BTreeMap<String, [u64; 3]>,
+    /// All lines.
+    pub(super) log: String,
+    /// Those that are no figures: errors.
+    pub(super) rest: String,
 }
 
 impl Said {
-    fn add(&mut self, line: &str) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words[..] {
-            ["RELEASE", release] => release.clone_into(&mut self.release),
-            ["IDLE", _, ran] => self.idle = ran.parse().ok(),
-            ["RESIDENT", name, kib] => {
-                if let Ok(kib) = kib.parse() {
-                    self.resident.insert(name.into(), kib);
-                }
-            }
-            ["PART", probe, ran] => {
-                if let Ok(ran) = ran.parse() {
-                    self.parts.push((probe.into(), ran));
-                }
-            }
-            ["SAMPLE", name, busy, tool, load] => {
-                let [Ok(busy), Ok(tool), Ok(load)] = [busy, tool, load].map(str::parse) else {
-                    return;
-                };
-                let sample = Sample { busy, tool, load };
-                self.samples.entry(name.into()).or_default().push(sample);
-            }
-            _ => self.rest.push_str(line),
+    pub(super) fn add(&mut self, line: &str) {
+        self.log.push_str(line);
+        if self.read(line).is_none() {
+            self.rest.push_str(line);
         }
     }
 
-    fn column(&self, kernel: &str, counted: u64) -> Option<Column> {
-        let baseline = self.samples.get(BASELINE)?;
-        let alone = median(baseline.iter().map(|sample| sample.busy))?;
-        let alone_load = median(baseline.iter().map(|sample| sample.load))?;
-        let rows = VARIANTS.iter().filter_map(|variant| {
-            let samples = self.samples.get(variant.name)?;
-            // Where nothing is told, the load's own clock has all that a connection takes, and not
-            // what the load's start and end take, which is more than some of these figures.
-            let added = samples.iter().map(|sample| match variant.lines {
-                0 => sample.load.saturating_sub(alone_load),
-                _ => sample.busy.saturating_sub(alone) / counted,
-            });
-            let user = samples.iter().map(|sample| sample.tool / counted);
-            // bpftrace is woken by each event, in the middle of the kernel's work on a
-            // connection, and does the rest of it on its own account.
-            let is_sockpick = !variant.name.starts_with("bpftrace");
-            Some(Row {
-                name: variant.name,
-                about: variant.about,
-                added: figure(added)?,
-                user: median(user).filter(|_| is_sockpick),
-                resident: self.resident.get(variant.name).copied(),
-            })
-        });
-        let parts = self.parts.iter();
-        let parts = parts.map(|(probe, ran)| (probe.clone(), ran / counted));
-        let mut parts: Vec<_> = parts.filter(|(_, ran)| *ran > 0).collect();
-        parts.sort_by_key(|(_, ran)| Reverse(*ran));
-        Some(Column {
-            kernel: kernel.to_owned(),
-            release: self.release.clone(),
-            baseline: alone_load,
-            rows: rows.collect(),
-            idle: self.idle?,
-            parts,
-        })
+    fn read(&mut self, line: &str) -> Option<()> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (what, words) = words.split_first()?;
+        let (name, words) = words.split_first()?;
+        if *what == "RELEASE" {
+            (*name).clone_into(&mut self.release);
+            return Some(());
+        }
+        let numbers = words.iter().map(|word| word.parse::<u64>().ok());
+        let numbers: Vec<u64> = numbers.collect::<Option<_>>()?;
+        self.measured(what, (*name).to_owned(), &numbers)
+    }
+
+    fn measured(&mut self, what: &str, name: String, numbers: &[u64]) -> Option<()> {
+        match (what, numbers) {
+            ("IDLE", &[ran]) => self.idle = Some(ran),
+            ("RESIDENT", &[kib]) => drop(self.resident.insert(name, kib)),
+            ("PART", &[connections, ran]) => self.parts.push((name, ran / connections.max(1))),
+            ("SAMPLE", &[connections, busy, tool, load]) => {
+                let samples = self.samples.entry(name).or_default();
+                samples.push(Sample {
+                    connections,
+                    busy,
+                    tool,
+                    load,
+                });
+            }
+            ("BEGAN", numbers) => drop(self.starts.insert(name, numbers.try_into().ok()?)),
+            ("BURST", numbers) => drop(self.bursts.insert(name, numbers.try_into().ok()?)),
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// The median of the samples of that name.
+    fn median(&self, name: &str, of: impl Fn(&Sample) -> u64) -> Option<u64> {
+        let samples = self.samples.get(name)?;
+        Some(Figure::of(samples.iter().map(of).collect())?.value)
+    }
+
+    /// A connection of a kind that nobody watches.
+    fn alone(&self, kind: &str, by_load: bool) -> Option<u64> {
+        self.median(&format!("{kind}baseline"), |sample| sample.cost(by_load))
+    }
+
+    fn added(&self, kind: &str, variant: &Variant) -> Option<u64> {
+        let by_load = variant.lines == 0;
+        let name = format!("{kind}{}", variant.name);
+        let watched = self.median(&name, |sample| sample.cost(by_load))?;
+        Some(watched.saturating_sub(self.alone(kind, by_load)?))
     }
 }
 
-fn median(values: impl Iterator<Item = u64>) -> Option<u64> {
-    let mut values: Vec<u64> = values.collect();
-    values.sort_unstable();
-    let upper = *values.get(values.len() / 2)?;
-    let lower = *values.get(values.len().checked_sub(1)? / 2)?;
-    Some(u64::midpoint(lower, upper))
+/// What the boots of a kernel say, put together.
+pub(super) fn column(kernel: &str, boots: &[Said]) -> Column {
+    Column {
+        kernel: kernel.to_owned(),
+        release: boots
+            .first()
+            .map(|boot| boot.release.clone())
+            .unwrap_or_default(),
+        baseline: each(boots, |boot| boot.alone("", true)).unwrap_or_default(),
+        rows: VARIANTS.iter().filter_map(|way| row(boots, way)).collect(),
+        idle: boots.iter().filter_map(|boot| boot.idle).max(),
+        parts: parts(boots),
+        others: others(boots).collect(),
+        starts: starts(boots).collect(),
+        bursts: bursts(boots).collect(),
+    }
 }
 
-fn figure(values: impl Iterator<Item = u64> + Clone) -> Option<Figure> {
-    Some(Figure {
-        value: median(values.clone())?,
-        spread: values.clone().max()? - values.min()?,
+/// A figure of all boots that have it.
+fn each(boots: &[Said], of: impl Fn(&Said) -> Option<u64>) -> Option<Figure> {
+    Figure::of(boots.iter().filter_map(of).collect())
+}
+
+fn row(boots: &[Said], way: &'static Variant) -> Option<Row> {
+    let user =
+        |boot: &Said| boot.median(way.name, |sample| sample.tool / sample.connections.max(1));
+    Some(Row {
+        name: way.name,
+        about: way.about,
+        added: each(boots, |boot| boot.added("", way))?,
+        // bpftrace is woken by each event, in the middle of the kernel's work on a connection, and
+        // does the rest of it on its own account.
+        user: each(boots, user)
+            .filter(|_| way.script().is_none())
+            .map(|user| user.value),
+        resident: each(boots, |boot| boot.resident.get(way.name).copied()).map(|kib| kib.value),
+    })
+}
+
+fn parts(boots: &[Said]) -> Vec<(String, u64)> {
+    let Some(boot) = boots.iter().find(|boot| !boot.parts.is_empty()) else {
+        return Vec::new();
+    };
+    // What takes less than one of a connection is left out.
+    let parts = boot.parts.iter().filter(|(_, ran)| *ran > 0);
+    let mut parts: Vec<_> = parts.cloned().collect();
+    parts.sort_by_key(|(_, ran)| Reverse(*ran));
+    parts
+}
+
+fn others(boots: &[Said]) -> impl Iterator<Item = Other> {
+    KINDS.iter().filter_map(|kind| {
+        let prefix = format!("{}/", kind.name);
+        let added = |way| each(boots, |boot| boot.added(&prefix, named(way)?));
+        Some(Other {
+            name: kind.name,
+            about: kind.about,
+            alone: each(boots, |boot| boot.alone(&prefix, true))?.value,
+            json: added(JSON)?,
+            daemon: added(DAEMON)?,
+        })
+    })
+}
+
+fn starts(boots: &[Said]) -> impl Iterator<Item = Start> {
+    let both = CROWDS
+        .iter()
+        .flat_map(|crowd| [JSON, DAEMON].map(|tool| (crowd, tool)));
+    both.filter_map(|(crowd, tool)| {
+        let name = format!("{}/{tool}", crowd.name);
+        let figure = |at: usize| each(boots, |boot| boot.starts.get(&name).map(|all| all[at]));
+        Some(Start {
+            listeners: crowd.listeners,
+            namespaces: crowd.namespaces,
+            name: (crowd.name, tool),
+            took: figure(0)?,
+            user: figure(1)?.value,
+            resident: figure(2)?,
+            maps: figure(3)?.value,
+        })
+    })
+}
+
+fn bursts(boots: &[Said]) -> impl Iterator<Item = Burst> {
+    [SHARED, STOPPED].into_iter().filter_map(|name| {
+        let figure = |at: usize| each(boots, |boot| boot.bursts.get(name).map(|all| all[at]));
+        Some(Burst {
+            name,
+            syns: figure(0)?.value,
+            told: figure(1)?.value,
+            lost: figure(2)?,
+        })
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Figure, Said, median};
+    use super::*;
 
-    #[test]
-    fn the_median_of_an_even_number_is_between_two() {
-        assert_eq!(median([3, 1, 2].into_iter()), Some(2));
-        assert_eq!(median([10, 20].into_iter()), Some(15));
-        assert_eq!(median([].into_iter()), None);
+    const LINES: &str = "\
+RELEASE 6.12.1
+SAMPLE baseline 10 1000 0 90
+RESIDENT json 20480
+SAMPLE json 10 1310 100 120
+SAMPLE json 10 1290 120 120
+SAMPLE daemon 10 4100 10 97
+SAMPLE bpftrace-listener 10 1500 400 130
+PART tcp_conn_request 10 2100
+PART inet_csk_listen_start 10 3
+IDLE json 77
+SAMPLE v6/baseline 10 1200 0 110
+SAMPLE v6/json 10 1300 0 110
+SAMPLE v6/daemon 10 4000 0 119
+BEGAN 10-in-1/json 5000 4000 20000 9000
+BURST stopped 20000 15000 5000
+";
+
+    fn said(lines: &str) -> Said {
+        let mut said = Said::default();
+        for line in lines.split_inclusive('\n') {
+            said.add(line);
+        }
+        said
     }
 
     #[test]
     fn figures_are_per_connection_and_without_the_baseline() {
-        let mut said = Said::default();
-        for line in [
-            "RELEASE 6.12.1\n",
-            "SAMPLE baseline 1000 0 90\n",
-            "RESIDENT json 20480\n",
-            "SAMPLE json 1310 100 120\n",
-            "SAMPLE json 1290 120 120\n",
-            "SAMPLE bpftrace-listener 1500 400 130\n",
-            "PART tcp_conn_request 2100\n",
-            "PART inet_csk_listen_start 3\n",
-            "IDLE json 77\n",
-        ] {
-            said.add(line);
-        }
-        let column = said.column("6.12", 10).expect("it is complete");
-        let [json, bpftrace] = &column.rows[..] else {
-            panic!("a row for each variant that was measured");
+        let column = column("6.12", &[said(LINES)]);
+        let [json, daemon, bpftrace] = &column.rows[..] else {
+            panic!("a row for each way that was measured");
         };
-        let added = Figure {
-            value: 30,
-            spread: 2,
-        };
-        assert_eq!((json.added, json.user), (added, Some(11)));
+        assert_eq!((json.added.value, json.user), (30, Some(11)));
+        assert_eq!((daemon.added.value, daemon.user), (7, Some(1)));
         assert_eq!((json.resident, bpftrace.resident), (Some(20_480), None));
         assert_eq!((bpftrace.added.value, bpftrace.user), (50, None));
-        assert_eq!((column.baseline, column.idle), (90, 77));
-        // What takes less than one of a connection is left out.
+        assert_eq!((column.baseline.value, column.idle), (90, Some(77)));
         assert_eq!(column.parts, [("tcp_conn_request".to_owned(), 210)]);
-        assert_eq!(said.rest, "");
+        let v6 = column.other("v6").expect("it was measured");
+        let figures = (v6.alone, v6.json.value, v6.daemon.value);
+        assert_eq!(figures, (110, 10, 9));
+        let start = column.start("10-in-1", JSON).expect("it was measured");
+        assert_eq!((start.took.value, start.maps), (5000, 9000));
+        assert_eq!(column.bursts[0].lost.value, 5000);
+    }
+
+    #[test]
+    fn boots_are_held_against_each_other() {
+        let other = LINES.replace(
+            "SAMPLE daemon 10 4100 10 97",
+            "SAMPLE daemon 10 4100 10 103",
+        );
+        let column = column("6.12", &[said(LINES), said(&other)]);
+        let figure = Figure {
+            value: 10,
+            spread: 6,
+        };
+        assert_eq!(column.rows[1].added, figure);
     }
 
     #[test]
     fn what_is_no_sample_is_kept_for_the_error() {
-        let mut said = Said::default();
-        said.add("BENCH-ERROR json said 3 lines\n");
-        assert!(said.rest.contains("3 lines"));
-        assert!(said.column("6.12", 10).is_none());
+        let said = said("BENCH-ERROR json said 3 lines\nSAMPLE json 1 2 3\n");
+        assert!(said.rest.contains("3 lines") && said.rest.contains("SAMPLE"));
+        assert!(column("6.12", &[said]).rows.is_empty());
     }
 }

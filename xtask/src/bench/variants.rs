@@ -1,6 +1,4 @@
-//! What is measured.
-
-use std::fmt::Write as _;
+//! The ways to watch.
 
 /// One way to watch the connections.
 pub(super) struct Variant {
@@ -13,6 +11,8 @@ pub(super) struct Variant {
     output: &'static str,
     /// Lines of output that each connection must leave.
     pub(super) lines: u32,
+    /// Part of the short set, for kernels that are only looked at.
+    pub(super) is_short: bool,
 }
 
 const FILE: &str = "/tmp/output";
@@ -26,16 +26,25 @@ pub(super) const SUSPECTS: &str = "suspects";
 pub(super) const SUSPECTS_KPROBE: &str = "suspects-kprobe";
 /// The one whose filter leaves everything out.
 pub(super) const FILTER: &str = "kernel-filter";
-const COUNTING: &str = "bpftrace-count";
+/// What counts by listener, without a word before its end.
+pub(super) const COUNTING: [&str; 3] = [
+    "bpftrace-count",
+    "bpftrace-count-kprobe",
+    "bpftrace-count-kfunc",
+];
 pub(super) const BPFTRACE: [&str; 2] = ["bpftrace-listener", "bpftrace-connection"];
 
 /// Prints just the listener.
 pub(super) const LISTENER_SCRIPT: &str =
     r#"kretprobe:__inet_lookup_listener { printf("%llx\n", retval); }"#;
 
-/// Counts by listener, and prints nothing before its end.
-pub(super) const COUNTING_SCRIPT: &str =
-    "kretprobe:__inet_lookup_listener { @[retval] = count(); }";
+/// Count by listener, and print nothing before their end. (A kfunc at the lookup is refused: it has
+/// more than six arguments.)
+pub(super) const COUNTING_SCRIPTS: [&str; 3] = [
+    "kretprobe:__inet_lookup_listener { @[retval] = count(); }",
+    "kprobe:tcp_conn_request { @[arg2] = count(); }",
+    "kfunc:tcp_conn_request { @[args->sk] = count(); }",
+];
 
 /// Prints client, destination and listener. The destination is on the stack.
 pub(super) const CONNECTION_SCRIPT: &str = r#"kprobe:__inet_lookup_listener {
@@ -57,6 +66,7 @@ const fn sockpick(name: &'static str, about: &'static str, command: &'static str
         backend: None,
         output: FILE,
         lines: 1,
+        is_short: false,
     }
 }
 
@@ -65,8 +75,20 @@ const fn bpftrace(name: &'static str, about: &'static str) -> Variant {
     sockpick(name, about, "")
 }
 
-pub(super) const VARIANTS: [Variant; 13] = [
-    sockpick(JSON, "`sockpick trace -o json`", "sockpick trace -o json"),
+const fn counting(name: &'static str, about: &'static str) -> Variant {
+    Variant {
+        lines: 0,
+        is_short: true,
+        ..bpftrace(name, about)
+    }
+}
+
+/// All of them.
+pub(super) static VARIANTS: [Variant; 15] = [
+    Variant {
+        is_short: true,
+        ..sockpick(JSON, "`sockpick trace -o json`", "sockpick trace -o json")
+    },
     sockpick(TABLE, "`sockpick trace`", "sockpick trace"),
     Variant {
         output: "/dev/null",
@@ -102,6 +124,7 @@ pub(super) const VARIANTS: [Variant; 13] = [
     },
     Variant {
         lines: 0,
+        is_short: true,
         ..sockpick(
             SUSPECTS,
             "`sockpick trace -o json --only-alerts`, nothing wrong",
@@ -119,6 +142,7 @@ pub(super) const VARIANTS: [Variant; 13] = [
     },
     Variant {
         lines: 0,
+        is_short: true,
         ..sockpick(
             DAEMON,
             "`sockpick daemon`, nothing wrong",
@@ -133,99 +157,64 @@ pub(super) const VARIANTS: [Variant; 13] = [
             "sockpick trace -o json --port 9",
         )
     },
-    Variant {
-        lines: 0,
-        ..bpftrace(COUNTING, "bpftrace that counts by listener")
-    },
+    counting(COUNTING[0], "bpftrace that counts by listener, kretprobe"),
+    counting(COUNTING[1], "… at `tcp_conn_request`, kprobe"),
+    counting(COUNTING[2], "… at `tcp_conn_request`, kfunc"),
     bpftrace(BPFTRACE[0], "bpftrace, listener only"),
     bpftrace(BPFTRACE[1], "bpftrace, client, destination and listener"),
 ];
 
 impl Variant {
-    /// As a line of the guest's shell.
-    fn line(&self) -> String {
-        let script = match self.name {
-            name if name == BPFTRACE[0] => Some(LISTENER_SCRIPT),
-            name if name == BPFTRACE[1] => Some(CONNECTION_SCRIPT),
-            COUNTING => Some(COUNTING_SCRIPT),
-            _ => None,
-        };
-        let command = match script {
+    /// What bpftrace is to do.
+    pub(super) fn script(&self) -> Option<&'static str> {
+        let counting = COUNTING.iter().zip(COUNTING_SCRIPTS);
+        let printing = BPFTRACE.iter().zip([LISTENER_SCRIPT, CONNECTION_SCRIPT]);
+        let mut all = counting.chain(printing);
+        let found = all.find(|(name, _)| **name == self.name);
+        found.map(|(_, script)| script)
+    }
+
+    /// As a word of the guest's shell, or several.
+    pub(super) fn command(&self) -> String {
+        match self.script() {
             Some(script) => format!("bpftrace -e '{script}'"),
             None => self.command.to_owned(),
-        };
+        }
+    }
+
+    /// As a line of the guest's shell.
+    pub(super) fn line(&self) -> String {
+        let command = self.command();
         let measure = format!(
             "measure {} {} {} {command}",
             self.name, self.lines, self.output
         );
-        match self.backend {
-            Some(backend) => format!("case $BACKENDS in *{backend}*) {measure} ;; esac"),
-            None => measure,
+        match (self.backend, self.script()) {
+            (Some(backend), _) => format!("case $BACKENDS in *{backend}*) {measure} ;; esac"),
+            // Not every kernel has what these need.
+            (None, Some(script)) if self.is_short => {
+                format!("if works '{script}'; then {measure}; fi")
+            }
+            _ => measure,
         }
     }
 }
 
-/// The names of all.
-pub(super) fn names() -> Vec<&'static str> {
-    VARIANTS.iter().map(|variant| variant.name).collect()
-}
-
-/// The guest's script: every variant in every round, so that a drift would show. `rows` are names;
-/// none: all.
-pub(super) fn script(rows: &[String], connections: u32, rounds: u32) -> String {
-    let is_asked =
-        |variant: &&Variant| rows.is_empty() || rows.iter().any(|name| name == variant.name);
-    let mut script = format!(
-        "CONNECTIONS={connections}\nCOUNTED={}\n{}",
-        counted(connections),
-        include_str!("guest.sh")
-    );
-    for _ in 0..rounds {
-        script.push_str("baseline\n");
-        for variant in VARIANTS.iter().filter(is_asked) {
-            let _ = writeln!(script, "{}", variant.line());
-        }
-        script.push_str("baseline\n");
-    }
-    if let Some(daemon) = VARIANTS.iter().find(|variant| variant.name == DAEMON)
-        && is_asked(&daemon)
-    {
-        let _ = writeln!(script, "parts {}", daemon.command);
-    }
-    script.push_str("idle json sockpick trace -o json\n");
-    script
-}
-
-/// The load warms up with half as many, or 500 if that is more, and the guest counts those too.
-pub(super) fn counted(connections: u32) -> u32 {
-    connections + (connections / 2).max(500)
+/// The one of that name.
+pub(super) fn named(name: &str) -> Option<&'static Variant> {
+    VARIANTS.iter().find(|variant| variant.name == name)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{CONNECTION_SCRIPT, COUNTING_SCRIPT, LISTENER_SCRIPT, VARIANTS, script};
+    use super::{CONNECTION_SCRIPT, COUNTING_SCRIPTS, LISTENER_SCRIPT};
 
     #[test]
     fn the_scripts_survive_the_shells_quotes() {
-        assert!(!COUNTING_SCRIPT.contains('\''));
+        for script in COUNTING_SCRIPTS {
+            assert!(!script.contains('\''));
+        }
         assert!(!LISTENER_SCRIPT.contains('\''));
         assert!(!CONNECTION_SCRIPT.contains('\''));
-    }
-
-    #[test]
-    fn every_round_has_every_variant() {
-        let script = script(&[], 4000, 3);
-        assert!(script.starts_with("CONNECTIONS=4000\nCOUNTED=6000\n"));
-        for variant in &VARIANTS {
-            let call = format!("measure {} ", variant.name);
-            assert_eq!(script.matches(&call).count(), 3, "{call}");
-        }
-    }
-
-    #[test]
-    fn rows_that_are_not_asked_for_are_left_out() {
-        let script = script(&["daemon".to_owned()], 4000, 1);
-        assert_eq!(script.matches("measure daemon ").count(), 1);
-        assert_eq!(script.matches("measure json ").count(), 0);
     }
 }
