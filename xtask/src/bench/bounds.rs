@@ -217,3 +217,64 @@ pub(super) fn section(column: &Column) -> String {
     text.push('\n');
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::figures::{Figure, Other, Row, Start};
+
+    fn figure(value: u64) -> Figure {
+        Figure { value, spread: 0 }
+    }
+
+    fn column() -> Column {
+        let row = |name, value| Row {
+            name,
+            about: name,
+            added: figure(value),
+            user: None,
+            resident: None,
+        };
+        let other = |name, json| Other {
+            name,
+            about: name,
+            alone: 60_000,
+            json: figure(json),
+            daemon: figure(700),
+        };
+        Column {
+            rows: vec![
+                row(DAEMON, 700),
+                row(COUNTING[0], 1000),
+                row(COUNTING[1], 690),
+            ],
+            others: vec![other(FEW, 6000), other(MANY, 6150)],
+            starts: vec![Start {
+                listeners: 10_000,
+                namespaces: 1,
+                name: (ALL_HERE, JSON),
+                took: figure(1),
+                user: 1,
+                resident: figure(24 * 1024),
+                maps: 1,
+            }],
+            ..Column::default()
+        }
+    }
+
+    fn held(of: Of) -> Option<(bool, String)> {
+        let held = of.held(&column())?;
+        Some((held.is_kept, held.now))
+    }
+
+    #[test]
+    fn what_is_measured_is_held_against_its_bound() {
+        let is = |kept, now: &str| Some((kept, now.to_owned()));
+        assert_eq!(held(Of::Adds(DAEMON, 700)), is(true, "700"));
+        assert_eq!(held(Of::Beside(DAEMON, &COUNTING, 100)), is(false, "700"));
+        assert_eq!(held(Of::Growth(JSON, 2)), is(false, "2.5 %"));
+        assert_eq!(held(Of::Growth(DAEMON, 2)), is(true, "0.0 %"));
+        assert_eq!(held(Of::Resident(JSON, 24)), is(true, "24.0 MiB"));
+        assert_eq!(held(Of::Start(1)), None);
+    }
+}

@@ -53,29 +53,14 @@ WARM=1000
 # What the connections are like: a name with a slash, or none, and options of the load.
 KIND= LIKE=
 
-# load HOW_MANY [PID]: sets what the processor executed, what of it in the process, and what a
-# connection took by the load's own clock.
-load() {
-    settle
-    busy0=$(busy) ran0=0 ran1=0
-    [ $# -lt 2 ] || ran0=$(ran "$2")
-    told=$(sockpick-scenarios --load "$1" --warm-up $WARM $LIKE) || fail "the load failed: $told"
-    settle
-    busy1=$(busy)
-    [ $# -lt 2 ] || ran1=$(ran "$2")
-    busy=$((busy1 - busy0)) ran=$((ran1 - ran0)) clock=${told##*=}
-}
-
-# sample NAME [PID]: what connections take, less what as many less take: so what comes once is left
-# out, a new process that connects and its listener, whose owner is looked up.
+# sample NAME [PID]: what connections take once all has settled that comes once: the load's own
+# process and its listener, whose owner is looked up.
 sample() {
-    name=$1
-    shift
-    load 0 "$@"
-    busy_once=$busy ran_once=$ran
-    load "$CONNECTIONS" "$@"
-    [ "$ran" -ge "$ran_once" ] || ran=$ran_once
-    echo "SAMPLE $KIND$name $CONNECTIONS $((busy - busy_once)) $((ran - ran_once)) $clock"
+    settle
+    told=$(sockpick-scenarios --load "$CONNECTIONS" --warm-up $WARM ${2:+--tool $2} $LIKE) ||
+        fail "the load of $1 failed: $told"
+    echo "SAMPLE $KIND$1 ${told#LOAD }"
+    settle
 }
 
 # A first load has all start-up effects: owners looked up, pages and caches filled.
@@ -98,9 +83,10 @@ measure() {
     set -- $(grep VmRSS "/proc/$tool/status")
     echo "RESIDENT $KIND$name $2"
     sample "$name" "$tool"
+    sample "$name" "$tool"
     stop
     [ "$output" = /dev/null ] && return
-    wanted=$((lines * (3 * WARM + CONNECTIONS)))
+    wanted=$((lines * (3 * WARM + 2 * CONNECTIONS)))
     found=$(grep -c . "$output") || [ "$wanted" -eq 0 ] || fail "$name said nothing"
     [ "$found" -ge "$wanted" ] || fail "$name said $found lines about $wanted connections"
     rm "$output"

@@ -160,7 +160,9 @@ impl Args {
             sets.extend(known.into_iter().filter(|(_, set)| *set != Set::Short));
         }
         if !self.rows.is_empty() {
-            sets.iter_mut().for_each(|(_, set)| *set = Set::Everything);
+            for (_, set) in &mut sets {
+                *set = Set::Everything;
+            }
         }
         sets
     }

@@ -7,25 +7,10 @@ use super::figures::{Burst, Column, Figure, Other, Row, Start};
 use super::kinds::{CROWDS, KINDS, SHARED, STOPPED};
 use super::variants::{DAEMON, JSON, VARIANTS, Variant, named};
 
-/// Instructions that a sample took.
+/// Instructions that a connection took: all, and in the tool's own process.
 struct Sample {
-    connections: u64,
-    busy: u64,
+    all: u64,
     tool: u64,
-    /// Per connection, from inside the load: no start and end of processes.
-    load: u64,
-}
-
-impl Sample {
-    /// Where nothing is told, the load's own clock has all that a connection takes, and not what
-    /// the load's start and end take, which is more than some of these figures.
-    fn cost(&self, by_load: bool) -> u64 {
-        if by_load {
-            self.load
-        } else {
-            self.busy / self.connections.max(1)
-        }
-    }
 }
 
 /// The lines of a boot, read.
@@ -72,14 +57,10 @@ impl Said {
             ("IDLE", &[ran]) => self.idle = Some(ran),
             ("RESIDENT", &[kib]) => drop(self.resident.insert(name, kib)),
             ("PART", &[connections, ran]) => self.parts.push((name, ran / connections.max(1))),
-            ("SAMPLE", &[connections, busy, tool, load]) => {
+            ("SAMPLE", &[connections, all, tool]) => {
+                let [all, tool] = [all, tool].map(|ran| ran / connections.max(1));
                 let samples = self.samples.entry(name).or_default();
-                samples.push(Sample {
-                    connections,
-                    busy,
-                    tool,
-                    load,
-                });
+                samples.push(Sample { all, tool });
             }
             ("BEGAN", numbers) => drop(self.starts.insert(name, numbers.try_into().ok()?)),
             ("BURST", numbers) => drop(self.bursts.insert(name, numbers.try_into().ok()?)),
@@ -95,15 +76,14 @@ impl Said {
     }
 
     /// A connection of a kind that nobody watches.
-    fn alone(&self, kind: &str, by_load: bool) -> Option<u64> {
-        self.median(&format!("{kind}baseline"), |sample| sample.cost(by_load))
+    fn alone(&self, kind: &str) -> Option<u64> {
+        self.median(&format!("{kind}baseline"), |sample| sample.all)
     }
 
     fn added(&self, kind: &str, variant: &Variant) -> Option<u64> {
-        let by_load = variant.lines == 0;
         let name = format!("{kind}{}", variant.name);
-        let watched = self.median(&name, |sample| sample.cost(by_load))?;
-        Some(watched.saturating_sub(self.alone(kind, by_load)?))
+        let watched = self.median(&name, |sample| sample.all)?;
+        Some(watched.saturating_sub(self.alone(kind)?))
     }
 }
 
@@ -115,7 +95,7 @@ pub(super) fn column(kernel: &str, boots: &[Said]) -> Column {
             .first()
             .map(|boot| boot.release.clone())
             .unwrap_or_default(),
-        baseline: each(boots, |boot| boot.alone("", true)).unwrap_or_default(),
+        baseline: each(boots, |boot| boot.alone("")).unwrap_or_default(),
         rows: VARIANTS.iter().filter_map(|way| row(boots, way)).collect(),
         idle: boots.iter().filter_map(|boot| boot.idle).max(),
         parts: parts(boots),
@@ -131,8 +111,7 @@ fn each(boots: &[Said], of: impl Fn(&Said) -> Option<u64>) -> Option<Figure> {
 }
 
 fn row(boots: &[Said], way: &'static Variant) -> Option<Row> {
-    let user =
-        |boot: &Said| boot.median(way.name, |sample| sample.tool / sample.connections.max(1));
+    let user = |boot: &Said| boot.median(way.name, |sample| sample.tool);
     Some(Row {
         name: way.name,
         about: way.about,
@@ -164,7 +143,7 @@ fn others(boots: &[Said]) -> impl Iterator<Item = Other> {
         Some(Other {
             name: kind.name,
             about: kind.about,
-            alone: each(boots, |boot| boot.alone(&prefix, true))?.value,
+            alone: each(boots, |boot| boot.alone(&prefix))?.value,
             json: added(JSON)?,
             daemon: added(DAEMON)?,
         })
@@ -208,18 +187,18 @@ mod tests {
 
     const LINES: &str = "\
 RELEASE 6.12.1
-SAMPLE baseline 10 1000 0 90
+SAMPLE baseline 10 900 0
 RESIDENT json 20480
-SAMPLE json 10 1310 100 120
-SAMPLE json 10 1290 120 120
-SAMPLE daemon 10 4100 10 97
-SAMPLE bpftrace-listener 10 1500 400 130
+SAMPLE json 10 1210 100
+SAMPLE json 10 1190 120
+SAMPLE daemon 10 970 10
+SAMPLE bpftrace-listener 10 1400 400
 PART tcp_conn_request 10 2100
 PART inet_csk_listen_start 10 3
 IDLE json 77
-SAMPLE v6/baseline 10 1200 0 110
-SAMPLE v6/json 10 1300 0 110
-SAMPLE v6/daemon 10 4000 0 119
+SAMPLE v6/baseline 10 1100 0
+SAMPLE v6/json 10 1200 0
+SAMPLE v6/daemon 10 1190 0
 BEGAN 10-in-1/json 5000 4000 20000 9000
 BURST stopped 20000 15000 5000
 ";
@@ -254,10 +233,7 @@ BURST stopped 20000 15000 5000
 
     #[test]
     fn boots_are_held_against_each_other() {
-        let other = LINES.replace(
-            "SAMPLE daemon 10 4100 10 97",
-            "SAMPLE daemon 10 4100 10 103",
-        );
+        let other = LINES.replace("SAMPLE daemon 10 970 10", "SAMPLE daemon 10 1030 10");
         let column = column("6.12", &[said(LINES), said(&other)]);
         let figure = Figure {
             value: 10,
@@ -268,7 +244,7 @@ BURST stopped 20000 15000 5000
 
     #[test]
     fn what_is_no_sample_is_kept_for_the_error() {
-        let said = said("BENCH-ERROR json said 3 lines\nSAMPLE json 1 2 3\n");
+        let said = said("BENCH-ERROR json said 3 lines\nSAMPLE json 1 2\n");
         assert!(said.rest.contains("3 lines") && said.rest.contains("SAMPLE"));
         assert!(column("6.12", &[said]).rows.is_empty());
     }
