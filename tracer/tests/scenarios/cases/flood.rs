@@ -235,8 +235,11 @@ fn kernel_counted(kinds: &[&Kind], before: &Snmp) -> Result<u32> {
     }
 }
 
+/// What is counted, how often it was, and how often it should have been.
+type Differs = (String, u64, u64);
+
 /// How many came, and what does not go with it. All kinds have the same counters.
-fn differences(kinds: &[&Kind], before: &Snmp) -> Result<(u64, Vec<(String, u64, u64)>)> {
+fn differences(kinds: &[&Kind], before: &Snmp) -> Result<(u64, Vec<Differs>)> {
     let [first, ..] = kinds else {
         bail!("no kind of SYNs");
     };
