@@ -89,7 +89,7 @@ async fn trace(args: &TraceArgs, watched: String, ready: Ready) -> Result<()> {
     );
     let debug_programs = args.probes.debug_programs;
     let mut session = Session::begin(attached, engine, recording, debug_programs)?;
-    announce(session.programs(), &inventory, backend, "; Ctrl-C ends");
+    announce(session.programs(), inventory, backend, "; Ctrl-C ends");
     let gone = reader_gone();
     tokio::pin!(gone);
     let deadline = deadline(args.duration);

@@ -155,7 +155,7 @@ impl Service {
         self.held = Held::default();
         // One that is under way was announced to the programs before.
         self.canary.rest();
-        announce(self.session.programs(), &inventory, self.backend, "");
+        announce(self.session.programs(), inventory, self.backend, "");
         Ok(())
     }
 }

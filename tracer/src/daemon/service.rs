@@ -157,7 +157,7 @@ impl Service {
         let engine = Engine::new(pipeline, feed);
         let debug = args.probes.debug_programs;
         let session = Session::begin(attached, engine, None, debug)?;
-        announce(session.programs(), &inventory, backend, "");
+        announce(session.programs(), inventory, backend, "");
         info!("privileges that are left: {}", left.join(", "));
         exposition.push(&settings.metrics);
         Ok(Self {

@@ -5,6 +5,7 @@
 //! ago would not show: there it is told over the last minutes ([`Health::over_a_window`]).
 
 mod group;
+mod members;
 pub mod shares;
 mod window;
 
@@ -129,8 +130,8 @@ impl Health {
         let groups = self.groups.iter();
         groups
             .flat_map(|((bound, uid), group)| {
-                let inodes = group.members.keys();
-                inodes.map(|inode| ((*bound, *inode), *uid))
+                let members = group.members.iter();
+                members.map(|(inode, _)| ((*bound, inode), *uid))
             })
             .collect()
     }
@@ -233,7 +234,7 @@ impl Health {
         let reads = self.reads;
         for ((bound, _), group) in &mut self.groups {
             let before = group.members.len();
-            group.members.retain(|&inode, _| listens(bound, inode));
+            group.members.retain(|inode| listens(bound, inode));
             if group.members.len() < before {
                 group.changed = reads;
             }
@@ -269,7 +270,7 @@ impl Health {
     fn join(&mut self, socket: &Socket, from_the_start: bool) -> Option<&mut Member> {
         let has_room = self.window.is_none() || self.members < MOST_MEMBERS;
         let group = self.groups.get_mut(&(socket.bound, socket.uid))?;
-        if !group.members.contains_key(&socket.inode) {
+        if !group.members.contains(socket.inode) {
             if !has_room {
                 group.is_partial = true;
                 self.forgotten += 1;
@@ -278,7 +279,7 @@ impl Health {
             self.members += 1;
             group.join(socket.inode, from_the_start);
         }
-        group.members.get_mut(&socket.inode)
+        group.members.get_mut(socket.inode)
     }
 
     /// Where SYNs are counted, this is how the next ones without a record are given to it.

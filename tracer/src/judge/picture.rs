@@ -163,6 +163,7 @@ impl Picture {
         }
         self.names.insert(name, bound);
         let place = self.place(bound);
+        make_room(&mut place.live);
         place.live.push(socket);
     }
 
@@ -341,6 +342,7 @@ impl Picture {
         let places = self.places.entry(key(&bound)).or_default();
         let at = places.iter().position(|place| place.bound == bound);
         let at = at.unwrap_or_else(|| {
+            make_room(places);
             places.push(Place {
                 bound,
                 live: Vec::new(),
@@ -397,6 +399,13 @@ impl Picture {
             }
             self.forgotten += u64::from(dropped && !old);
         }
+    }
+}
+
+/// For one more: nearly every list has one alone, and there may be thousands of lists.
+fn make_room<T>(list: &mut Vec<T>) {
+    if list.is_empty() {
+        list.reserve_exact(1);
     }
 }
 

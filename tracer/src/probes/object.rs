@@ -13,28 +13,6 @@ pub(super) static OBJECT: &[u8] =
 pub(super) static LEGACY_OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sockpick-ebpf-legacy"));
 
-/// Gives back the memory that the objects are in, once they are loaded: they are pages of this
-/// program's file, and read from there again if need be.
-pub(crate) fn give_back() {
-    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
-    let page = page.ok().flatten().and_then(|size| size.try_into().ok());
-    let Some(page): Option<usize> = page else {
-        return;
-    };
-    for object in [OBJECT, LEGACY_OBJECT] {
-        let range = object.as_ptr_range();
-        // Whole pages: others have what is beside them.
-        let skipped = range.start.align_offset(page);
-        let bytes = object.len().saturating_sub(skipped) / page * page;
-        if bytes > 0 {
-            let start = range.start.wrapping_add(skipped).cast_mut();
-            // SAFETY: pages of constants, which a private mapping of the program's file has and
-            // nobody wrote to: whoever reads them finds the same.
-            unsafe { libc::madvise(start.cast(), bytes, libc::MADV_DONTNEED) };
-        }
-    }
-}
-
 /// A structure of the ABI, in the form that aya's maps and globals take.
 #[derive(Clone, Copy)]
 #[repr(transparent)]

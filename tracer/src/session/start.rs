@@ -21,7 +21,6 @@ use crate::{
         attach::{self, Options},
         examine::Kernel,
         filters::Filters,
-        object,
         plan::{Decision, Mechanism},
         programs::Programs,
         refusal::refused_maps,
@@ -192,8 +191,6 @@ impl Ready {
             None
         };
         drop(kernel);
-        object::give_back();
-        give_back_memory();
         let started = Started {
             backend: backend(&programs),
             attached: Attached {
@@ -209,13 +206,35 @@ impl Ready {
 }
 
 /// Reading the kernel's type information and attaching took memory that is free now, and that
-/// glibc would keep for as long as the session lasts.
+/// glibc would keep for as long as the session lasts; and most of this program, which was read for
+/// that, is not needed any more.
 fn give_back_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes no pointer; what is in use stays where it is.
     unsafe {
         libc::malloc_trim(0);
     }
+    give_back_program();
+}
+
+/// The pages of this program's file: they are read from there again if need be.
+fn give_back_program() {
+    unsafe extern "C" {
+        /// Where what is only read begins in memory, and where the code ends (`ld`'s script).
+        static __executable_start: u8;
+        static etext: u8;
+    }
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
+    let page = page.ok().flatten().and_then(|size| size.try_into().ok());
+    let Some(page): Option<usize> = page else {
+        return;
+    };
+    let (start, end) = (&raw const __executable_start, &raw const etext);
+    // Whole pages: data may follow in the last one.
+    let bytes = end.addr().saturating_sub(start.addr()) / page * page;
+    // SAFETY: pages of constants and code, which a private mapping of the program's file has and
+    // nobody wrote to: whoever reads or runs them finds the same.
+    unsafe { libc::madvise(start.cast_mut().cast(), bytes, libc::MADV_DONTNEED) };
 }
 
 fn backend(programs: &Programs) -> Backend {
@@ -226,9 +245,9 @@ fn backend(programs: &Programs) -> Backend {
     }
 }
 
-/// Says once what is watched, and what cannot be seen on this kernel. `how_to_end`: for whom
-/// has a terminal.
-pub fn announce(programs: &Programs, inventory: &Inventory, backend: Backend, how_to_end: &str) {
+/// Says once what is watched, and what cannot be seen on this kernel, and gives back what only the
+/// start took. `how_to_end`: for whom has a terminal.
+pub fn announce(programs: &Programs, inventory: Inventory, backend: Backend, how_to_end: &str) {
     for (hook, decision) in &programs.plan.hooks {
         if let (Decision::Missing(why), Some(loss)) = (decision, hook.loss()) {
             eprintln!("sockpick: {hook} cannot be hooked ({why}): {loss}");
@@ -259,4 +278,6 @@ pub fn announce(programs: &Programs, inventory: &Inventory, backend: Backend, ho
         count(inventory.listeners.len() as u64, "listener"),
         count(inventory.asked.len() as u64, "namespace")
     );
+    drop(inventory);
+    give_back_memory();
 }

@@ -1,10 +1,10 @@
 //! One group of listeners that are bound alike, or a listener alone: what each was given, and
 //! what it should have been given.
 
-use rustc_hash::FxHashMap;
 use sockpick_ebpf::abi::Listener;
 
 use super::{
+    members::Members,
     shares::{self, Share, Shares},
     window::{Marks, PARTS, WINDOW_NS},
 };
@@ -60,7 +60,7 @@ pub(super) struct Group {
     pub(super) is_partial: bool,
     /// A member was starved when it was looked at last.
     pub(super) is_starving: bool,
-    pub(super) members: FxHashMap<u64, Member>,
+    pub(super) members: Members,
     /// A SYN was given to a member as such.
     grouped: bool,
     /// Until what was not chosen by the hash is out of the window: so many parts.
@@ -88,14 +88,20 @@ pub(super) struct Member {
     by_cpu: bool,
     pub(super) opened_ns: Option<u64>,
     syns: u64,
-    /// The group's sums when it joined.
-    joined: Sums,
-    /// And when it left.
-    left: Option<Sums>,
-    closed_ns: Option<u64>,
-    destroyed: u64,
+    /// The group's sums when it joined, unless they were none.
+    joined: Option<Box<Sums>>,
+    left: Option<Box<Leave>>,
     /// What it had been given.
     marks: Marks<u64>,
+}
+
+/// How a member left.
+#[derive(Clone, Copy, Debug)]
+struct Leave {
+    /// The group's sums then.
+    sums: Sums,
+    closed_ns: u64,
+    destroyed: u64,
 }
 
 /// SYNs of one kind that a member was given.
@@ -111,13 +117,8 @@ pub(super) struct Given {
 impl Group {
     /// A member that is there from now on, or was all the time.
     pub(super) fn join(&mut self, inode: u64, from_the_start: bool) {
-        let joined = if from_the_start {
-            Sums::default()
-        } else {
-            self.sums
-        };
         let member = Member {
-            joined,
+            joined: (self.is_told() && !from_the_start).then(|| Box::new(self.sums)),
             ..Member::default()
         };
         self.members.insert(inode, member);
@@ -126,7 +127,7 @@ impl Group {
     /// A member was given some SYNs; whether it is one.
     #[inline]
     pub(super) fn give(&mut self, to: &Socket, given: Given) -> bool {
-        let Some(member) = self.members.get_mut(&to.inode) else {
+        let Some(member) = self.members.get_mut(to.inode) else {
             return false;
         };
         member.id = to.id;
@@ -138,7 +139,7 @@ impl Group {
 
     /// And this one some more, if it still is one.
     pub(super) fn give_again(&mut self, inode: u64, given: Given) {
-        if let Some(member) = self.members.get_mut(&inode) {
+        if let Some(member) = self.members.get_mut(inode) {
             member.syns += given.syns;
             self.count(given);
         }
@@ -164,12 +165,14 @@ impl Group {
     /// A member closed, with so many connections that nobody had accepted.
     pub(super) fn leave(&mut self, inode: u64, closed_ns: u64, waiting: u32) {
         self.sums.destroyed += u64::from(waiting);
-        let Some(mut member) = self.members.remove(&inode) else {
+        let Some(mut member) = self.members.remove(inode) else {
             return;
         };
-        member.left = Some(self.sums);
-        member.closed_ns = Some(closed_ns);
-        member.destroyed = waiting.into();
+        member.left = Some(Box::new(Leave {
+            sums: self.sums,
+            closed_ns,
+            destroyed: waiting.into(),
+        }));
         if self.left.len() < MOST_LEFT {
             self.left.push(member);
         }
@@ -191,7 +194,7 @@ impl Group {
         }
         let is_old = |closed_ns: u64| closed_ns.saturating_add(WINDOW_NS) <= now_ns;
         self.left
-            .retain(|member| !member.closed_ns.is_some_and(is_old));
+            .retain(|member| !member.closed_ns().is_some_and(is_old));
         let before = self.marks.before();
         let is_silent = (before.syns, before.destroyed) == (self.sums.syns, self.sums.destroyed);
         if is_silent && self.left.is_empty() {
@@ -222,20 +225,20 @@ impl Group {
         if self.is_starving && self.members.is_empty() {
             return Some(Shares::Gone);
         }
-        let is_chance = self.chosen == 0 && !self.members.values().any(|member| member.by_cpu);
+        let is_chance = self.chosen == 0 && !self.members.iter().any(|(_, member)| member.by_cpu);
         if !self.grouped || self.is_partial || !is_chance {
             return None;
         }
         let since = self.marks.before();
         let members = self.members.iter();
-        let shares = members.map(|(&inode, member)| member.share(inode, since, self.sums));
+        let shares = members.map(|(inode, member)| member.share(inode, since, self.sums));
         shares::judge(shares.collect(), self.sums.syns - since.syns)
     }
 
     pub(super) fn report(&self, bound: &Bound) -> GroupHealth {
         let since = self.marks.before();
-        let members = self.members.iter().map(|(inode, member)| (*inode, member));
         let left = self.left.iter().map(|member| (0, member));
+        let members = self.members.iter();
         let mut members: Vec<MemberHealth> = members
             .chain(left)
             .map(|(inode, member)| member.report(inode, since, self.sums))
@@ -276,11 +279,16 @@ impl Member {
         self.by_cpu = socket.by_cpu;
     }
 
+    fn closed_ns(&self) -> Option<u64> {
+        self.left.as_ref().map(|left| left.closed_ns)
+    }
+
     /// What it was given since, and what it should have been, as a share and its variance.
     fn given(&self, since: Sums, now: Sums) -> (u64, f64, f64) {
-        let until = self.left.unwrap_or(now);
-        let share = until.share - self.joined.share.max(since.share);
-        let variance = until.variance - self.joined.variance.max(since.variance);
+        let joined = self.joined.as_deref().copied().unwrap_or_default();
+        let until = self.left.as_ref().map_or(now, |left| left.sums);
+        let share = until.share - joined.share.max(since.share);
+        let variance = until.variance - joined.variance.max(since.variance);
         let syns = self.syns - self.marks.before();
         (syns, share.max(0.0), variance.max(0.0))
     }
@@ -294,7 +302,7 @@ impl Member {
         let (syns, fair, variance) = self.given(since, now);
         #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
         let off = (syns as f64 - fair).abs();
-        let lived = self.opened_ns.zip(self.closed_ns);
+        let lived = self.opened_ns.zip(self.closed_ns());
         MemberHealth {
             id: (self.id != 0).then_some(ListenerId(self.id)),
             inode: (inode != 0).then_some(inode),
@@ -304,8 +312,8 @@ impl Member {
             short_lived: syns > 0
                 && lived.is_some_and(|(opened, closed)| closed.saturating_sub(opened) < SHORT_NS),
             opened_ns: self.opened_ns,
-            closed_ns: self.closed_ns,
-            destroyed: self.destroyed,
+            closed_ns: self.closed_ns(),
+            destroyed: self.left.as_ref().map_or(0, |left| left.destroyed),
         }
     }
 }

@@ -12,22 +12,28 @@ pub const WINDOW_NS: u64 = PART_NS * PARTS as u64;
 
 /// What was summed when the last parts began. Without a mark nothing is subtracted.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Marks<T>(VecDeque<T>);
+#[expect(
+    clippy::box_collection,
+    reason = "of most listeners there are none, and those shall take little"
+)]
+pub(super) struct Marks<T>(Option<Box<VecDeque<T>>>);
 
 impl<T: Copy + Default> Marks<T> {
     /// So many parts begin with this sum.
     pub(super) fn mark(&mut self, sum: T, parts: usize) {
+        let marks = self.0.get_or_insert_default();
         for _ in 0..parts.min(PARTS) {
-            if self.0.len() == PARTS {
-                self.0.pop_front();
+            if marks.len() == PARTS {
+                marks.pop_front();
             }
-            self.0.push_back(sum);
+            marks.push_back(sum);
         }
     }
 
     /// The sum when the window began; what is younger than the window began with nothing.
     pub(super) fn before(&self) -> T {
-        let oldest = self.0.front().filter(|_| self.0.len() == PARTS);
+        let marks = self.0.as_ref().filter(|marks| marks.len() == PARTS);
+        let oldest = marks.and_then(|marks| marks.front());
         oldest.copied().unwrap_or_default()
     }
 }

@@ -23,7 +23,7 @@ const MINUTES: u64 = 10;
 /// What it may take: of memory, as `VmRSS` has it, where the buffer of 4 MiB is twice; of the maps
 /// of its programs, where it is once; and how often one of its threads may go to sleep, in a
 /// minute.
-const MOST_RSS_KIB: u64 = 28 * 1024;
+const MOST_RSS_KIB: u64 = 20_000_000 / 1024;
 const MOST_MAPS: u64 = 10 << 20;
 const MOST_WAKES: u64 = 2;
 
