@@ -1,6 +1,7 @@
 //! One tracing session: takes batches from the source to the engine, and keeps account
 //! of every SYN that the kernel counted.
 
+mod resident;
 pub mod start;
 mod suspects;
 pub(crate) mod unseen;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use log::{debug, warn};
 
+use super::resident;
 use crate::{
     cli::ProbeArgs,
     event::{Backend, Family},
@@ -89,6 +90,7 @@ pub fn ready(
     } = settings.with_netns(namespaces::fixed)?;
     let options = options(probes, level, &watch, unnamed)?;
     allowed(probes.btf.is_some())?;
+    resident::give_back_at_once();
     // Before all else: a sockpick beside this one writes there from now on.
     let board = Board::hang_out().map_err(|error| refused_maps(&error))?;
     let kernel = Kernel::examine(options.btf.as_ref(), options.backend)?;
@@ -205,38 +207,6 @@ impl Ready {
     }
 }
 
-/// Reading the kernel's type information and attaching took memory that is free now, and that
-/// glibc would keep for as long as the session lasts; and most of this program, which was read for
-/// that, is not needed any more.
-fn give_back_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: takes no pointer; what is in use stays where it is.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-    give_back_program();
-}
-
-/// The pages of this program's file: they are read from there again if need be.
-fn give_back_program() {
-    unsafe extern "C" {
-        /// Where what is only read begins in memory, and where the code ends (`ld`'s script).
-        static __executable_start: u8;
-        static etext: u8;
-    }
-    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
-    let page = page.ok().flatten().and_then(|size| size.try_into().ok());
-    let Some(page): Option<usize> = page else {
-        return;
-    };
-    let (start, end) = (&raw const __executable_start, &raw const etext);
-    // Whole pages: data may follow in the last one.
-    let bytes = end.addr().saturating_sub(start.addr()) / page * page;
-    // SAFETY: pages of constants and code, which a private mapping of the program's file has and
-    // nobody wrote to: whoever reads or runs them finds the same.
-    unsafe { libc::madvise(start.cast_mut().cast(), bytes, libc::MADV_DONTNEED) };
-}
-
 fn backend(programs: &Programs) -> Backend {
     match programs.plan.lookup_mechanism() {
         _ if programs.legacy => Backend::Legacy,
@@ -279,5 +249,5 @@ pub fn announce(programs: &Programs, inventory: Inventory, backend: Backend, how
         count(inventory.asked.len() as u64, "namespace")
     );
     drop(inventory);
-    give_back_memory();
+    resident::give_back();
 }

@@ -104,12 +104,11 @@ const GROWTH: &str = "listeners that nobody connects to are met by no program, s
                       grow with them; where the boots differ by more than the growth, it is \
                       chance.";
 
-const MEMORY: &str = "each listener has a place in the picture, a list of places with room for four, \
-                      a list of sockets likewise, and a name by which it is found when it closes; \
-                      and the tables of both grow by doubling. Lists for one, and an index of \
-                      sockets into the places, would take a fraction of it.";
+const MEMORY: &str = "each listener has a place in the picture, a group of its own whose health is \
+                      watched, a name by which it is found when it closes, and whoever holds it; \
+                      and the tables of these grow by doubling.";
 
-const BOUNDS: [Bound; 14] = [
+const BOUNDS: [Bound; 13] = [
     Bound {
         of: Of::Adds(DAEMON, 600),
         about: "`sockpick daemon`, nothing wrong",
@@ -176,11 +175,6 @@ const BOUNDS: [Bound; 14] = [
     Bound {
         of: Of::Resident(JSON, 24),
         about: "`sockpick trace -o json`: resident after a start with 10,000 listeners",
-        why: MEMORY,
-    },
-    Bound {
-        of: Of::Resident(DAEMON, 28),
-        about: "`sockpick daemon`: the same",
         why: MEMORY,
     },
     Bound {
