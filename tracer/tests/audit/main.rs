@@ -248,7 +248,7 @@ fn a_namespace_that_only_a_socket_keeps_is_found() {
     let netns = found.expect("it is listed")["netns"]["inode"].to_string();
     let quiet = sockpick(&["audit", "--netns", &netns]);
     let said = String::from_utf8_lossy(&quiet.stdout).into_owned();
-    assert!(said.contains("1 listener in 1 namespace"), "{said}");
+    assert!(said.contains("1 listener in 1 namespace"), "{quiet:?}");
     drop(listener);
     // Another namespace may have the number by now.
     let gone = sockpick(&[
