@@ -27,6 +27,9 @@ use crate::{
 
 /// Most listeners whose owners are surely all found: the cache of owners is bounded.
 const MOST_LISTENERS: usize = 12_288;
+/// How often namespaces are looked for, while those that were found are gone before they are
+/// entered.
+const MOST_LOOKS: u32 = 3;
 
 /// The listening sockets within the scope, and what is known around them.
 pub(crate) struct Survey {
@@ -191,18 +194,13 @@ impl Look {
             .iter()
             .map(namespaces::named)
             .collect::<Result<_, _>>()?;
-        let mut search = Search::thorough();
         let named = |found: &&Found| wanted.is_empty() || wanted.contains(&found.inode);
-        let first: Vec<Found> = search.namespaces().filter(named).cloned().collect();
-        let mut inventory = listeners::inventory_of(first.clone());
-        // What a socket alone keeps is found only where all others are known.
-        if wanted.iter().any(|&inode| search.get(inode).is_none()) || wanted.is_empty() {
-            let seen = inventory.listeners.iter().map(|listener| listener.inode);
-            search.kept_by_sockets(&seen.collect());
-            let known: HashSet<u32> = first.iter().map(|found| found.inode).collect();
-            let more = search.namespaces().filter(named);
-            let more = more.filter(|found| !known.contains(&found.inode));
-            inventory.extend(listeners::inventory_of(more.cloned().collect()));
+        let (mut search, mut inventory) = look_at(&wanted);
+        for _ in 1..MOST_LOOKS {
+            if !inventory.refused.iter().any(is_gone) {
+                break;
+            }
+            (search, inventory) = look_at(&wanted);
         }
         let mut asked: Vec<Found> = search.namespaces().filter(named).cloned().collect();
         if asked.is_empty() {
@@ -282,6 +280,30 @@ impl Look {
         }
         remarks
     }
+}
+
+/// Looks at these namespaces, or at all that there are.
+fn look_at(wanted: &[u32]) -> (Search, Inventory) {
+    let named = |found: &&Found| wanted.is_empty() || wanted.contains(&found.inode);
+    let mut search = Search::thorough();
+    let first: Vec<Found> = search.namespaces().filter(named).cloned().collect();
+    let mut inventory = listeners::inventory_of(first.clone());
+    // What a socket alone keeps is found only where all others are known.
+    if wanted.iter().any(|&inode| search.get(inode).is_none()) || wanted.is_empty() {
+        let seen = inventory.listeners.iter().map(|listener| listener.inode);
+        search.kept_by_sockets(&seen.collect());
+        let known: HashSet<u32> = first.iter().map(|found| found.inode).collect();
+        let more = search.namespaces().filter(named);
+        let more = more.filter(|found| !known.contains(&found.inode));
+        inventory.extend(listeners::inventory_of(more.cloned().collect()));
+    }
+    (search, inventory)
+}
+
+/// Whoever had the namespace where it was found has it no more; others may.
+fn is_gone(found: &Found) -> bool {
+    let now = namespaces::inode(&found.path);
+    now.is_some_and(|inode| inode != found.inode) || matches!(found.path.try_exists(), Ok(false))
 }
 
 fn processes_do(count: usize) -> String {

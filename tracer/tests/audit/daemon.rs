@@ -42,7 +42,9 @@ impl Daemon {
         fs::set_permissions(&folder, everybody).expect("a folder of one's own");
         // Not everybody may go where the tests are built.
         let program = env!("CARGO_BIN_EXE_sockpick");
-        fs::copy(program, folder.join("sockpick")).expect("a copy");
+        // Not by this process: a child of another test may still have the copy open to write.
+        let copied = Command::new("cp").arg(program).arg(&folder).status();
+        assert!(copied.expect("cp is there").success());
         let free = TcpListener::bind("127.0.0.1:0").expect("a port");
         let metrics = free.local_addr().expect("an address").to_string();
         Self {

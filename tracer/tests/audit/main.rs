@@ -245,7 +245,8 @@ fn a_namespace_that_only_a_socket_keeps_is_found() {
     let output = sockpick(&["listeners", "-o", "json", "--port", &port]);
     let mine = u64::from(std::process::id());
     let found = lines(&output).into_iter().find(|one| owner(one) == mine);
-    let netns = found.expect("it is listed")["netns"]["inode"].to_string();
+    let found = found.unwrap_or_else(|| panic!("it is not listed: {output:?}"));
+    let netns = found["netns"]["inode"].to_string();
     let quiet = sockpick(&["audit", "--netns", &netns]);
     let said = String::from_utf8_lossy(&quiet.stdout).into_owned();
     assert!(said.contains("1 listener in 1 namespace"), "{quiet:?}");

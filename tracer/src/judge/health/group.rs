@@ -60,7 +60,7 @@ pub(super) struct Group {
     pub(super) is_partial: bool,
     /// A member was starved when it was looked at last.
     pub(super) is_starving: bool,
-    pub(super) members: Members,
+    pub(super) members: Members<Member>,
     /// A SYN was given to a member as such.
     grouped: bool,
     /// Until what was not chosen by the hash is out of the window: so many parts.

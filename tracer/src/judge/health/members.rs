@@ -1,13 +1,17 @@
 //! The members of a group, by inode number. Nearly every listener is alone in its group, and there
 //! may be thousands: a table for one takes four times what the one does.
 
-use super::group::Member;
-
 /// In order of the inode numbers.
-#[derive(Debug, Default)]
-pub(super) struct Members(Vec<(u64, Member)>);
+#[derive(Debug)]
+pub(super) struct Members<M>(Vec<(u64, M)>);
 
-impl Members {
+impl<M> Default for Members<M> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<M> Members<M> {
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
@@ -20,13 +24,13 @@ impl Members {
         self.place(inode).is_ok()
     }
 
-    pub(super) fn get_mut(&mut self, inode: u64) -> Option<&mut Member> {
+    pub(super) fn get_mut(&mut self, inode: u64) -> Option<&mut M> {
         let place = self.place(inode).ok()?;
         Some(&mut self.0[place].1)
     }
 
     /// In the place of the one with this number, if there is one.
-    pub(super) fn insert(&mut self, inode: u64, member: Member) {
+    pub(super) fn insert(&mut self, inode: u64, member: M) {
         match self.place(inode) {
             Ok(place) => self.0[place].1 = member,
             Err(place) => {
@@ -38,7 +42,7 @@ impl Members {
         }
     }
 
-    pub(super) fn remove(&mut self, inode: u64) -> Option<Member> {
+    pub(super) fn remove(&mut self, inode: u64) -> Option<M> {
         let place = self.place(inode).ok()?;
         Some(self.0.remove(place).1)
     }
@@ -47,11 +51,11 @@ impl Members {
         self.0.retain(|&(inode, _)| keep(inode));
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Member)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &M)> {
         self.0.iter().map(|(inode, member)| (*inode, member))
     }
 
-    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Member> {
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut M> {
         self.0.iter_mut().map(|(_, member)| member)
     }
 
@@ -67,48 +71,33 @@ mod tests {
 
     use super::*;
 
-    fn opened(opened_ns: Option<u64>) -> Member {
-        let mut member = Member::default();
-        member.opened_ns = opened_ns;
-        member
-    }
-
-    /// What tells one member from another.
-    fn told(members: &Members) -> Vec<(u64, Option<u64>)> {
-        members
-            .iter()
-            .map(|(inode, one)| (inode, one.opened_ns))
-            .collect()
-    }
-
     proptest! {
         #[test]
         fn they_are_found_by_number(steps in prop::collection::vec((0..8_u64, any::<u64>(), 0..4), 0..40)) {
-            let mut members = Members::default();
+            let mut members = Members::<u64>::default();
             let mut wanted = BTreeMap::new();
-            for (inode, opened_ns, what) in steps {
-                let opened_ns = Some(opened_ns);
+            for (inode, member, what) in steps {
                 match what {
                     0 => {
-                        let removed = members.remove(inode).map(|one| one.opened_ns);
-                        prop_assert_eq!(removed, wanted.remove(&inode));
+                        prop_assert_eq!(members.remove(inode), wanted.remove(&inode));
                     }
                     1 => {
                         members.retain(|other| other != inode);
                         wanted.remove(&inode);
                     }
                     _ => {
-                        members.insert(inode, opened(opened_ns));
-                        wanted.insert(inode, opened_ns);
+                        members.insert(inode, member);
+                        wanted.insert(inode, member);
                     }
                 }
                 prop_assert_eq!(members.contains(inode), wanted.contains_key(&inode));
                 prop_assert_eq!(members.len(), wanted.len());
                 prop_assert_eq!(members.is_empty(), wanted.is_empty());
-                let found = members.get_mut(inode).map(|one| one.opened_ns);
+                let found = members.get_mut(inode).copied();
                 prop_assert_eq!(found, wanted.get(&inode).copied());
             }
-            prop_assert_eq!(told(&members), wanted.into_iter().collect::<Vec<_>>());
+            let all: Vec<(u64, u64)> = members.iter().map(|(inode, member)| (inode, *member)).collect();
+            prop_assert_eq!(all, wanted.into_iter().collect::<Vec<_>>());
         }
     }
 }
