@@ -37,6 +37,8 @@ use suspects::Told;
 /// A closed listener is removed from the kernel's map this long after its close, when
 /// no lookup can end with it any more.
 const LINGER_NS: u64 = 1_000_000_000;
+/// Room is kept for so many that closed.
+const CLOSING_ROOM: usize = 1024;
 
 /// How often a batch is taken again at once, while there is something to tell the programs.
 const MOST_TURNS: u32 = 3;
@@ -399,6 +401,8 @@ impl<O: Outlet> Session<O> {
             }
             self.give(&Input::Gone(last))?;
         }
+        // After many that closed at once.
+        self.closing.shrink_to(CLOSING_ROOM);
         Ok(())
     }
 }
