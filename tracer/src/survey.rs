@@ -194,7 +194,6 @@ impl Look {
             .iter()
             .map(namespaces::named)
             .collect::<Result<_, _>>()?;
-        let named = |found: &&Found| wanted.is_empty() || wanted.contains(&found.inode);
         let (mut search, mut inventory) = look_at(&wanted);
         for _ in 1..MOST_LOOKS {
             if !inventory.refused.iter().any(is_gone) {
@@ -202,8 +201,7 @@ impl Look {
             }
             (search, inventory) = look_at(&wanted);
         }
-        let mut asked: Vec<Found> = search.namespaces().filter(named).cloned().collect();
-        if asked.is_empty() {
+        if inventory.asked.is_empty() && inventory.refused.is_empty() {
             return Err(Failure::usage(
                 "no such network namespace any more; see ip netns list, or lsns -t net",
             )
@@ -223,10 +221,10 @@ impl Look {
             };
             inventory.listeners.retain(named);
         }
-        asked.retain(|found| inventory.asked.contains(&found.inode));
+        let asked = |found: &&Found| inventory.asked.contains(&found.inode);
         Ok(Self {
+            asked: search.namespaces().filter(asked).cloned().collect(),
             inventory,
-            asked,
             hidden: search.hidden,
             doubtful: search.doubtful,
         })

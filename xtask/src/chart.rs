@@ -182,14 +182,7 @@ impl fmt::Display for Chart<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let height = LEGEND + self.legend_lines() * LEGEND_LINE;
         let top = self.largest() * 1.05;
-        writeln!(
-            f,
-            r##"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="11" fill="#333">"##
-        )?;
-        writeln!(
-            f,
-            r##"<rect width="{WIDTH}" height="{height}" fill="#fff"/>"##
-        )?;
+        begin(f, WIDTH, height)?;
         writeln!(
             f,
             r#"<text x="14" y="20" font-size="14" font-weight="bold">{}</text><text x="14" y="38">{}</text>"#,
@@ -203,6 +196,22 @@ impl fmt::Display for Chart<'_> {
         self.legends(f)?;
         writeln!(f, "</svg>")
     }
+}
+
+/// The beginning of a picture of that size, which is white.
+pub(crate) fn begin<N: fmt::Display>(
+    f: &mut fmt::Formatter<'_>,
+    width: N,
+    height: N,
+) -> fmt::Result {
+    writeln!(
+        f,
+        r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11" fill="#333">"##
+    )?;
+    writeln!(
+        f,
+        r##"<rect width="{width}" height="{height}" fill="#fff"/>"##
+    )
 }
 
 fn y(value: f64, top: f64) -> f64 {

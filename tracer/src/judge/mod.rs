@@ -32,6 +32,13 @@ pub struct Limit {
     pub beyond: u64,
 }
 
+/// For one more: nearly every list has one alone, and there may be thousands of lists.
+fn make_room<T>(list: &mut Vec<T>) {
+    if list.is_empty() {
+        list.reserve_exact(1);
+    }
+}
+
 /// Where a listener is bound.
 #[must_use]
 pub fn bound(listener: &Listener) -> Bound {

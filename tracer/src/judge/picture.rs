@@ -15,7 +15,7 @@ use std::{
 use rustc_hash::FxHashMap;
 
 use super::{
-    Limit,
+    Limit, make_room,
     rules::{ANY_MAPPED, Bound, Fit, Packet, Unfit, mapped},
 };
 use crate::event::Owner;
@@ -399,13 +399,6 @@ impl Picture {
             }
             self.forgotten += u64::from(dropped && !old);
         }
-    }
-}
-
-/// For one more: nearly every list has one alone, and there may be thousands of lists.
-fn make_room<T>(list: &mut Vec<T>) {
-    if list.is_empty() {
-        list.reserve_exact(1);
     }
 }
 

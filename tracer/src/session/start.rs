@@ -192,7 +192,6 @@ impl Ready {
         } else {
             None
         };
-        drop(kernel);
         let started = Started {
             backend: backend(&programs),
             attached: Attached {

@@ -101,8 +101,9 @@ const TWO_PROGRAMS: &str = "two programs see a SYN: at `tcp_conn_request`, where
                             be some 350 less.";
 
 const GROWTH: &str = "listeners that nobody connects to are met by no program, so nothing is known to \
-                      grow with them; where the boots differ by more than the growth, it is \
-                      chance.";
+                      grow with them. Two boots do not show all of the chance that there is: from \
+                      one build of the programs to the next the figure goes up or down by as much. \
+                      More boots (`--rounds`) would tell.";
 
 const MEMORY: &str = "each listener has a place in the picture, a group of its own whose health is \
                       watched, a name by which it is found when it closes, and whoever holds it; \
@@ -196,7 +197,7 @@ pub(super) fn section(column: &Column) -> String {
          and what could be tried next.\n\n",
         column.kernel
     );
-    let head = ["", "at most", "now"].map(ToOwned::to_owned);
+    let head = ["", "at most", "now"];
     let all = BOUNDS.iter();
     let all = all.filter_map(|bound| Some((bound, bound.of.held(column)?)));
     let all: Vec<_> = all.collect();

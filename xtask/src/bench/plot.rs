@@ -1,10 +1,10 @@
 //! The figures as a picture: a bar for each way to watch, a part for each kernel.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use super::figures::{Column, Row};
 use super::tables::{grouped, rounded};
-use crate::chart::escaped;
+use crate::chart::{begin, escaped};
 
 const WIDTH: u64 = 820;
 /// Where bars begin, and how long the longest is.
@@ -33,15 +33,7 @@ impl Plot<'_> {
     }
 
     fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let height = self.height();
-        writeln!(
-            f,
-            r##"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="11" fill="#333">"##
-        )?;
-        writeln!(
-            f,
-            r##"<rect width="{WIDTH}" height="{height}" fill="#fff"/>"##
-        )?;
+        begin(f, WIDTH, self.height())?;
         writeln!(
             f,
             r#"<text x="14" y="20" font-size="14" font-weight="bold">Instructions that watching adds to a connection</text>"#
@@ -104,15 +96,10 @@ impl fmt::Display for Plot<'_> {
         for column in self.0 {
             y += LINE;
             let alone = grouped(rounded(column.baseline.value, 10));
-            let mut heading = String::new();
-            write!(
-                heading,
-                "Linux {}: {alone} if nobody watches",
-                column.kernel
-            )?;
             writeln!(
                 f,
-                r#"<text x="14" y="{y}" font-weight="bold">{heading}</text>"#
+                r#"<text x="14" y="{y}" font-weight="bold">Linux {}: {alone} if nobody watches</text>"#,
+                column.kernel
             )?;
             for row in &column.rows {
                 y += LINE;

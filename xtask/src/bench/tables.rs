@@ -23,7 +23,7 @@ pub(super) fn ways(column: &Column, step: u64) -> String {
     let rows = column.rows.iter();
     let rows = rows.map(|row| way(row, column.baseline.value, step));
     let lines: Vec<_> = std::iter::once(first).chain(rows).collect();
-    aligned(&head.map(ToOwned::to_owned), &lines)
+    aligned(&head, &lines)
 }
 
 fn way(row: &Row, baseline: u64, step: u64) -> Vec<String> {
@@ -55,7 +55,7 @@ pub(super) fn others(column: &Column, step: u64) -> String {
         "boots differ by",
     ];
     let lines: Vec<_> = column.others.iter().map(|row| other(row, step)).collect();
-    let table = aligned(&head.map(ToOwned::to_owned), &lines);
+    let table = aligned(&head, &lines);
     format!("Other connections, and a SYN that is refused:\n\n{table}\n")
 }
 
@@ -84,7 +84,7 @@ pub(super) fn starts(column: &Column) -> String {
         "maps, MiB",
     ];
     let lines: Vec<_> = column.starts.iter().map(start).collect();
-    let table = aligned(&head.map(ToOwned::to_owned), &lines);
+    let table = aligned(&head, &lines);
     format!(
         "What a start takes, all that the processor executes meanwhile, and what the tool has then. \
          Each namespace but the first has a process of its own that has the listeners. `maps` is what \
@@ -145,7 +145,8 @@ fn words(burst: &Burst) -> String {
 }
 
 /// The first column to the left, figures to the right.
-pub(super) fn aligned(head: &[String], lines: &[Vec<String>]) -> String {
+pub(super) fn aligned(head: &[&str], lines: &[Vec<String>]) -> String {
+    let head: Vec<String> = head.iter().copied().map(ToOwned::to_owned).collect();
     let width = |at: usize| {
         let cells = lines.iter().filter_map(|line| line.get(at));
         let all = cells.chain(head.get(at));
@@ -154,7 +155,7 @@ pub(super) fn aligned(head: &[String], lines: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let rules: Vec<String> = widths.iter().enumerate().map(rule).collect();
     let mut text = String::new();
-    for line in [head, &rules]
+    for line in [&*head, &rules]
         .into_iter()
         .chain(lines.iter().map(Vec::as_slice))
     {
@@ -214,8 +215,10 @@ mod tests {
 
     #[test]
     fn columns_are_aligned() {
-        let words = |words: [&str; 2]| words.map(ToOwned::to_owned);
-        let table = aligned(&words(["what", "n"]), &[words(["–", "1,000"]).to_vec()]);
+        let table = aligned(
+            &["what", "n"],
+            &[["–", "1,000"].map(ToOwned::to_owned).to_vec()],
+        );
         assert_eq!(
             table,
             "| what |     n |\n| ---- | ----: |\n| –    | 1,000 |\n"

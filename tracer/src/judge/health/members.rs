@@ -1,15 +1,11 @@
 //! The members of a group, by inode number. Nearly every listener is alone in its group, and there
 //! may be thousands: a table for one takes four times what the one does.
 
-/// In order of the inode numbers.
-#[derive(Debug)]
-pub(super) struct Members<M>(Vec<(u64, M)>);
+use crate::judge::make_room;
 
-impl<M> Default for Members<M> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
+/// In order of the inode numbers.
+#[derive(Debug, Default)]
+pub(super) struct Members<M>(Vec<(u64, M)>);
 
 impl<M> Members<M> {
     pub(super) fn len(&self) -> usize {
@@ -34,9 +30,7 @@ impl<M> Members<M> {
         match self.place(inode) {
             Ok(place) => self.0[place].1 = member,
             Err(place) => {
-                if self.0.is_empty() {
-                    self.0.reserve_exact(1);
-                }
+                make_room(&mut self.0);
                 self.0.insert(place, (inode, member));
             }
         }
