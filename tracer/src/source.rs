@@ -31,8 +31,8 @@ pub struct Source {
     interval: Duration,
     /// Read before their turn, to see what was to come.
     ahead: VecDeque<Result<Record, Malformed>>,
-    /// The batch ends with the first record that is younger (kernel time): while SYNs come as fast
-    /// as they are read, whoever waits for its end would wait for theirs.
+    /// The batch ends before the first record that is younger (kernel time): while SYNs come as
+    /// fast as they are read, whoever waits for its end would wait for theirs.
     until_ns: Option<u64>,
     /// It ended there, and there may be more.
     has_more: bool,
@@ -128,19 +128,21 @@ impl Source {
         if self.has_more {
             return None;
         }
-        let mut next = if self.ahead.is_empty() {
-            self.channel.take(decode::record)
-        } else {
-            self.ahead.pop_front()
-        };
-        if let Some(Ok(Record::Syn(record))) = &mut next {
+        let ahead = self.ahead.pop_front();
+        let mut next = ahead.or_else(|| self.channel.take(decode::record))?;
+        // All that had its place when the batch began comes before such a record, and what was
+        // asked for the batch may be too old for it.
+        if let (Some(until_ns), Ok(record)) = (self.until_ns, &next)
+            && record.ktime_ns() > until_ns
+        {
+            self.has_more = true;
+            self.ahead.push_front(next);
+            return None;
+        }
+        if let Ok(Record::Syn(record)) = &mut next {
             self.drops.mark(record);
         }
-        // All that had its place when the batch began comes before such a record.
-        if let (Some(until_ns), Some(Ok(record))) = (self.until_ns, &next) {
-            self.has_more = record.ktime_ns() > until_ns;
-        }
-        next
+        Some(next)
     }
 
     /// Records that the counters, read before the last drain, know of and that did not arrive.
