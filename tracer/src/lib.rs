@@ -15,6 +15,7 @@ pub mod daemon;
 mod damaged;
 pub mod decode;
 pub mod delivery;
+mod doctor;
 pub mod engine;
 pub mod event;
 mod explain;

@@ -35,7 +35,15 @@ const FLOORS: [&[&str]; 7] = [
     // Who is told of it, and how.
     &["sinks", "alerts", "delivery", "metrics", "outlets"],
     // What runs, and by which arguments.
-    &["engine", "recording", "cli", "survey", "explain", "session"],
+    &[
+        "engine",
+        "recording",
+        "cli",
+        "survey",
+        "explain",
+        "doctor",
+        "session",
+    ],
     // What a user starts.
     &["web", "daemon", "commands"],
 ];
