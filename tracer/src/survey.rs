@@ -1,8 +1,10 @@
 //! What can be seen of listeners without tracing: the sockets, and who holds them.
 
 mod choosers;
+pub(crate) mod entry;
 pub(crate) mod gather;
 pub(crate) mod look;
+pub(crate) mod table;
 
 use std::{
     collections::{BTreeMap, HashSet},

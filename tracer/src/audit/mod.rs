@@ -13,6 +13,7 @@ mod scene;
 mod split;
 #[cfg(test)]
 mod tests;
+pub(crate) mod told;
 mod view;
 
 pub use evidence::contested;
