@@ -17,7 +17,7 @@ use crate::{
 
 pub use daemon::DaemonArgs;
 pub use explain::{Circumstances, Client, Destination, ExplainArgs, Question, Target};
-pub use replay::{ReplayArgs, Speed};
+pub use replay::ReplayArgs;
 pub use shared::{Color, ExpectArgs, FamilyArg, Output, ProbeArgs, UserFilterArgs, WatchArgs};
 pub use survey::{AuditArgs, ListenersArgs, ScopeArgs};
 

@@ -9,11 +9,13 @@
 pub mod anonymise;
 pub(crate) mod files;
 pub(crate) mod filter;
+pub(crate) mod pace;
 mod permutation;
 pub mod player;
 mod progress;
 pub mod reader;
 pub mod recorder;
+pub(crate) mod seen;
 pub mod writer;
 
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,7 @@
 //! One tracing session: takes batches from the source to the engine, and keeps account
 //! of every SYN that the kernel counted.
 
+pub mod recorded;
 mod resident;
 pub mod start;
 mod suspects;
@@ -17,10 +18,7 @@ use crate::{
     clock::{monotonic_ns, wall_offset_ns},
     decode::Record,
     engine::Engine,
-    host::{
-        answers::Listeners,
-        noted::{NotedStock, Notes},
-    },
+    host::{answers::Listeners, noted::NotedStock},
     outlets::Outlet,
     pipeline::{Counted, End, Input, Pipeline, enrich::Enricher},
     probes::{
@@ -28,9 +26,10 @@ use crate::{
         programs::Programs,
         rights::{Level, Rights},
     },
-    recording::{Header, Position, recorder::Recorder},
+    recording::{Header, Position},
     source::Source,
 };
+use recorded::Recording;
 use start::Attached;
 use suspects::Told;
 
@@ -42,16 +41,6 @@ const CLOSING_ROOM: usize = 1024;
 
 /// How often a batch is taken again at once, while there is something to tell the programs.
 const MOST_TURNS: u32 = 3;
-
-/// A recording that goes along with the session.
-pub struct Recording {
-    /// Writes it.
-    pub recorder: Recorder,
-    /// What was answered since the last input.
-    pub notes: Notes,
-    /// How a part of it begins, but for time and listeners.
-    pub header: Header,
-}
 
 /// Attached programs, what reads them, and the engine that has what they wrote.
 pub struct Session<O> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::shared::{Color, ExpectArgs, Output, UserFilterArgs, WatchArgs};
-use crate::settings::values::count;
+use crate::settings::values::{Speed, count, speed};
 
 /// `sockpick replay`
 #[derive(Debug, Args)]
@@ -45,25 +45,4 @@ pub struct ReplayArgs {
     /// What should be where.
     #[command(flatten)]
     pub expect: ExpectArgs,
-}
-
-/// How fast a recording is replayed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Speed {
-    /// As fast as possible.
-    Max,
-    /// So many times as fast as it was.
-    Times(f64),
-}
-
-fn speed(text: &str) -> Result<Speed, String> {
-    if text == "max" {
-        return Ok(Speed::Max);
-    }
-    match text.parse::<f64>() {
-        Ok(times) if times.is_finite() && times > 0.0 => Ok(Speed::Times(times)),
-        _ => Err(format!(
-            "{text:?} is no speed; write it as 1, 10, 0.5 or max"
-        )),
-    }
 }

@@ -1,6 +1,11 @@
 //! What commands write to: events on stdout, the log on stderr.
 
-use std::io::{self, IsTerminal as _};
+use std::{
+    io::{self, IsTerminal as _},
+    os::fd::AsFd as _,
+};
+
+use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::{
     cli::{Color, Output},
@@ -33,4 +38,19 @@ pub(super) fn log_from(level: log::LevelFilter, programs: bool) -> env_logger::B
     }
     log.parse_default_env();
     log
+}
+
+/// Ends when whoever reads a pipe at stdout has gone, even while nothing is written.
+pub(super) async fn reader_gone() {
+    let watched = io::stdout().as_fd().try_clone_to_owned().and_then(|fd| {
+        // SAFETY: an owned descriptor, which stays the same while it is registered.
+        Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::ERROR) }?)
+    });
+    // A file cannot be watched, and has no reader to lose.
+    let Ok(stdout) = watched else {
+        return std::future::pending().await;
+    };
+    if stdout.ready(Interest::ERROR).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }

@@ -2,44 +2,33 @@
 
 use std::{
     io::{self, Write as _},
-    os::fd::AsFd as _,
-    path::Path,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use tokio::{
-    io::{Interest, unix::AsyncFd},
     signal::unix::{SignalKind, signal},
     time::sleep,
 };
 
-use super::outputs::{log_from, shown};
+use super::outputs::{log_from, reader_gone, shown};
 use crate::{
     cli::{Output, TraceArgs},
-    clock::{monotonic_ns, wall_offset_ns},
     config,
     engine::Engine,
-    event::{Backend, Reason},
+    event::Reason,
     failure::Failure,
-    host::{
-        Host,
-        answers::Listeners,
-        noted::{Noted, Notes},
-    },
-    kernel::preflight,
-    listeners::Inventory,
+    host::{Host, noted::Noted},
     namespaces,
     outlets::foreground::Foreground,
-    pipeline::{Pipeline, assess::Assessor, enrich::Enricher},
+    pipeline::{Pipeline, enrich::Enricher},
     probes::rights::Level,
-    recording::{Header, recorder::Recorder},
     session::{
-        Recording, Session,
+        Session,
+        recorded::{Recording, header},
         start::{self, Ready, Started, Unnamed, announce},
         unseen,
     },
-    settings::values::Rotation,
     sinks::{Quiet, Sink, summary::Summary},
 };
 
@@ -73,7 +62,7 @@ async fn trace(args: &TraceArgs, watched: String, ready: Ready) -> Result<()> {
     let write = args.write.as_deref();
     let recording = write.map(|path| {
         let header = header(watched, &assessor, backend, &inventory);
-        record(path, args.write_rotate, header)
+        Recording::begin(path, args.write_rotate, header)
     });
     let recording = recording.transpose()?;
     let host: Box<dyn Host> = match &recording {
@@ -161,42 +150,6 @@ fn cut(is_cut: bool) -> Result<()> {
     Ok(())
 }
 
-/// What a recording begins with. `watched`: the filters, in words.
-fn header(watched: String, assessor: &Assessor, backend: Backend, inventory: &Inventory) -> Header {
-    let read = |path: &str| {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.trim().to_owned()
-    };
-    Header {
-        sockpick: env!("CARGO_PKG_VERSION").to_owned(),
-        kernel: preflight::release(),
-        host: (
-            read("/proc/sys/kernel/hostname"),
-            read("/proc/sys/kernel/random/boot_id"),
-        ),
-        began: Enricher::wall_ns(monotonic_ns(), wall_offset_ns()),
-        algorithm: assessor.algorithm(),
-        backend,
-        netns: namespaces::own().unwrap_or(0),
-        filters: watched,
-        listeners: inventory.into(),
-    }
-}
-
-/// Begins a recording.
-fn record(path: &Path, rotation: Option<Rotation>, header: Header) -> Result<Recording> {
-    let notes = Notes::default();
-    let recorder = Recorder::begin(path, header.clone(), notes.clone(), rotation)?;
-    Ok(Recording {
-        recorder,
-        notes,
-        header: Header {
-            listeners: Listeners::default(),
-            ..header
-        },
-    })
-}
-
 /// Where events go, and whether that is nowhere.
 fn sink(args: &TraceArgs) -> (Box<dyn Sink>, bool) {
     match args.output {
@@ -216,24 +169,5 @@ async fn deadline(duration: Option<Duration>) {
     match end {
         Some(end) => tokio::time::sleep_until(end.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Ends when whoever reads a pipe at stdout has gone, even while nothing is written.
-async fn reader_gone() {
-    let watched = io::stdout()
-        .as_fd()
-        .try_clone_to_owned()
-        .context("cannot watch stdout")
-        .and_then(|fd| {
-            // SAFETY: an owned descriptor, which stays the same while it is registered.
-            Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::ERROR) }?)
-        });
-    // A file cannot be watched, and has no reader to lose.
-    let Ok(stdout) = watched else {
-        return std::future::pending().await;
-    };
-    if stdout.ready(Interest::ERROR).await.is_err() {
-        std::future::pending::<()>().await;
     }
 }

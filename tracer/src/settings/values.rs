@@ -162,6 +162,27 @@ pub struct Rotation {
     pub keep: Option<u32>,
 }
 
+/// How fast a recording is replayed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// As fast as possible.
+    Max,
+    /// So many times as fast as it was.
+    Times(f64),
+}
+
+pub(crate) fn speed(text: &str) -> Result<Speed, String> {
+    if text == "max" {
+        return Ok(Speed::Max);
+    }
+    match text.parse::<f64>() {
+        Ok(times) if times.is_finite() && times > 0.0 => Ok(Speed::Times(times)),
+        _ => Err(format!(
+            "{text:?} is no speed; write it as 1, 10, 0.5 or max"
+        )),
+    }
+}
+
 /// The size of a recording's parts, and how many are kept.
 pub(crate) fn rotation(text: &str) -> Result<Rotation, String> {
     let (size, keep) = match text.split_once(',') {
