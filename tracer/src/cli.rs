@@ -85,6 +85,9 @@ pub struct TraceArgs {
     /// How to observe.
     #[command(flatten)]
     pub probes: ProbeArgs,
+    /// Do not look who accepts: every connection costs less, and events lack `accepted_by`
+    #[arg(long)]
+    pub no_accept: bool,
 }
 
 /// `sockpick doctor`

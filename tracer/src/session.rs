@@ -2,7 +2,7 @@
 //! of every SYN that the kernel counted.
 
 pub mod recorded;
-mod resident;
+pub(crate) mod resident;
 pub mod start;
 mod suspects;
 pub(crate) mod unseen;

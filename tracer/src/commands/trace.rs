@@ -40,7 +40,10 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     let given = args.watch.given(&args.expect);
     let settings = config::settings(&given, args.expect.config.as_deref())?;
     let watched = settings.watch.to_string();
-    let ready = start::ready(settings, &args.probes, level(args), Unnamed::Refused)?;
+    let mut ready = start::ready(settings, &args.probes, level(args), Unnamed::Refused)?;
+    if args.no_accept {
+        ready = ready.without_acceptors();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

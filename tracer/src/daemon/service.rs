@@ -34,7 +34,7 @@ use crate::{
     privileges,
     probes::{filters::Filters, rights::Level},
     session::{
-        Session,
+        Session, resident,
         start::{self, Started, Unnamed, announce},
     },
     settings::{OnUntraceable, Settings, Watch},
@@ -226,6 +226,8 @@ impl Service {
             feed.sight(Sight::Sees, time());
             self.sees(None);
             self.end_check()?;
+            // Rarely enough to cost nothing: memory of a busy time lies in pieces.
+            resident::give_back();
         }
         self.watchdog.alive();
         self.show();

@@ -46,6 +46,7 @@ pub(super) fn attach(
         buffer_bytes: 1 << 16,
         filters: Filters::default(),
         level: Level::Suspects,
+        acceptors: true,
         debug_programs: false,
     };
     let mut other;

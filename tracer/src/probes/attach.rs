@@ -41,6 +41,8 @@ pub struct Options {
     pub filters: Filters,
     /// Of which SYNs there is a record.
     pub level: Level,
+    /// Whether it is looked who accepts.
+    pub acceptors: bool,
     /// Whether the programs log what they do.
     pub debug_programs: bool,
 }
@@ -65,7 +67,10 @@ pub fn programs(kernel: &mut Kernel, options: &Options) -> Result<Programs> {
     }
     // Each round either attaches everything or learns of one more refusal.
     for config in &configs {
-        let plan = kernel.settled_plan(options.backend)?;
+        let mut plan = kernel.settled_plan(options.backend)?;
+        if !options.acceptors {
+            plan.leave_out(Hook::Accept);
+        }
         if let Some(Decision::Missing(why)) = plan.decision(Hook::Lookup4) {
             // By fentry the verifier holds each field against the kernel's own types.
             let file = match options.btf {

@@ -74,6 +74,13 @@ impl Plan {
         }
     }
 
+    /// Goes without a hook that nobody asks for.
+    pub(super) fn leave_out(&mut self, hook: Hook) {
+        for (_, decision) in self.hooks.iter_mut().filter(|(one, _)| *one == hook) {
+            *decision = Decision::NotNeeded("nobody asks for it".to_owned());
+        }
+    }
+
     /// The mechanism of the lookups: the one that observes nearly every SYN.
     #[must_use]
     pub fn lookup_mechanism(&self) -> Option<Mechanism> {

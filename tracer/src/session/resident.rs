@@ -23,9 +23,9 @@ pub(super) fn give_back_at_once() {
     }
 }
 
-/// Gives back what the start took: what is free by now, and the pages of this program's file,
-/// which are read from there again if need be.
-pub(super) fn give_back() {
+/// Gives back what the start took, or a busy time: what is free by now, and the pages of this
+/// program's file, which are read from there again if need be.
+pub(crate) fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes no pointer; what is in use stays where it is.
     unsafe {

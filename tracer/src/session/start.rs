@@ -154,11 +154,19 @@ fn options(probes: &ProbeArgs, level: Level, watch: &Watch, unnamed: Unnamed) ->
             ipv6: watch.family == Some(Family::Ipv6),
         },
         level,
+        acceptors: true,
         debug_programs: probes.debug_programs,
     })
 }
 
 impl Ready {
+    /// Does not look who accepts, which every connection pays for.
+    #[must_use]
+    pub fn without_acceptors(mut self) -> Self {
+        self.options.acceptors = false;
+        self
+    }
+
     /// Attaches, has the self-check prove it, and looks who listens. To be called inside a tokio
     /// runtime.
     ///

@@ -91,8 +91,8 @@ fn growth(column: &Column, tool: &str) -> Option<u64> {
     Some(many.saturating_sub(few) * 1000 / few.max(1))
 }
 
-const ACCEPT: &str = "`inet_csk_accept` is hooked, since events name who accepted last. It could \
-                      be hooked only while an alert lasts.";
+const ACCEPT: &str = "`inet_csk_accept` is hooked, since events name who accepted last; \
+                      `--no-accept` spares that. It could be hooked only while an alert lasts.";
 
 const TWO_PROGRAMS: &str = "two programs see a SYN: at `tcp_conn_request`, where it is counted, \
                             nothing tells a SYN that was looked up from one that was steered, so \
@@ -159,7 +159,7 @@ const BOUNDS: [Bound; 13] = [
         of: Of::Adds(SUSPECTS_KPROBE, 1500),
         about: "`sockpick trace -o json --only-alerts --backend kprobe`",
         why: "a kprobe and a kretprobe on `accept()` tell who accepted last, the latter of them \
-              dearer than all that the programs do, and fields are read by a helper. \
+              dearer than all that the programs do (`--no-accept` spares both), and fields are read by a helper. \
               `bpf_rdonly_cast` (Linux 6.2) would have them loaded as fentry does; `kprobe.multi` \
               (5.18) is cheaper than kprobes.",
     },

@@ -84,7 +84,7 @@ const fn counting(name: &'static str, about: &'static str) -> Variant {
 }
 
 /// All of them.
-pub(super) static VARIANTS: [Variant; 15] = [
+pub(super) static VARIANTS: [Variant; 17] = [
     Variant {
         is_short: true,
         ..sockpick(JSON, "`sockpick trace -o json`", "sockpick trace -o json")
@@ -133,11 +133,29 @@ pub(super) static VARIANTS: [Variant; 15] = [
     },
     Variant {
         lines: 0,
+        is_short: true,
+        ..sockpick(
+            "suspects-no-accept",
+            "… that does not look who accepts: `--no-accept`",
+            "sockpick trace -o json --only-alerts --no-accept",
+        )
+    },
+    Variant {
+        lines: 0,
         backend: Some("kprobe"),
         ..sockpick(
             SUSPECTS_KPROBE,
             "… by kprobe: `--backend kprobe`",
             "sockpick trace -o json --only-alerts --backend kprobe",
+        )
+    },
+    Variant {
+        lines: 0,
+        backend: Some("kprobe"),
+        ..sockpick(
+            "suspects-kprobe-no-accept",
+            "… by kprobe, and `--no-accept`",
+            "sockpick trace -o json --only-alerts --backend kprobe --no-accept",
         )
     },
     Variant {

@@ -118,3 +118,26 @@ pub(crate) fn accepted_by_another(cx: &Context) -> Result<()> {
     wants.add(&Truth::of(&[&after]), &to_after, &inherited_later)?;
     compare(cx, &trace.finish()?, &wants)
 }
+
+/// Where it is not looked who accepts, nobody is named who did; who holds the listener is told all
+/// the same.
+pub(crate) fn no_accept(cx: &Context) -> Result<()> {
+    cx.need_all()?;
+    let _netns = Netns::fresh()?;
+    let server = Server::start(Listen::new("watched", "127.0.0.1:80")?.group(2))?;
+    let trace = cx.trace(&["--no-accept"])?;
+    let attempts = connect("127.0.0.1:80", 8)?;
+    all_answered(&attempts, &["watched"])?;
+    let recorded = trace.finish()?;
+    let mut listeners = recorded.events.iter().filter_map(|e| e.listener.as_ref());
+    if let Some(named) = listeners.find_map(|l| l.accepted_by.as_ref()) {
+        bail!("{named:?} is said to have accepted, which nobody looked at");
+    }
+    let mut wants = Wants::default();
+    let expect = Expect {
+        sequential: false,
+        ..Expect::default()
+    };
+    wants.add(&Truth::of(&[&server]), &attempts, &expect)?;
+    compare(cx, &recorded, &wants)
+}
