@@ -38,7 +38,7 @@ mod tests {
         let words = "daemon --config a.toml --check --backend kprobe --buffer-size 1MiB";
         let Alone { daemon } = Alone::try_parse_from(words.split(' '))?;
         assert!(daemon.check && daemon.config.ends_with("a.toml"));
-        assert_eq!(daemon.probes.buffer_size, 1 << 20);
+        assert_eq!(daemon.probes.buffer_size, Some(1 << 20));
         assert!(Alone::try_parse_from(["daemon", "--check"]).is_err());
         Ok(())
     }

@@ -129,9 +129,10 @@ pub struct ProbeArgs {
     /// Take the kernel's structures from this BTF file
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
-    /// Size of the buffer between kernel and user space: a power of two, in bytes or as 4MiB
-    #[arg(long, value_name = "SIZE", value_parser = buffer_size, default_value = "4MiB")]
-    pub buffer_size: u32,
+    /// Size of the buffer between kernel and user space: a power of two, in bytes or as 4MiB;
+    /// 4MiB, or 2MiB where only alerts are looked for (--only-alerts, daemon), unless given
+    #[arg(long, value_name = "SIZE", value_parser = buffer_size)]
+    pub buffer_size: Option<u32>,
     /// Longest time an event waits in the buffer
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "100ms")]
     pub flush_interval: Duration,

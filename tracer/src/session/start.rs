@@ -143,7 +143,7 @@ fn options(probes: &ProbeArgs, level: Level, watch: &Watch, unnamed: Unnamed) ->
     Ok(Options {
         backend: probes.backend,
         btf: probes.btf.clone(),
-        buffer_bytes: probes.buffer_size,
+        buffer_bytes: probes.buffer_size.unwrap_or(buffer_bytes(level)),
         filters: Filters {
             ports: every_port(&watch.ports),
             destinations: watch.destinations.clone(),
@@ -157,6 +157,14 @@ fn options(probes: &ProbeArgs, level: Level, watch: &Watch, unnamed: Unnamed) ->
         acceptors: true,
         debug_programs: probes.debug_programs,
     })
+}
+
+/// Size of the buffer: SYNs that may be an alert are few.
+fn buffer_bytes(level: Level) -> u32 {
+    match level {
+        Level::All => 4 << 20,
+        Level::Suspects => 2 << 20,
+    }
 }
 
 impl Ready {

@@ -9,9 +9,10 @@ use crate::rootfs::GuestFile;
 /// Backends by which a kernel runs the core of the scenarios only: its neighbours in the matrix
 /// run all of them by it, with the same programs over the same code of the kernel's, and the
 /// whole has to end within an hour.
-const CORE: [(&str, &str); 6] = [
+const CORE: [(&str, &str); 7] = [
     ("6.1", "kprobe"),
     ("6.1", "legacy"),
+    ("6.12", "kprobe"),
     ("6.19", "fentry"),
     ("6.19", "kprobe"),
     ("7.2", "fentry"),
@@ -50,13 +51,20 @@ const PACKAGED: [(&str, &str); 4] = [
     ("dynamic-user.conf", "/usr/share/sockpick/dynamic-user.conf"),
 ];
 
-/// Those beyond the matrix; the one that takes longest comes last.
+/// Columns by how long they take, so that two guests end at about the same time.
+const LONGEST_FIRST: [&str; 6] = ["7.3", "5.10", "6.12", "6.1", "6.19", "7.2"];
+
+/// Where a column stands in the order in which they are begun.
+pub(super) fn turn(name: &str) -> usize {
+    let matrix = LONGEST_FIRST.iter().position(|column| *column == name);
+    let place = beyond().position(|column| column == name).unwrap_or(0);
+    matrix.unwrap_or(LONGEST_FIRST.len() + place)
+}
+
+/// Those beyond the matrix, the one that takes longest first.
 pub(super) fn beyond() -> impl Iterator<Item = &'static str> {
-    let single = [SUSPECTS_COLUMN];
-    single
-        .into_iter()
-        .chain(SYSTEMD_COLUMNS)
-        .chain([HOUR_COLUMN])
+    let single = [HOUR_COLUMN, SUSPECTS_COLUMN];
+    single.into_iter().chain(SYSTEMD_COLUMNS)
 }
 
 /// What a column boots and runs.

@@ -57,8 +57,7 @@ impl Column {
     }
 }
 
-/// Runs every column, in the order of the matrix as far as two at a time allow, and then those
-/// beyond it if they are wanted.
+/// Runs every column, two at a time, and those beyond the matrix if they are wanted.
 pub(super) fn run(args: &Args, files: &[GuestFile], beyond: bool) -> Result<Vec<Column>> {
     let logs = artifacts::folder()?.join("logs");
     fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
@@ -66,12 +65,14 @@ pub(super) fn run(args: &Args, files: &[GuestFile], beyond: bool) -> Result<Vec<
     if beyond {
         names.extend(columns::beyond().map(str::to_owned));
     }
+    let mut turns = names.clone();
+    turns.sort_by_key(|name| columns::turn(name));
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..AT_ONCE.min(names.len()) {
             scope.spawn(|| {
-                while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some(name) = turns.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let column = run_column(name, args, files, &logs);
                     print!("{}", column.summary);
                     let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);

@@ -172,7 +172,7 @@ fn of_syns() -> Vec<Scenario> {
         case("listeners_before_and_after", listeners::before_and_after),
         case("member_closes", listeners::member_closes),
         case("accepted_by_another", listeners::accepted_by_another).core(),
-        case("no_accept", listeners::no_accept),
+        case("no_accept", listeners::no_accept).once(),
         case("nginx_reload", nginx::reload).core(),
         within(180, "twenty_thousand", volume::twenty_thousand).not_mixed(),
         within(120, "smallest_buffer", volume::smallest_buffer)

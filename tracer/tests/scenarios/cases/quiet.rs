@@ -20,11 +20,11 @@ const FIRST_PORT: u16 = 10_000;
 const SETTLED: Duration = Duration::from_mins(3);
 const MINUTES: u64 = 12;
 
-/// What it may take: of memory, as `VmRSS` has it, where the buffer of 4 MiB is twice; of the maps
+/// What it may take: of memory, as `VmRSS` has it, where the buffer of 2 MiB is twice; of the maps
 /// of its programs, where it is once; and how often one of its threads may go to sleep, in a
 /// minute.
-const MOST_RSS_KIB: u64 = 22 * 1024;
-const MOST_MAPS: u64 = 10 << 20;
+const MOST_RSS_KIB: u64 = 20_000;
+const MOST_MAPS: u64 = 8 << 20;
 const MOST_WAKES: u64 = 2;
 
 /// Nobody connects to any of a thousand listeners, and nobody asks for metrics.
