@@ -43,7 +43,7 @@ pub(crate) fn daemon_quiet(cx: &Context) -> Result<()> {
     let taken = Taken::by(daemon.pid())?;
     let maps = map_bytes(&daemon)?;
     println!(
-        "quiet: {} KiB, {maps} bytes of maps, {wakes} wake-ups in {MINUTES} minutes",
+        "FIGURE quiet: {} KiB, {maps} bytes of maps, {wakes} wake-ups in {MINUTES} minutes",
         taken.rss_kib
     );
     ensure!(wakes <= MOST_WAKES * MINUTES, "it woke up {wakes} times");
