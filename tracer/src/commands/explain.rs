@@ -4,23 +4,19 @@
 use std::io::{self, BufRead as _, Write};
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
 
 use crate::{
     cli::{ExplainArgs, Output, Question, Target},
     event::SCHEMA,
-    explain::{Explainer, answer::Answer, table},
+    explain::{
+        Explainer,
+        answer::{Answer, Misunderstood},
+        table,
+    },
     failure::Failure,
     namespaces,
     sinks::stdout::stdout,
 };
-
-/// A line of stdin that was not understood, as JSON.
-#[derive(Serialize)]
-struct Misunderstood<'a> {
-    schema: u32,
-    error: &'a str,
-}
 
 pub(super) fn run(args: &ExplainArgs) -> Result<()> {
     env_logger::init();

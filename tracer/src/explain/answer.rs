@@ -23,6 +23,13 @@ pub(crate) enum Asked {
     Rules,
 }
 
+/// Instead of an answer: the question was not understood.
+#[derive(Debug, Serialize)]
+pub(crate) struct Misunderstood<'a> {
+    pub(crate) schema: u32,
+    pub(crate) error: &'a str,
+}
+
 /// The answer to one question.
 #[derive(Debug, Serialize)]
 pub(crate) struct Answer {

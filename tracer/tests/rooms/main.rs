@@ -63,6 +63,16 @@ fn stdout_is_written_where_its_end_is_told_from_other_pipes() -> io::Result<()> 
     Ok(())
 }
 
+/// What a command finds, counts and puts into words has a room elsewhere.
+#[test]
+fn commands_only_wire() -> io::Result<()> {
+    let mut found = Vec::new();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/commands");
+    files(&source, &mut found)?;
+    assert!(found.len() > 7, "{found:?}");
+    nowhere(&["struct ", "enum ", "write!(text"], &found)
+}
+
 #[test]
 fn pure_rooms_do_nothing_but_think() -> io::Result<()> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
