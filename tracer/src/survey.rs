@@ -9,7 +9,6 @@ pub(crate) mod table;
 use std::{
     collections::{BTreeMap, HashSet},
     io::{self, Write as _},
-    path::Path,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -172,11 +171,6 @@ impl Survey {
 
 fn key(listener: &Listening) -> (u32, u64) {
     (listener.bound.netns, listener.inode)
-}
-
-/// Inode number of sockpick's own namespace; 0 if `/proc` is not there.
-pub(crate) fn own_netns() -> u32 {
-    namespaces::inode(Path::new("/proc/self/ns/net")).unwrap_or(0)
 }
 
 /// The namespaces within the scope, and their listeners.

@@ -130,7 +130,7 @@ pub struct ProbeArgs {
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
     /// Size of the buffer between kernel and user space: a power of two, in bytes or as 4MiB;
-    /// 4MiB, or 2MiB where only alerts are looked for (--only-alerts, daemon), unless given
+    /// 4MiB, or 2MiB where few SYNs have a record (--only-alerts, daemon), unless given
     #[arg(long, value_name = "SIZE", value_parser = buffer_size)]
     pub buffer_size: Option<u32>,
     /// Longest time an event waits in the buffer

@@ -15,8 +15,9 @@ use crate::{
     failure::Failure,
     judge::rules::Algorithm,
     kernel::algorithm::{self, How},
+    namespaces,
     sinks::stdout::stdout,
-    survey::{self, Survey, gather, own_netns},
+    survey::{self, Survey, gather},
 };
 
 pub(super) fn run(args: &AuditArgs) -> Result<()> {
@@ -51,9 +52,10 @@ fn write(
     last: &str,
 ) -> Result<()> {
     let mut out = io::BufWriter::new(stdout());
+    let own = namespaces::own().unwrap_or(0);
     for &finding in shown {
         match output {
-            Output::Table => out.write_all(told::finding(finding, own_netns())?.as_bytes())?,
+            Output::Table => out.write_all(told::finding(finding, own)?.as_bytes())?,
             Output::Json => {
                 let line = Line {
                     finding,

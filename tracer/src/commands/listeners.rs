@@ -9,11 +9,12 @@ use anyhow::{Context as _, Result};
 use crate::{
     cli::{ListenersArgs, Output},
     kernel::algorithm,
+    namespaces,
     sinks::stdout::stdout,
     survey::{
         self, Survey,
         entry::{self, Entry},
-        own_netns, table,
+        table,
     },
 };
 
@@ -21,13 +22,14 @@ pub(super) fn run(args: &ListenersArgs) -> Result<()> {
     env_logger::init();
     let mut survey = Survey::take(&args.scope)?;
     let (algorithm, _) = algorithm::detect();
-    let entries = entry::all(&mut survey, algorithm, own_netns());
+    let own = namespaces::own().unwrap_or(0);
+    let entries = entry::all(&mut survey, algorithm, own);
     survey::tell(&survey.remarks);
     let whole = !survey.missed_namespaces();
-    write(args.output, &entries, whole).context("cannot write the output")
+    write(args.output, &entries, whole, own).context("cannot write the output")
 }
 
-fn write(output: Output, entries: &[Entry], whole: bool) -> Result<()> {
+fn write(output: Output, entries: &[Entry], whole: bool, own: u32) -> Result<()> {
     let mut out = io::BufWriter::new(stdout());
     match output {
         Output::Json => {
@@ -36,7 +38,7 @@ fn write(output: Output, entries: &[Entry], whole: bool) -> Result<()> {
                 out.write_all(b"\n")?;
             }
         }
-        Output::Table => out.write_all(table::of(entries, whole, own_netns())?.as_bytes())?,
+        Output::Table => out.write_all(table::of(entries, whole, own)?.as_bytes())?,
     }
     out.flush()?;
     Ok(())

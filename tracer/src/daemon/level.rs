@@ -1,14 +1,17 @@
 //! Of which SYNs the daemon has records: of those that may be an alert, or of all where more is
 //! asked for; and of all to the ports of alerts that last, as any may show that one is over.
 
+use anyhow::Result;
+
 use crate::{
+    cli::DaemonArgs,
     listeners::Inventory,
     outlets::feed::{self, Feed},
     pipeline::{Pipeline, assess::Assessor, enrich::Enricher},
     probes::rights::Level,
     session::{
         Session,
-        start::{Attached, Started},
+        start::{self, Attached, EVERY_SYN, Ready, Started, Unnamed},
     },
     settings::{Settings, Stream},
 };
@@ -20,6 +23,16 @@ pub(super) fn level(settings: &Settings) -> Level {
     } else {
         Level::Suspects
     }
+}
+
+/// What is to be attached: the programs can change between levels while they run, and the buffer
+/// has room for the one that is asked for.
+pub(super) fn ready(args: &DaemonArgs, settings: Settings) -> Result<Ready> {
+    let mut probes = args.probes.clone();
+    if level(&settings) == Level::All {
+        probes.buffer_size.get_or_insert(EVERY_SYN);
+    }
+    start::ready(settings, &probes, Level::Suspects, Unnamed::Awaited)
 }
 
 /// What was started, at that level, with its pipeline and who listens.

@@ -6,7 +6,7 @@ use log::info;
 
 use super::{
     exposition,
-    level::{Held, at_level, level},
+    level::{Held, at_level, level, ready},
     names::Names,
     outside::outside,
     remarks::refused,
@@ -18,8 +18,8 @@ use crate::{
     alerts::Sight,
     config, namespaces,
     pipeline::assess::Assessor,
-    probes::{filters::Filters, rights::Level},
-    session::start::{self, Started, Unnamed, announce},
+    probes::filters::Filters,
+    session::start::{Started, announce},
     settings::{
         Given, Settings,
         change::{Changes, changes},
@@ -69,12 +69,7 @@ impl Service {
         let changes = changes(&self.settings, &settings);
         let fixed = settings.clone().with_netns(namespaces::fixed)?;
         let anew = if changes.attach_anew {
-            let ready = start::ready(
-                fixed.clone(),
-                &self.args.probes,
-                Level::Suspects,
-                Unnamed::Awaited,
-            )?;
+            let ready = ready(&self.args, fixed.clone())?;
             Some(ready.start(self.args.probes.flush_interval)?)
         } else {
             None

@@ -12,7 +12,7 @@ use super::{
     exposition::{Exposition, Question},
     inventory::Inventory,
     keeper::Keeper,
-    level::{Held, at_level},
+    level::{Held, at_level, ready},
     names::Names,
     outside::take_leave,
     remarks::reload_remark,
@@ -32,10 +32,10 @@ use crate::{
     outlets::feed::Feed,
     pipeline::assess::Assessor,
     privileges,
-    probes::{filters::Filters, rights::Level},
+    probes::filters::Filters,
     session::{
         Session, resident,
-        start::{self, Started, Unnamed, announce},
+        start::{Started, announce},
     },
     settings::{OnUntraceable, Settings, Watch},
     words::count,
@@ -106,12 +106,7 @@ pub async fn run(args: DaemonArgs, settings: Settings) -> Result<()> {
 
 fn trace(args: &DaemonArgs, settings: &Settings) -> Result<Traced> {
     let fixed = settings.clone().with_netns(namespaces::fixed)?;
-    let ready = start::ready(
-        fixed.clone(),
-        &args.probes,
-        Level::Suspects,
-        Unnamed::Awaited,
-    )?;
+    let ready = ready(args, fixed.clone())?;
     let (started, assessor, filters) = ready.start(args.probes.flush_interval)?;
     Ok(Traced {
         started,

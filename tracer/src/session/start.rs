@@ -33,6 +33,11 @@ use crate::{
     words::count,
 };
 
+/// Size of the buffer in bytes, where there is a record of each SYN,
+pub(crate) const EVERY_SYN: u32 = 4 << 20;
+/// and where there is one of those that may be an alert, which are few.
+const SUSPECTS: u32 = 2 << 20;
+
 /// What was found before anything is attached.
 pub struct Ready {
     kernel: Kernel,
@@ -88,13 +93,17 @@ pub fn ready(
         expectations,
         ..
     } = settings.with_netns(namespaces::fixed)?;
-    let options = options(probes, level, &watch, unnamed)?;
+    let mut options = options(probes, level, &watch, unnamed)?;
     allowed(probes.btf.is_some())?;
     resident::give_back_at_once();
     // Before all else: a sockpick beside this one writes there from now on.
     let board = Board::hang_out().map_err(|error| refused_maps(&error))?;
     let kernel = Kernel::examine(options.btf.as_ref(), options.backend)?;
     debug!("the kernel is examined");
+    if kernel.legacy {
+        // These programs record every SYN at any level.
+        options.buffer_bytes = probes.buffer_size.unwrap_or(EVERY_SYN);
+    }
     let (algorithm, how) = algorithm::detect();
     debug!("lookup: {algorithm:?}, {}", how.words());
     Ok(Ready {
@@ -143,7 +152,10 @@ fn options(probes: &ProbeArgs, level: Level, watch: &Watch, unnamed: Unnamed) ->
     Ok(Options {
         backend: probes.backend,
         btf: probes.btf.clone(),
-        buffer_bytes: probes.buffer_size.unwrap_or(buffer_bytes(level)),
+        buffer_bytes: probes.buffer_size.unwrap_or(match level {
+            Level::All => EVERY_SYN,
+            Level::Suspects => SUSPECTS,
+        }),
         filters: Filters {
             ports: every_port(&watch.ports),
             destinations: watch.destinations.clone(),
@@ -157,14 +169,6 @@ fn options(probes: &ProbeArgs, level: Level, watch: &Watch, unnamed: Unnamed) ->
         acceptors: true,
         debug_programs: probes.debug_programs,
     })
-}
-
-/// Size of the buffer: SYNs that may be an alert are few.
-fn buffer_bytes(level: Level) -> u32 {
-    match level {
-        Level::All => 4 << 20,
-        Level::Suspects => 2 << 20,
-    }
 }
 
 impl Ready {

@@ -24,16 +24,7 @@ pub(crate) fn of(entries: &[Entry], whole: bool, own_netns: u32) -> Result<Strin
         return Ok(none.into());
     }
     let foreign = entries.iter().any(|entry| entry.netns.inode != own_netns);
-    let mut rows: Vec<[String; TITLES.len()]> =
-        entries.iter().map(|one| row(one, foreign)).collect();
-    // A column that is empty in all lines is left out; else an empty cell has a mark.
-    for column in 0..TITLES.len() {
-        if rows.iter().any(|row| !row[column].is_empty()) {
-            for row in rows.iter_mut().filter(|row| row[column].is_empty()) {
-                row[column] = "-".into();
-            }
-        }
-    }
+    let rows: Vec<_> = entries.iter().map(|one| row(one, foreign)).collect();
     words::columns(&mut text, TITLES, 2..=2, &rows)?;
     Ok(text)
 }
