@@ -20,7 +20,7 @@ pub mod maps {
     pub const CONFIG: &str = "CONFIG";
     /// Hash of [`super::Listener`] by address of the kernel's `struct sock`.
     pub const LISTENERS: &str = "LISTENERS";
-    /// Per-CPU [`super::Stats`], one entry.
+    /// [`super::Cpu`], an entry for each CPU; or per-CPU [`super::Stats`], one entry.
     pub const STATS: &str = "STATS";
     /// [`super::Right`]: listeners whose SYNs are known to be right.
     pub const RIGHT: &str = "RIGHT";
@@ -29,7 +29,9 @@ pub mod maps {
     /// [`super::Met`]: listeners that a CPU met lately.
     pub const MET: &str = "MET";
     /// [`super::Control`], one entry.
-    pub const CONTROL: &str = "CONTROL";
+    pub const CONTROL: &str = ".data.control";
+    /// The same in the programs for old kernels, which have no globals.
+    pub const LEGACY_CONTROL: &str = "CONTROL";
     /// Destination ports that pass the filter: the bit that [`super::filter::place`] says of each.
     pub const FILTER_PORTS: &str = "FILTER_PORTS";
     /// Destination prefixes that pass the filter (IPv4 as v4-mapped IPv6).
@@ -89,6 +91,9 @@ impl ArgLoc {
 /// Added to a place in [`Args`], the offset of an instruction that reads the context for it: user
 /// space writes the argument's own offset there. No context is as large.
 pub const MARK: u16 = 0x7000;
+
+/// The same with a place in [`Offsets`], for an instruction that reads a field of an argument.
+pub const FIELD_MARK: u16 = 0x7400;
 
 /// Argument places of the listener lookup of one address family.
 #[derive(Clone, Copy, Debug, Default)]
@@ -592,6 +597,18 @@ pub struct Stats {
     pub counted: u64,
 }
 
+/// What a CPU has of its own, in a row of [`maps::STATS`]. By the programs for old kernels the
+/// counters alone are there.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Cpu {
+    /// Its counters.
+    pub stats: Stats,
+    /// The SYN that it looks up right now: the programs' own.
+    pub slot: [u64; 32],
+}
+
 #[cfg(feature = "user")]
 impl Stats {
     /// What was counted since then.
@@ -607,7 +624,8 @@ impl Stats {
 }
 
 const _: () = {
-    assert!(MARK as usize + size_of::<Args>() <= i16::MAX as usize);
+    assert!(MARK as usize + size_of::<Args>() <= FIELD_MARK as usize);
+    assert!(FIELD_MARK as usize + size_of::<Offsets>() <= i16::MAX as usize);
     assert!(size_of::<Listener>() == 120);
     assert!(size_of::<SynRecord>() == 232);
     assert!(size_of::<ListenerRecord>() == 152);
@@ -619,6 +637,7 @@ const _: () = {
     assert!(core::mem::offset_of!(HandoverRecord, listener) == 80);
     // Gives each CPU cache lines of its own where the rows lie side by side.
     assert!(size_of::<Stats>() == 128);
+    assert!(size_of::<Cpu>().is_multiple_of(128));
     assert!(size_of::<Right>() == 64);
     assert!(size_of::<Config>().is_multiple_of(8));
     assert!(core::mem::offset_of!(SynRecord, listener) == 112);

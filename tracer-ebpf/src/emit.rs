@@ -14,8 +14,7 @@ use sockpick_ebpf::abi::{
 use crate::suspects;
 use crate::{
     compat::each,
-    fields::{Fields, KernelPtr, config, field, words},
-    filter,
+    fields::{Fields, KernelPtr, config, control, field, words},
     inflight::Inflight,
     listeners::{self, Entry},
     record,
@@ -146,10 +145,7 @@ pub(crate) fn steering(slot: &Inflight, steered_by: u8) -> u8 {
     }
     // Where the steering function is inlined (before 6.6): a lookup that ended
     // without a walk of the tables was ended by an sk_lookup program.
-    if !(own_facts && slot.walked != 0)
-        && let Some(control) = filter::control()
-        && control.walk_known != 0
-    {
+    if !(own_facts && slot.walked != 0) && control!(walk_known) != 0 {
         return steer::SK_LOOKUP;
     }
     steer::LOOKUP

@@ -17,15 +17,47 @@ pub(crate) mod place;
 #[path = "config/global.rs"]
 pub(crate) mod place;
 
-pub(crate) use place::config;
+pub(crate) use place::{config, control};
 
 /// Reads a field of a kernel structure: `field!(pointer, offset name => type)`.
 macro_rules! field {
     ($ptr:expr, $off:ident => $ty:ty) => {
-        $ptr.read::<$ty>($crate::fields::config!(off.$off))
+        $ptr.field::<$ty, { core::mem::offset_of!(sockpick_ebpf::abi::Offsets, $off) }>(
+            #[inline(always)]
+            || $crate::fields::config!(off.$off),
+        )
     };
 }
 pub(crate) use field;
+
+/// The same, or zero where the kernel has no such field.
+#[cfg(not(feature = "legacy"))]
+macro_rules! field_if_there {
+    ($ptr:expr, $off:ident => $ty:ty) => {
+        if $crate::fields::config!(off.$off) == sockpick_ebpf::abi::ABSENT {
+            <$ty>::default()
+        } else {
+            $crate::fields::field!($ptr, $off => $ty)
+        }
+    };
+}
+#[cfg(not(feature = "legacy"))]
+pub(crate) use field_if_there;
+
+/// Reads two fields of one type that stand close together.
+macro_rules! two_fields {
+    ($ptr:expr, $first:ident, $second:ident => $ty:ty) => {
+        $ptr.two_fields::<
+                    $ty,
+                    { core::mem::offset_of!(sockpick_ebpf::abi::Offsets, $first) },
+                    { core::mem::offset_of!(sockpick_ebpf::abi::Offsets, $second) },
+                >(
+                    #[inline(always)]
+                    || ($crate::fields::config!(off.$first), $crate::fields::config!(off.$second)),
+                )
+    };
+}
+pub(crate) use two_fields;
 
 /// An address in kernel memory. It may be anything: reads go through
 /// `bpf_probe_read_kernel` (5.5; `bpf_probe_read` before), which checks it and fills in zeros
@@ -55,6 +87,12 @@ impl KernelPtr {
     #[inline(always)]
     pub(crate) fn read<T: Copy>(self, offset: u16) -> T {
         self.at(offset.into()).load()
+    }
+
+    /// See [`field!`].
+    #[inline(always)]
+    pub(crate) fn field<T: Copy, const FIELD: usize>(self, offset: impl FnOnce() -> u16) -> T {
+        self.read(offset())
     }
 
     /// The value at `offset`, or zeros where the kernel has no such field.
@@ -142,16 +180,46 @@ macro_rules! arg {
     ($ctx:expr, $($place:ident).+) => {
         $crate::fields::arg_of::<{ core::mem::offset_of!(sockpick_ebpf::abi::Args, $($place).+) }, _>(
             $ctx,
-            $crate::fields::config!(args.$($place).+),
+            #[inline(always)]
+            || $crate::fields::config!(args.$($place).+),
         )
     };
 }
 pub(crate) use arg;
 
+/// What a program is attached to, by its context.
+pub(crate) trait Traced: EbpfContext {
+    /// Whether arguments may lie on the stack, as a kprobe finds those past the sixth.
+    const MAY_BE_ON_STACK: bool;
+}
+
+macro_rules! traced {
+    ($($context:ident => $may_be_on_stack:literal,)*) => {$(
+        impl Traced for aya_ebpf::programs::$context {
+            const MAY_BE_ON_STACK: bool = $may_be_on_stack;
+        }
+    )*};
+}
+
+traced! {
+    ProbeContext => true,
+    RetProbeContext => true,
+}
+#[cfg(not(feature = "legacy"))]
+traced! {
+    FEntryContext => false,
+    FExitContext => false,
+    RawTracePointContext => false,
+}
+
 /// `AT`: where the place stands in `abi::Args`.
 #[inline(always)]
-pub(crate) fn arg_of<const AT: usize, C: EbpfContext>(ctx: &C, place: ArgLoc) -> u64 {
+pub(crate) fn arg_of<const AT: usize, C: Traced>(ctx: &C, place: impl FnOnce() -> ArgLoc) -> u64 {
     let word = context_word::<AT>(ctx.as_ptr().cast());
+    if !C::MAY_BE_ON_STACK {
+        return word;
+    }
+    let place = place();
     if place.0 & ArgLoc::STACK == 0 {
         return word;
     }
@@ -161,7 +229,8 @@ pub(crate) fn arg_of<const AT: usize, C: EbpfContext>(ctx: &C, place: ArgLoc) ->
         .load()
 }
 
-/// Two arguments, which may stand one behind the other on the stack: by one read then.
+/// Two arguments that are numbers, and may stand one behind the other on the stack: by one read
+/// then.
 macro_rules! args {
     ($ctx:expr, $($first:ident).+, $($second:ident).+) => {
         $crate::fields::args_of::<
@@ -170,8 +239,8 @@ macro_rules! args {
             _,
         >(
             $ctx,
-            $crate::fields::config!(args.$($first).+),
-            $crate::fields::config!(args.$($second).+),
+            #[inline(always)]
+            || ($crate::fields::config!(args.$($first).+), $crate::fields::config!(args.$($second).+)),
         )
     };
 }
@@ -179,18 +248,25 @@ pub(crate) use args;
 
 /// `FIRST`, `SECOND`: where the places stand in `abi::Args`.
 #[inline(always)]
-pub(crate) fn args_of<const FIRST: usize, const SECOND: usize, C: EbpfContext>(
+pub(crate) fn args_of<const FIRST: usize, const SECOND: usize, C: Traced>(
     ctx: &C,
-    first: ArgLoc,
-    second: ArgLoc,
+    places: impl FnOnce() -> (ArgLoc, ArgLoc),
 ) -> (u64, u64) {
-    if first.0 & ArgLoc::STACK == 0 || second.0 != first.0.wrapping_add(size_of::<u64>() as u16) {
+    let context = ctx.as_ptr().cast();
+    if !C::MAY_BE_ON_STACK {
         return (
-            arg_of::<FIRST, C>(ctx, first),
-            arg_of::<SECOND, C>(ctx, second),
+            context_number::<FIRST>(context),
+            context_number::<SECOND>(context),
         );
     }
-    let stack = KernelPtr(context_word::<FIRST>(ctx.as_ptr().cast()));
+    let (first, second) = places();
+    if first.0 & ArgLoc::STACK == 0 || second.0 != first.0.wrapping_add(size_of::<u64>() as u16) {
+        return (
+            arg_of::<FIRST, C>(ctx, || first),
+            arg_of::<SECOND, C>(ctx, || second),
+        );
+    }
+    let stack = KernelPtr(context_word::<FIRST>(context));
     let [first, second] = stack
         .at(u64::from(first.0 & !ArgLoc::STACK))
         .load::<[u64; 2]>();
@@ -227,6 +303,29 @@ fn context_word<const AT: usize>(_: *const u8) -> u64 {
     unreachable!("the programs run in the kernel only")
 }
 
+/// The same, of an argument that is a number.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+fn context_number<const AT: usize>(ctx: *const u8) -> u64 {
+    let value: u64;
+    // SAFETY: reads the context, which the verifier checks.
+    unsafe {
+        core::arch::asm!(
+            "{value} = *(u64 *)({ctx} + {mark})",
+            value = out(reg) value,
+            ctx = in(reg) ctx,
+            mark = const sockpick_ebpf::abi::MARK as usize + AT,
+            options(readonly, nostack),
+        );
+    }
+    value
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn context_number<const AT: usize>(_: *const u8) -> u64 {
+    unreachable!("the programs run in the kernel only")
+}
+
 /// An argument, or the result, of a function traced by fentry or fexit, whose fields are loaded:
 /// `typed!(ctx, request_sk)`.
 #[cfg(not(feature = "legacy"))]
@@ -242,6 +341,15 @@ pub(crate) use typed;
 
 /// What has fields that can be read, whichever way.
 pub(crate) trait Fields: Copy {
+    /// See [`field!`]; `FIELD`: where its offset stands in `abi::Offsets`.
+    fn field<T: Word, const FIELD: usize>(self, offset: impl FnOnce() -> u16) -> T;
+
+    /// See [`two_fields!`]; `FIRST`, `SECOND`: where their offsets stand in `abi::Offsets`.
+    fn two_fields<T: Word, const FIRST: usize, const SECOND: usize>(
+        self,
+        offsets: impl FnOnce() -> (u16, u16),
+    ) -> (T, T);
+
     /// The value at `offset`.
     fn read<T: Word>(self, offset: u16) -> T;
 
@@ -271,6 +379,20 @@ pub(crate) trait Fields: Copy {
 }
 
 impl Fields for KernelPtr {
+    #[inline(always)]
+    fn field<T: Word, const FIELD: usize>(self, offset: impl FnOnce() -> u16) -> T {
+        self.read(offset())
+    }
+
+    #[inline(always)]
+    fn two_fields<T: Word, const FIRST: usize, const SECOND: usize>(
+        self,
+        offsets: impl FnOnce() -> (u16, u16),
+    ) -> (T, T) {
+        let (first, second) = offsets();
+        self.read_two(first, second)
+    }
+
     #[inline(always)]
     fn read<T: Word>(self, offset: u16) -> T {
         Self::read(self, offset)
@@ -314,8 +436,24 @@ impl<const AT: usize> Typed<AT> {
 #[cfg(not(feature = "legacy"))]
 impl<const AT: usize> Fields for Typed<AT> {
     #[inline(always)]
+    fn field<T: Word, const FIELD: usize>(self, _: impl FnOnce() -> u16) -> T {
+        T::field_of::<AT, FIELD>(self.0)
+    }
+
+    #[inline(always)]
+    fn two_fields<T: Word, const FIRST: usize, const SECOND: usize>(
+        self,
+        _: impl FnOnce() -> (u16, u16),
+    ) -> (T, T) {
+        (
+            T::field_of::<AT, FIRST>(self.0),
+            T::field_of::<AT, SECOND>(self.0),
+        )
+    }
+
+    #[inline(always)]
     fn read<T: Word>(self, offset: u16) -> T {
-        T::field_of::<AT>(self.0, offset)
+        T::at::<AT>(self.0, offset)
     }
 
     #[inline(always)]
@@ -362,9 +500,14 @@ fn pointer_of<const AT: usize>(_: *const u8, _: u16) -> u64 {
 
 /// An integer that one load takes.
 pub(crate) trait Word: Copy + Default {
+    /// A field of what the argument points to, whose offset user space writes into the instruction
+    /// (`abi::FIELD_MARK`); it stands at `FIELD` in `abi::Offsets`.
+    #[cfg(not(feature = "legacy"))]
+    fn field_of<const AT: usize, const FIELD: usize>(ctx: *const u8) -> Self;
+
     /// The one at `offset` of what the argument points to.
     #[cfg(not(feature = "legacy"))]
-    fn field_of<const AT: usize>(ctx: *const u8, offset: u16) -> Self;
+    fn at<const AT: usize>(ctx: *const u8, offset: u16) -> Self;
 }
 
 macro_rules! word {
@@ -372,7 +515,34 @@ macro_rules! word {
         impl Word for $type {
             #[cfg(all(target_arch = "bpf", not(feature = "legacy")))]
             #[inline(always)]
-            fn field_of<const AT: usize>(ctx: *const u8, offset: u16) -> Self {
+            fn field_of<const AT: usize, const FIELD: usize>(ctx: *const u8) -> Self {
+                let value: u64;
+                // SAFETY: reads the context and a field, which the verifier checks.
+                unsafe {
+                    core::arch::asm!(
+                        "{value} = *(u64 *)({ctx} + {mark})",
+                        concat!("{value} = *(", stringify!($type), " *)({value} + {field})"),
+                        value = out(reg) value,
+                        ctx = in(reg) ctx,
+                        mark = const sockpick_ebpf::abi::MARK as usize + AT,
+                        field = const sockpick_ebpf::abi::FIELD_MARK as usize + FIELD,
+                        options(readonly, nostack),
+                    );
+                }
+                // So that it is not cut off once more.
+                // SAFETY: a load clears the rest of its register.
+                unsafe { core::hint::assert_unchecked(value <= u64::from(Self::MAX)) };
+                value as Self
+            }
+
+            #[cfg(all(not(target_arch = "bpf"), not(feature = "legacy")))]
+            fn field_of<const AT: usize, const FIELD: usize>(_: *const u8) -> Self {
+                unreachable!("the programs run in the kernel only")
+            }
+
+            #[cfg(all(target_arch = "bpf", not(feature = "legacy")))]
+            #[inline(always)]
+            fn at<const AT: usize>(ctx: *const u8, offset: u16) -> Self {
                 let value: u64;
                 // In one go, as the compiler would calculate with the pointer as it likes.
                 // SAFETY: reads the context and a field, which the verifier checks.
@@ -392,7 +562,7 @@ macro_rules! word {
             }
 
             #[cfg(all(not(target_arch = "bpf"), not(feature = "legacy")))]
-            fn field_of<const AT: usize>(_: *const u8, _: u16) -> Self {
+            fn at<const AT: usize>(_: *const u8, _: u16) -> Self {
                 unreachable!("the programs run in the kernel only")
             }
         }

@@ -7,12 +7,10 @@ use aya_ebpf::{
         lpm_trie::{Key, LpmTrie},
     },
 };
-use sockpick_ebpf::abi::{Control, filter};
+use sockpick_ebpf::abi::filter;
 
-use crate::fields::config;
+use crate::fields::{config, control};
 
-#[map]
-static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 // The sizes below are set when the object is loaded, to what the session asks for.
 #[map]
 static FILTER_PORTS: Array<u64> = Array::with_max_entries(1, 0);
@@ -26,12 +24,6 @@ static FILTER_NETNS: HashMap<u32, u8> = HashMap::with_max_entries(1, 0);
 /// `BPF_F_NO_PREALLOC`, which a trie must have.
 const NO_PREALLOC: u32 = 1;
 const AF_INET: u16 = 2;
-
-/// Reads a field of the control structure.
-#[inline(always)]
-pub(crate) fn control() -> Option<&'static Control> {
-    CONTROL.get(0)
-}
 
 /// What the filters ask about.
 pub(crate) struct Flow<'a> {
@@ -60,17 +52,16 @@ pub(crate) fn passes_port(port: u16) -> bool {
 /// Whether what concerns this flow is to be recorded.
 #[inline(always)]
 pub(crate) fn passes(flow: &Flow<'_>) -> bool {
-    let Some(control) = control() else {
-        return false;
-    };
-    if control.only_netns != 0 {
-        return control.only_netns == flow.netns;
+    let only_netns = control!(only_netns);
+    if only_netns != 0 {
+        return only_netns == flow.netns;
     }
     let wanted = config!(filters);
     if wanted == 0 {
         return true;
     }
-    if control.also_netns != 0 && control.also_netns == flow.netns {
+    let also_netns = control!(also_netns);
+    if also_netns != 0 && also_netns == flow.netns {
         return true;
     }
     if wanted & filter::IPV4 != 0 && flow.family != AF_INET {

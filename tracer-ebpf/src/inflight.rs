@@ -4,7 +4,6 @@
 //! one slot per CPU is enough; it is keyed by the packet's address all the same,
 //! because a nested or preempted lookup must never lend its facts to another.
 
-use aya_ebpf::{macros::map, maps::PerCpuArray};
 use sockpick_ebpf::abi::group_prog;
 
 use crate::{fields::KernelPtr, filter::Flow};
@@ -103,8 +102,10 @@ impl Inflight {
     #[cfg(not(feature = "legacy"))]
     #[inline(always)]
     pub(crate) fn is_unread(&self, skb: KernelPtr, sk: KernelPtr) -> bool {
-        let is_found = self.found_sk == sk.0 || self.found_sk == 0;
-        self.state == state::UNREAD && self.skb == skb.0 && is_found
+        if self.state != state::UNREAD || self.skb != skb.0 {
+            return false;
+        }
+        self.found_sk == 0 || self.found_sk == sk.0
     }
 
     /// Whether the lookup of this packet ended with the socket, whose port the filter leaves out.
@@ -134,13 +135,10 @@ impl Inflight {
         }
     }
 
-    /// Forgets what hooks inside earlier lookups said.
+    /// Forgets what hooks inside earlier lookups said: facts are those of one packet.
     #[inline(always)]
     pub(crate) fn forget_facts(&mut self) {
         self.facts_skb = 0;
-        self.steered = 0;
-        self.group_prog = 0;
-        self.walked = 0;
     }
 
     /// A member of the group whose program turned the packet away.
@@ -157,22 +155,12 @@ impl Inflight {
     #[inline(always)]
     pub(crate) fn facts_for(&mut self, skb: u64) {
         if self.facts_skb != skb {
-            self.forget_facts();
             self.facts_skb = skb;
+            self.steered = 0;
+            self.group_prog = 0;
+            self.walked = 0;
         }
     }
-}
-
-#[map]
-static INFLIGHT: PerCpuArray<Inflight> = PerCpuArray::with_max_entries(1, 0);
-
-/// This CPU's slot.
-#[inline(always)]
-pub(crate) fn inflight() -> Option<&'static mut Inflight> {
-    let slot = INFLIGHT.get_ptr_mut(0)?;
-    // SAFETY: a live map value of this CPU; programs on one CPU do not overlap in
-    // the receive path, and each program takes it once.
-    Some(unsafe { &mut *slot })
 }
 
 const CLIENT: usize = core::mem::offset_of!(Inflight, client);

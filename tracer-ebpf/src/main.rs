@@ -23,7 +23,6 @@
 )]
 
 mod compat;
-mod counters;
 mod emit;
 mod fields;
 mod filter;
@@ -32,6 +31,7 @@ mod inflight;
 mod listeners;
 #[cfg(not(feature = "legacy"))]
 mod modern;
+mod percpu;
 mod record;
 #[cfg(not(feature = "legacy"))]
 mod suspects;

@@ -15,8 +15,7 @@ use sockpick_ebpf::abi::{
 
 use crate::{
     emit::{self, atomic_increment},
-    fields::{Fields, KernelPtr, config, field, mapped, words},
-    filter,
+    fields::{Fields, KernelPtr, config, control, field, field_if_there, mapped, words},
     hooks::lookup::V6,
     inflight::{Inflight, state},
     listeners,
@@ -35,8 +34,7 @@ static MET: PerCpuArray<Met> = PerCpuArray::with_max_entries(1, 0);
 /// Whether there are records of nothing but suspects, in all namespaces.
 #[inline(always)]
 pub(crate) fn are_wanted() -> bool {
-    filter::control()
-        .is_some_and(|control| control.level == level::SUSPECTS && control.only_netns == 0)
+    control!(level) == level::SUSPECTS && control!(only_netns) == 0
 }
 
 /// To be called before and after the record of a listener that comes or goes.
@@ -61,10 +59,7 @@ pub(crate) fn excludes(
     fields: impl Fields,
     listener: Option<&mut Listener>,
 ) -> bool {
-    let Some(control) = filter::control() else {
-        return false;
-    };
-    if control.level != level::SUSPECTS || control.also_netns == slot.netns {
+    if control!(level) != level::SUSPECTS || control!(also_netns) == slot.netns {
         return false;
     }
     let number = u16::from_be(slot.destination_port_be);
@@ -134,11 +129,8 @@ pub(crate) fn excludes_unread(
     let Some(met) = met(sk) else {
         return false;
     };
-    let Some(control) = filter::control() else {
-        return false;
-    };
     // There was a record of a SYN to the listener's port, so that passes.
-    if config!(filters) & !wanted::PORTS != 0 || control.also_netns == met.netns {
+    if config!(filters) & !wanted::PORTS != 0 || control!(also_netns) == met.netns {
         return false;
     }
     let Some(port) = PORTS.get(met.port.into()) else {
@@ -219,9 +211,8 @@ fn is_special(slot: &Inflight, fields: impl Fields) -> bool {
         return true;
     }
     // A full accept queue drops it.
-    let (length, limit): (u32, u32) =
-        fields.read_two_if_there(config!(off.sk_ack_backlog), config!(off.sk_max_ack_backlog));
-    length > limit
+    let length = field_if_there!(fields, sk_ack_backlog => u32);
+    length != 0 && length > field_if_there!(fields, sk_max_ack_backlog => u32)
 }
 
 #[inline(always)]

@@ -1,18 +1,30 @@
-//! The configuration in an array map, for kernels without globals (before 5.2). The kernel
+//! Configuration and control in array maps, for kernels without globals (before 5.2). The kernel
 //! inlines the look-up of an array (81ed18ab3098, 4.12), so a field costs few instructions.
 
 use aya_ebpf::{macros::map, maps::Array};
-use sockpick_ebpf::abi::Config;
+use sockpick_ebpf::abi::{Config, Control};
 
 /// Filled by user space before anything is attached.
 #[map]
 static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
+/// Written by user space at any time.
+#[map]
+static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 
 /// The configuration.
 #[inline(always)]
 pub(crate) fn get() -> &'static Config {
     match CONFIG.get(0) {
         Some(config) => config,
+        None => end(),
+    }
+}
+
+/// What user space changes.
+#[inline(always)]
+pub(crate) fn changing() -> &'static Control {
+    match CONTROL.get(0) {
+        Some(control) => control,
         None => end(),
     }
 }
@@ -39,3 +51,11 @@ macro_rules! config {
     };
 }
 pub(crate) use config;
+
+/// Reads one field of what user space changes.
+macro_rules! control {
+    ($field:ident) => {
+        $crate::fields::place::changing().$field
+    };
+}
+pub(crate) use control;

@@ -1,9 +1,9 @@
 //! `inet_csk_accept`: who takes connections from a listener, in process context.
 
-use aya_ebpf::{EbpfContext, helpers::bpf_get_current_pid_tgid};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
 use crate::{
-    fields::{KernelPtr, arg, current_comm},
+    fields::{KernelPtr, Traced, arg, current_comm},
     hooks::calls,
     listeners,
 };
@@ -11,13 +11,13 @@ use crate::{
 /// fexit: listener and connection at once.
 #[cfg(not(feature = "legacy"))]
 #[inline(always)]
-pub(crate) fn accepted<C: EbpfContext>(ctx: &C) {
+pub(crate) fn accepted<C: Traced>(ctx: &C) {
     note(KernelPtr(arg!(ctx, accept_sk)), arg!(ctx, accept_ret));
 }
 
 /// kprobe
 #[inline(always)]
-pub(crate) fn entry<C: EbpfContext>(ctx: &C) {
+pub(crate) fn entry<C: Traced>(ctx: &C) {
     let sk = KernelPtr(arg!(ctx, accept_sk));
     // Nearly always it is who accepted last, and there is nothing to note.
     if listeners::known(sk).is_none_or(|listener| listener.accept_pid != process()) {
@@ -27,7 +27,7 @@ pub(crate) fn entry<C: EbpfContext>(ctx: &C) {
 
 /// kretprobe
 #[inline(always)]
-pub(crate) fn exit<C: EbpfContext>(ctx: &C) {
+pub(crate) fn exit<C: Traced>(ctx: &C) {
     if let Some(sk) = calls::recall() {
         note(sk, arg!(ctx, accept_ret));
     }

@@ -7,13 +7,13 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::{macros::map, maps::HashMap};
 #[cfg(not(feature = "legacy"))]
 use sockpick_ebpf::abi::steer;
-use sockpick_ebpf::abi::{Dropped, MAX_DROPPED};
+use sockpick_ebpf::abi::{Dropped, MAX_DROPPED, Stats};
 
 use crate::{
-    counters::stats,
     emit,
     fields::{KernelPtr, config, field},
-    inflight::{Inflight, inflight},
+    inflight::Inflight,
+    percpu::own,
 };
 #[cfg(not(feature = "legacy"))]
 use crate::{
@@ -45,25 +45,25 @@ pub(crate) enum Receiver {
 #[cfg(not(feature = "legacy"))]
 #[inline(always)]
 pub(crate) fn dropped<C: EbpfContext>(ctx: &C, skb: KernelPtr, receiver: Receiver) {
-    let Some(slot) = inflight() else {
+    let Some((slot, stats)) = own() else {
         return;
     };
-    read_after_all(ctx, slot, skb, receiver);
-    note(slot, skb);
+    read_after_all(ctx, slot, stats, skb, receiver);
+    note(slot, stats, skb);
 }
 
 /// The same, where each packet is read at its lookup.
 #[cfg(feature = "legacy")]
 #[inline(always)]
 pub(crate) fn dropped(skb: KernelPtr) {
-    if let Some(slot) = inflight() {
-        note(slot, skb);
+    if let Some((slot, stats)) = own() {
+        note(slot, stats, skb);
     }
 }
 
 /// Of a SYN that has a record.
 #[inline(always)]
-fn note(slot: &mut Inflight, skb: KernelPtr) {
+fn note(slot: &mut Inflight, stats: &mut Stats, skb: KernelPtr) {
     if slot.done_skb != skb.0 || slot.done_sk == 0 || slot.done_ns == 0 {
         return;
     }
@@ -82,9 +82,7 @@ fn note(slot: &mut Inflight, skb: KernelPtr) {
         reserved: 0,
     };
     // The value says nothing; before 5.2 it has to lie on the stack.
-    if DROPPED.insert(key, seq_be, 0).is_err()
-        && let Some(stats) = stats()
-    {
+    if DROPPED.insert(key, seq_be, 0).is_err() {
         stats.dropped_full += 1;
     }
 }
@@ -95,13 +93,13 @@ fn note(slot: &mut Inflight, skb: KernelPtr) {
 fn read_after_all<C: EbpfContext>(
     ctx: &C,
     slot: &mut Inflight,
+    stats: &mut Stats,
     skb: KernelPtr,
     receiver: Receiver,
 ) {
     if slot.state != state::UNREAD || slot.skb != skb.0 {
         return;
     }
-    let Some(stats) = stats() else { return };
     let mut sk = KernelPtr(slot.found_sk);
     let mut is_known = true;
     if sk.is_null() {

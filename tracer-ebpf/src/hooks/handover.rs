@@ -2,19 +2,20 @@
 //! anew (`tcp_get_cookie_sock`), or when its listener closes and another of the group takes it
 //! over (`reuseport_migrate_sock`, 5.14).
 
-use aya_ebpf::{EbpfContext, helpers::bpf_get_current_pid_tgid, macros::map, maps::PerCpuArray};
+use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::map, maps::PerCpuArray};
 use sockpick_ebpf::abi::{ABSENT, HandoverRecord, handover, kind};
 
-#[cfg(not(feature = "legacy"))]
-use crate::inflight::{inflight, state};
 use crate::{
-    counters::stats,
     emit,
-    fields::{KernelPtr, arg, config, field, mapped, words},
+    fields::{KernelPtr, Traced, arg, config, field, mapped, words},
     filter::{self, Flow},
     hooks::lookup::{V4, V6},
-    listeners, record,
+    listeners,
+    percpu::stats,
+    record,
 };
+#[cfg(not(feature = "legacy"))]
+use crate::{inflight::state, percpu::inflight};
 
 /// The connection that this CPU migrates, and the thread it does so in: the kernel has softirqs
 /// disabled from before the call until after it, so one is enough.
@@ -23,7 +24,7 @@ static MIGRATING: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Entry of `tcp_get_cookie_sock(sk, skb, req, dst)`: the cookie is valid.
 #[inline(always)]
-pub(crate) fn cookie<C: EbpfContext>(ctx: &C) {
+pub(crate) fn cookie<C: Traced>(ctx: &C) {
     #[cfg(not(feature = "legacy"))]
     if let Some(slot) = inflight()
         && slot.state == state::UNREAD
@@ -44,14 +45,14 @@ pub(crate) fn cookie<C: EbpfContext>(ctx: &C) {
 /// fexit: connection and new listener at once.
 #[cfg(not(feature = "legacy"))]
 #[inline(always)]
-pub(crate) fn migrated<C: EbpfContext>(ctx: &C) {
+pub(crate) fn migrated<C: Traced>(ctx: &C) {
     let connection = KernelPtr(arg!(ctx, migrate_sk));
     to_listener(ctx, connection);
 }
 
 /// kprobe
 #[inline(always)]
-pub(crate) fn migrating<C: EbpfContext>(ctx: &C) {
+pub(crate) fn migrating<C: Traced>(ctx: &C) {
     if let Some(place) = MIGRATING.get_ptr_mut(0) {
         // SAFETY: a live map value of this CPU, which no other program uses.
         let place = unsafe { &mut *place };
@@ -62,7 +63,7 @@ pub(crate) fn migrating<C: EbpfContext>(ctx: &C) {
 
 /// kretprobe
 #[inline(always)]
-pub(crate) fn migrated_since<C: EbpfContext>(ctx: &C) {
+pub(crate) fn migrated_since<C: Traced>(ctx: &C) {
     let Some(place) = MIGRATING.get_ptr_mut(0) else {
         return;
     };
@@ -77,7 +78,7 @@ pub(crate) fn migrated_since<C: EbpfContext>(ctx: &C) {
 
 /// Without a new listener the connection ends with its old one.
 #[inline(always)]
-fn to_listener<C: EbpfContext>(ctx: &C, connection: KernelPtr) {
+fn to_listener<C: Traced>(ctx: &C, connection: KernelPtr) {
     let sk = KernelPtr(arg!(ctx, migrate_ret));
     if !sk.is_null() {
         note(ctx, sk, connection, handover::MIGRATED);
@@ -86,7 +87,7 @@ fn to_listener<C: EbpfContext>(ctx: &C, connection: KernelPtr) {
 
 /// `sk` listens; `connection`, a request or a child, has the addresses and ports.
 #[inline(always)]
-fn note<C: EbpfContext>(ctx: &C, sk: KernelPtr, connection: KernelPtr, why: u8) {
+fn note<C: Traced>(ctx: &C, sk: KernelPtr, connection: KernelPtr, why: u8) {
     let Some(stats) = stats() else { return };
     let mut family = field!(connection, sk_family => u16);
     let (client, destination);

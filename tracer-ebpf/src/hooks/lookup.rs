@@ -1,18 +1,20 @@
 //! The listener lookup: which packet it is for, and which socket it ended with.
 
-use aya_ebpf::EbpfContext;
 use sockpick_ebpf::abi::{Stats, steer};
 
 use crate::{
     compat::debug,
-    counters::stats,
     emit,
-    fields::{Fields, KernelPtr, arg, args, config, field, mapped, words},
+    fields::{Fields, KernelPtr, Traced, arg, args, config, field, mapped, two_fields, words},
     filter,
-    inflight::{Inflight, inflight, state},
+    inflight::{Inflight, state},
+    percpu::{inflight, own},
 };
 #[cfg(not(feature = "legacy"))]
-use crate::{fields::typed, suspects};
+use crate::{
+    fields::{control, typed},
+    suspects,
+};
 
 /// As a socket that a netfilter rule looked up: there is none.
 const NOBODY: u64 = u64::MAX;
@@ -42,7 +44,7 @@ macro_rules! of {
 /// fexit: arguments and result at once.
 #[cfg(not(feature = "legacy"))]
 #[inline(always)]
-pub(crate) fn whole<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
+pub(crate) fn whole<const FAMILY: u16, C: Traced>(ctx: &C) {
     if FAMILY == V4 {
         seen_whole::<FAMILY, C>(
             ctx,
@@ -62,22 +64,23 @@ pub(crate) fn whole<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
 
 #[cfg(not(feature = "legacy"))]
 #[inline(always)]
-fn seen_whole<const FAMILY: u16, C: EbpfContext>(
+fn seen_whole<const FAMILY: u16, C: Traced>(
     ctx: &C,
     skb: impl Fields,
     net: impl Fields,
     sk: impl Fields,
 ) {
-    let (Some(slot), Some(stats)) = (inflight(), stats()) else {
+    let Some((slot, stats)) = own() else {
         return;
     };
-    if of!(FAMILY, ctx, skb) == 0 {
+    let packet = of!(FAMILY, ctx, skb);
+    if packet == 0 {
         stats.no_skb += 1;
         return;
     }
     give_up_unfinished(slot, stats);
     let ret = of!(FAMILY, ctx, ret);
-    slot.skb = of!(FAMILY, ctx, skb);
+    slot.skb = packet;
     if ret != 0 && leaves_out(slot, skb, net, sk) {
         slot.found_sk = ret;
         slot.state = state::LEFT_OUT;
@@ -93,7 +96,7 @@ fn seen_whole<const FAMILY: u16, C: EbpfContext>(
 
 /// kprobe: the lookup starts.
 #[inline(always)]
-pub(crate) fn entry<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
+pub(crate) fn entry<const FAMILY: u16, C: Traced>(ctx: &C) {
     let skb = KernelPtr(of!(FAMILY, ctx, skb));
     let net = KernelPtr(of!(FAMILY, ctx, net));
     seen_entry::<FAMILY, C>(ctx, skb, net);
@@ -102,7 +105,7 @@ pub(crate) fn entry<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
 /// fentry: the same, where its end is not looked at.
 #[cfg(not(feature = "legacy"))]
 #[inline(always)]
-pub(crate) fn entering<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
+pub(crate) fn entering<const FAMILY: u16, C: Traced>(ctx: &C) {
     if FAMILY == V4 {
         seen_entry::<FAMILY, C>(ctx, typed!(ctx, lookup4.skb), typed!(ctx, lookup4.net));
     } else {
@@ -111,18 +114,19 @@ pub(crate) fn entering<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
 }
 
 #[inline(always)]
-fn seen_entry<const FAMILY: u16, C: EbpfContext>(ctx: &C, skb: impl Fields, net: impl Fields) {
-    let (Some(slot), Some(stats)) = (inflight(), stats()) else {
+fn seen_entry<const FAMILY: u16, C: Traced>(ctx: &C, skb: impl Fields, net: impl Fields) {
+    let Some((slot, stats)) = own() else {
         return;
     };
-    let has_packet = of!(FAMILY, ctx, skb) != 0;
-    slot.is_aside = u8::from(!has_packet);
-    if !has_packet {
+    let packet = of!(FAMILY, ctx, skb);
+    slot.is_aside = u8::from(packet == 0);
+    if packet == 0 {
         stats.no_skb += 1;
         return;
     }
     give_up_unfinished(slot, stats);
     slot.forget_facts();
+    slot.skb = packet;
     #[cfg(not(feature = "legacy"))]
     if put_off::<FAMILY, C>(ctx, slot, skb) {
         return;
@@ -132,8 +136,8 @@ fn seen_entry<const FAMILY: u16, C: EbpfContext>(ctx: &C, skb: impl Fields, net:
 
 /// kretprobe: the lookup ended.
 #[inline(always)]
-pub(crate) fn exit<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
-    let (Some(slot), Some(stats)) = (inflight(), stats()) else {
+pub(crate) fn exit<const FAMILY: u16, C: Traced>(ctx: &C) {
+    let Some((slot, stats)) = own() else {
         return;
     };
     if slot.is_aside != 0 {
@@ -161,11 +165,9 @@ fn leaves_out(slot: &Inflight, skb: impl Fields, net: impl Fields, sk: impl Fiel
     if filter::passes_port(field!(sk, sk_num => u16)) {
         return false;
     }
-    let Some(control) = filter::control() else {
-        return false;
-    };
-    control.only_netns == 0
-        && (control.also_netns == 0 || control.also_netns != field!(net, net_inum => u32))
+    let also_netns = control!(also_netns);
+    control!(only_netns) == 0
+        && (also_netns == 0 || also_netns != field!(net, net_inum => u32))
         && emit::steering(slot, steer::LOOKUP) == steer::LOOKUP
         && is_received(skb)
 }
@@ -175,16 +177,11 @@ fn leaves_out(slot: &Inflight, skb: impl Fields, net: impl Fields, sk: impl Fiel
 /// now.
 #[cfg(not(feature = "legacy"))]
 #[inline(always)]
-fn put_off<const FAMILY: u16, C: EbpfContext>(
-    ctx: &C,
-    slot: &mut Inflight,
-    skb: impl Fields,
-) -> bool {
+fn put_off<const FAMILY: u16, C: Traced>(ctx: &C, slot: &mut Inflight, skb: impl Fields) -> bool {
     if !suspects::are_wanted() || !is_received(skb) {
         return false;
     }
     place::<FAMILY, C>(ctx, slot);
-    slot.skb = of!(FAMILY, ctx, skb);
     slot.found_sk = 0;
     slot.net = of!(FAMILY, ctx, net);
     slot.family = FAMILY;
@@ -204,14 +201,14 @@ pub(crate) fn read_after_all(slot: &mut Inflight, stats: &mut Stats, skb: impl F
 #[cfg(not(feature = "legacy"))]
 #[inline(always)]
 fn is_received(skb: impl Fields) -> bool {
-    let (head, data) = skb.read_two::<u64>(config!(off.skb_head), config!(off.skb_data));
+    let (head, data) = two_fields!(skb, skb_head, skb_data => u64);
     let transport: u16 = field!(skb, skb_transport_header => u16);
     data.wrapping_sub(head) == u64::from(transport)
 }
 
 /// kprobe on the table walk inside the lookup.
 #[inline(always)]
-pub(crate) fn walked<C: EbpfContext>(_ctx: &C) {
+pub(crate) fn walked<C: Traced>(_ctx: &C) {
     if let Some(slot) = inflight()
         && slot.is_looked_up()
     {
@@ -221,7 +218,7 @@ pub(crate) fn walked<C: EbpfContext>(_ctx: &C) {
 }
 
 #[inline(always)]
-fn start<const FAMILY: u16, C: EbpfContext>(
+fn start<const FAMILY: u16, C: Traced>(
     ctx: &C,
     slot: &mut Inflight,
     stats: &mut Stats,
@@ -229,13 +226,12 @@ fn start<const FAMILY: u16, C: EbpfContext>(
     net: impl Fields,
 ) {
     place::<FAMILY, C>(ctx, slot);
-    slot.skb = of!(FAMILY, ctx, skb);
     begin(slot, stats, skb, net, FAMILY);
 }
 
 /// Where the lookup has it that the packet came in.
 #[inline(always)]
-fn place<const FAMILY: u16, C: EbpfContext>(ctx: &C, slot: &mut Inflight) {
+fn place<const FAMILY: u16, C: Traced>(ctx: &C, slot: &mut Inflight) {
     let (dif, sdif) = if FAMILY == V4 {
         args!(ctx, lookup4.dif, lookup4.sdif)
     } else {
@@ -247,13 +243,7 @@ fn place<const FAMILY: u16, C: EbpfContext>(ctx: &C, slot: &mut Inflight) {
 
 /// `fields`: those of the socket `ret`.
 #[inline(always)]
-fn end<C: EbpfContext>(
-    ctx: &C,
-    slot: &mut Inflight,
-    stats: &mut Stats,
-    ret: u64,
-    fields: impl Fields,
-) {
+fn end<C: Traced>(ctx: &C, slot: &mut Inflight, stats: &mut Stats, ret: u64, fields: impl Fields) {
     let sk = KernelPtr(ret);
     if slot.state == state::FILTERED {
         slot.done(sk);
@@ -292,12 +282,9 @@ pub(crate) fn begin(
     net: impl Fields,
     family: u16,
 ) {
-    let (head, data) = skb.read_two::<u64>(config!(off.skb_head), config!(off.skb_data));
+    let (head, data) = two_fields!(skb, skb_head, skb_data => u64);
     let head = KernelPtr(head);
-    let (transport, network) = skb.read_two::<u16>(
-        config!(off.skb_transport_header),
-        config!(off.skb_network_header),
-    );
+    let (transport, network) = two_fields!(skb, skb_transport_header, skb_network_header => u16);
     let (transport, network) = (u64::from(transport), u64::from(network));
     let (ip, tcp) = headers(head, network, transport, family);
     // Flags are in the second byte of the fourth word.

@@ -1,16 +1,15 @@
 //! `tcp_conn_request`: the kernel takes the SYN for processing on a socket. Nearly
 //! always that is the one its lookup ended with; otherwise something steered it.
 
-use aya_ebpf::EbpfContext;
 use sockpick_ebpf::abi::{ABSENT, Stats, steer};
 
 use crate::{
     compat::debug,
-    counters::stats,
     emit,
-    fields::{Fields, KernelPtr, arg, config, field},
+    fields::{Fields, KernelPtr, Traced, arg, config, field},
     hooks::lookup::{self, V4, V6},
-    inflight::{Inflight, inflight, state},
+    inflight::{Inflight, state},
+    percpu::own,
 };
 #[cfg(not(feature = "legacy"))]
 use crate::{fields::typed, suspects};
@@ -18,20 +17,20 @@ use crate::{fields::typed, suspects};
 /// fentry
 #[cfg(not(feature = "legacy"))]
 #[inline(always)]
-pub(crate) fn entering<C: EbpfContext>(ctx: &C) {
+pub(crate) fn entering<C: Traced>(ctx: &C) {
     taken(ctx, typed!(ctx, request_sk), typed!(ctx, request_skb));
 }
 
 /// kprobe
 #[inline(always)]
-pub(crate) fn entry<C: EbpfContext>(ctx: &C) {
+pub(crate) fn entry<C: Traced>(ctx: &C) {
     let (sk, skb) = (arg!(ctx, request_sk), arg!(ctx, request_skb));
     taken(ctx, KernelPtr(sk), KernelPtr(skb));
 }
 
 /// Entry of `tcp_conn_request(rsk_ops, af_ops, sk, skb)`: fields of the socket and the packet.
 #[inline(always)]
-fn taken<C: EbpfContext>(
+fn taken<C: Traced>(
     ctx: &C,
     #[cfg_attr(
         feature = "legacy",
@@ -40,7 +39,7 @@ fn taken<C: EbpfContext>(
     socket: impl Fields,
     packet: impl Fields,
 ) {
-    let (Some(slot), Some(stats)) = (inflight(), stats()) else {
+    let Some((slot, stats)) = own() else {
         return;
     };
     let sk = KernelPtr(arg!(ctx, request_sk));

@@ -1,18 +1,18 @@
 //! `bpf_run_sk_reuseport`: runs only for groups with an `SK_REUSEPORT` program.
 //! All else about a group is read from the chosen socket when the lookup ends.
 
-use aya_ebpf::EbpfContext;
 use sockpick_ebpf::abi::group_prog;
 
 use crate::{
-    fields::{KernelPtr, arg},
-    inflight::{Inflight, inflight},
+    fields::{KernelPtr, Traced, arg},
+    inflight::Inflight,
+    percpu::inflight,
 };
 
 /// fexit: the packet is an argument.
 #[cfg(not(feature = "legacy"))]
 #[inline(always)]
-pub(crate) fn exit<C: EbpfContext>(ctx: &C) {
+pub(crate) fn exit<C: Traced>(ctx: &C) {
     let skb = arg!(ctx, reuseport_skb);
     if let Some(slot) = inflight() {
         slot.facts_for(skb);
@@ -23,7 +23,7 @@ pub(crate) fn exit<C: EbpfContext>(ctx: &C) {
 
 /// kprobe: whose program is about to run.
 #[inline(always)]
-pub(crate) fn entry_in_lookup<C: EbpfContext>(ctx: &C) {
+pub(crate) fn entry_in_lookup<C: Traced>(ctx: &C) {
     if let Some(slot) = inflight()
         && slot.is_looked_up()
     {
@@ -33,7 +33,7 @@ pub(crate) fn entry_in_lookup<C: EbpfContext>(ctx: &C) {
 
 /// kretprobe: the packet is the one whose lookup is under way.
 #[inline(always)]
-pub(crate) fn exit_in_lookup<C: EbpfContext>(ctx: &C) {
+pub(crate) fn exit_in_lookup<C: Traced>(ctx: &C) {
     if let Some(slot) = inflight()
         && slot.is_looked_up()
     {
@@ -43,7 +43,7 @@ pub(crate) fn exit_in_lookup<C: EbpfContext>(ctx: &C) {
 }
 
 #[inline(always)]
-fn note<C: EbpfContext>(ctx: &C, slot: &mut Inflight) {
+fn note<C: Traced>(ctx: &C, slot: &mut Inflight) {
     let chosen = KernelPtr(arg!(ctx, reuseport_ret));
     slot.group_prog = if chosen.is_null() {
         group_prog::FELL_BACK

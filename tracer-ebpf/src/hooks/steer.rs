@@ -1,12 +1,10 @@
 //! `inet_lookup_run_sk_lookup`: runs only while some namespace has an `sk_lookup`
 //! program (6.6 and later; inlined before).
 
-use aya_ebpf::EbpfContext;
-
 use crate::{
-    fields::{KernelPtr, arg},
+    fields::{KernelPtr, Traced, arg},
     hooks::lookup::V4,
-    inflight::inflight,
+    percpu::inflight,
 };
 
 #[cfg(not(feature = "legacy"))]
@@ -15,7 +13,7 @@ const IPPROTO_TCP: u64 = 6;
 /// fexit: the packet is an argument.
 #[cfg(not(feature = "legacy"))]
 #[inline(always)]
-pub(crate) fn exit<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
+pub(crate) fn exit<const FAMILY: u16, C: Traced>(ctx: &C) {
     if FAMILY == V4 {
         let protocol = arg!(ctx, steer4_protocol);
         note(protocol, arg!(ctx, steer4_skb), arg!(ctx, steer4_ret));
@@ -39,7 +37,7 @@ fn note(protocol: u64, skb: u64, ret: u64) {
 
 /// kretprobe: the packet is the one whose lookup is under way.
 #[inline(always)]
-pub(crate) fn exit_in_lookup<const FAMILY: u16, C: EbpfContext>(ctx: &C) {
+pub(crate) fn exit_in_lookup<const FAMILY: u16, C: Traced>(ctx: &C) {
     let ret = if FAMILY == V4 {
         arg!(ctx, steer4_ret)
     } else {

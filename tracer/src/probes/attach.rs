@@ -15,7 +15,7 @@ use super::{
     examine::{Kernel, Refusal},
     filters::Filters,
     maps::configure,
-    object::{Abi, LEGACY_OBJECT, OBJECT, with_arguments},
+    object::{Abi, LEGACY_OBJECT, OBJECT, Places, with_places},
     plan::{Choice, Decision, HOOKS, Hook, Mechanism, Plan},
     programs::Programs,
     refusal::{brief, is_permission, is_verifiers, refused_maps, refused_program, show_log},
@@ -116,7 +116,12 @@ fn load<'config>(
         loader.override_global("CONFIG", config, true);
     }
     let object = if legacy { LEGACY_OBJECT } else { OBJECT };
-    let object = with_arguments(object, &config.0.args, config.0.regs_sp)?;
+    let places = Places {
+        args: &config.0.args,
+        fields: &config.0.off,
+        stack_pointer: config.0.regs_sp,
+    };
+    let object = with_places(object, places)?;
     let mut ebpf = loader
         .load(object.bytes())
         .map_err(|error| refused_maps(&error))?;

@@ -13,11 +13,13 @@ use aya::{
     maps::{Array, Map, PerCpuArray},
 };
 use memmap2::{MmapOptions, MmapRaw};
-use sockpick_ebpf::abi::{Stats, maps};
+use sockpick_ebpf::abi::{Cpu, Stats, maps};
 
 use super::object::Abi;
 
 const FIELDS: usize = size_of::<Stats>() / size_of::<u64>();
+/// Words of a CPU's row, which begins with its counters.
+const ROW: usize = size_of::<Cpu>() / size_of::<u64>();
 
 /// How the counters are read.
 pub(super) enum Counters {
@@ -35,9 +37,9 @@ impl Counters {
         let Map::Array(data) = map else {
             return Ok(Self::PerCpu);
         };
-        let rows: Array<_, Abi<Stats>> = Array::try_from(map)?;
+        let rows: Array<_, Abi<Cpu>> = Array::try_from(map)?;
         MmapOptions::new()
-            .len(rows.len() as usize * size_of::<Stats>())
+            .len(rows.len() as usize * size_of::<Cpu>())
             .map_raw_read_only(&data.fd().as_fd())
             .map(Self::Mapped)
             .context("cannot map the counters")
@@ -48,8 +50,10 @@ impl Counters {
         let mut sum = [0_u64; FIELDS];
         match self {
             Self::Mapped(rows) => {
-                for (place, field) in words(rows).iter().enumerate() {
-                    sum[place % FIELDS] += field.load(Ordering::Relaxed);
+                for row in words(rows).chunks_exact(ROW) {
+                    for (total, field) in sum.iter_mut().zip(row) {
+                        *total += field.load(Ordering::Relaxed);
+                    }
                 }
             }
             Self::PerCpu => {

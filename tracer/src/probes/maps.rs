@@ -35,13 +35,18 @@ impl Maps {
     /// # Errors
     /// If the object lacks one.
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self> {
+        let control = if ebpf.map(maps::CONTROL).is_some() {
+            maps::CONTROL
+        } else {
+            maps::LEGACY_CONTROL
+        };
         let mut take = |name| {
             let map = ebpf.take_map(name);
             map.with_context(|| format!("no map {name} in the object"))
         };
         Ok(Self {
             level: level::ALL,
-            control: Array::try_from(take(maps::CONTROL)?)?,
+            control: Array::try_from(take(control)?)?,
             listeners: HashMap::try_from(take(maps::LISTENERS)?)?,
             events: Some(take(maps::EVENTS)?),
             dropped: Some(take(maps::DROPPED)?),

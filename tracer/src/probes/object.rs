@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use aya::programs::{Program, ProgramError};
 use object::{LittleEndian, Object as _, ObjectSection as _, SectionKind, read::elf::ElfFile64};
-use sockpick_ebpf::abi::{ArgLoc, Args, MARK};
+use sockpick_ebpf::abi::{ABSENT, ArgLoc, Args, FIELD_MARK, MARK, Offsets};
 
 /// The usual programs.
 pub(super) static OBJECT: &[u8] =
@@ -22,22 +22,32 @@ pub(super) struct Abi<T>(pub(super) T);
 // their `bytemuck::Pod` proves.
 unsafe impl<T: bytemuck::Pod> aya::Pod for Abi<T> {}
 
-/// A marked instruction: `LDX_MEM | DW`.
+/// A marked instruction that reads the context: `LDX_MEM | DW`.
 const LOAD_WORD: u8 = 0x79;
+/// The size in such an instruction: any is marked that reads a field.
+const SIZE: u8 = 0x18;
 /// Bytes of an instruction.
 const INSTRUCTION: usize = 8;
 
-/// A copy of an object whose programs read their arguments where they are: the offsets of the
-/// marked instructions ([`MARK`]) are put in. `stack_pointer`: place of it in a kprobe's
-/// registers, for arguments on the stack.
+/// What is put into the marked instructions of the programs.
+#[derive(Clone, Copy)]
+pub(super) struct Places<'a> {
+    /// Those of arguments ([`MARK`]).
+    pub(super) args: &'a Args,
+    /// Those of fields ([`FIELD_MARK`]).
+    pub(super) fields: &'a Offsets,
+    /// That of the stack pointer in a kprobe's registers, for arguments on the stack.
+    pub(super) stack_pointer: u16,
+}
+
+/// A copy of an object whose programs read arguments and their fields where they are.
 ///
 /// # Errors
 /// If it is no object.
-pub(super) fn with_arguments(object: &[u8], args: &Args, stack_pointer: u16) -> Result<Bytes> {
+pub(super) fn with_places(object: &[u8], places: Places<'_>) -> Result<Bytes> {
     let file = ElfFile64::<LittleEndian>::parse(object).context("no object of programs")?;
     let mut copy = Bytes::of(object);
     let bytes = copy.bytes_mut();
-    let places: &[u16] = bytemuck::cast_slice(bytemuck::bytes_of(args));
     for section in file
         .sections()
         .filter(|section| section.kind() == SectionKind::Text)
@@ -48,27 +58,41 @@ pub(super) fn with_arguments(object: &[u8], args: &Args, stack_pointer: u16) -> 
         let code = bytes
             .get_mut(start as usize..(start + length) as usize)
             .context("a section that is not in its object")?;
-        put_in(code, places, stack_pointer);
+        for instruction in code.chunks_exact_mut(INSTRUCTION) {
+            let marked = u16::from_le_bytes([instruction[2], instruction[3]]);
+            if let Some(place) = places.of(instruction[0], marked) {
+                instruction[2..4].copy_from_slice(&place.to_le_bytes());
+            }
+        }
     }
     Ok(copy)
 }
 
-/// A place that cannot be had stays marked, so that the verifier refuses whatever reads it.
-fn put_in(code: &mut [u8], places: &[u16], stack_pointer: u16) {
-    for instruction in code.chunks_exact_mut(INSTRUCTION) {
-        let offset = u16::from_le_bytes([instruction[2], instruction[3]]);
-        let place = places.get(usize::from(offset.wrapping_sub(MARK) / 2));
-        let at = match place.map(|&place| ArgLoc(place)) {
-            Some(place) if instruction[0] == LOAD_WORD && place != ArgLoc::NONE => {
-                if place.0 & ArgLoc::STACK == 0 {
-                    place.0
-                } else {
-                    stack_pointer
-                }
+impl Places<'_> {
+    /// What a marked instruction is to have instead. `None`: it is none, or reads what cannot be
+    /// had. It stays marked then, so that the verifier refuses whatever comes to it.
+    fn of(&self, instruction: u8, marked: u16) -> Option<u16> {
+        if instruction | SIZE != LOAD_WORD | SIZE {
+            return None;
+        }
+        if marked >= FIELD_MARK {
+            let fields: &[u16] = bytemuck::cast_slice(bytemuck::bytes_of(self.fields));
+            let place = fields.get(usize::from(marked - FIELD_MARK) / 2).copied();
+            return place.filter(|&place| place != ABSENT);
+        }
+        let args: &[u16] = bytemuck::cast_slice(bytemuck::bytes_of(self.args));
+        let place = args
+            .get(usize::from(marked.checked_sub(MARK)?) / 2)
+            .copied();
+        let place =
+            place.filter(|&place| instruction == LOAD_WORD && ArgLoc(place) != ArgLoc::NONE);
+        place.map(|place| {
+            if place & ArgLoc::STACK == 0 {
+                place
+            } else {
+                self.stack_pointer
             }
-            _ => continue,
-        };
-        instruction[2..4].copy_from_slice(&at.to_le_bytes());
+        })
     }
 }
 
@@ -124,9 +148,12 @@ mod tests {
         let offsets = code
             .iter()
             .flat_map(|code| code.chunks_exact(INSTRUCTION))
-            .filter(|instruction| instruction[0] == LOAD_WORD)
+            .filter(|instruction| instruction[0] | SIZE == LOAD_WORD | SIZE)
             .map(|instruction| u16::from_le_bytes([instruction[2], instruction[3]]));
-        let marked = |offset: &u16| usize::from(offset.wrapping_sub(MARK)) < size_of::<Args>();
+        let marked = |offset: &u16| {
+            usize::from(offset.wrapping_sub(MARK)) < size_of::<Args>()
+                || usize::from(offset.wrapping_sub(FIELD_MARK)) < size_of::<Offsets>()
+        };
         let (marked, others): (Vec<u16>, Vec<u16>) = offsets.partition(marked);
         (
             marked.len(),
@@ -143,11 +170,16 @@ mod tests {
             let (marked, others) = loads(object);
             assert!(marked > 20, "{marked}");
             assert_eq!(others, 0);
-            let mut places = vec![ArgLoc(PLACE); size_of::<Args>() / 2];
+            let mut args = vec![PLACE; size_of::<Args>() / 2];
             // On the stack: the stack pointer is read.
-            places[0] = ArgLoc(ArgLoc::STACK | 8);
-            let args: Args = bytemuck::pod_read_unaligned(bytemuck::cast_slice(&places));
-            let patched = with_arguments(object, &args, PLACE)?;
+            args[0] = ArgLoc::STACK | 8;
+            let fields = vec![PLACE; size_of::<Offsets>() / 2];
+            let places = Places {
+                args: &bytemuck::pod_read_unaligned(bytemuck::cast_slice(&args)),
+                fields: &bytemuck::pod_read_unaligned(bytemuck::cast_slice(&fields)),
+                stack_pointer: PLACE,
+            };
+            let patched = with_places(object, places)?;
             assert_eq!(loads(patched.bytes()), (0, marked));
             let differ = patched.bytes().iter().zip(object).filter(|(a, b)| a != b);
             assert!(differ.count() <= 2 * marked);
