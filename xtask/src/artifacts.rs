@@ -72,18 +72,25 @@ pub(crate) fn target() -> Result<PathBuf> {
 
 /// Names in the guest, and the built files.
 fn built(wanted: Build) -> Result<Vec<(String, PathBuf)>> {
-    let tracer = build(&["build", "--bin", PACKAGE], PACKAGE)?;
-    let mut programs = vec![(PACKAGE.to_owned(), tracer)];
     if wanted == Build::All {
-        let tests = build(&["test", "--no-run", "--test", SCENARIOS], SCENARIOS)?;
-        programs.push((SCENARIOS_PROGRAM.to_owned(), tests));
+        let messages = messages(&WITH_TESTS)?;
+        let tests = executable(&messages, SCENARIOS)?;
+        return Ok(vec![
+            (PACKAGE.to_owned(), executable(&messages, PACKAGE)?),
+            (SCENARIOS_PROGRAM.to_owned(), tests),
+        ]);
     }
-    Ok(programs)
+    let messages = messages(&["build", "--package", PACKAGE, "--bin", PACKAGE])?;
+    Ok(vec![(PACKAGE.to_owned(), executable(&messages, PACKAGE)?)])
 }
+
+/// The program and its scenario tests, of the build that the tests on this machine are: for one
+/// package, Cargo would build the program's libraries a second time, as tests ask for more of them.
+const WITH_TESTS: [&str; 5] = ["test", "--workspace", "--no-run", "--test", SCENARIOS];
 
 /// The eBPF programs for old kernels, as the build script of the program left them.
 pub(crate) fn legacy_object() -> Result<PathBuf> {
-    let messages = messages(&["build", "--bin", PACKAGE], PACKAGE)?;
+    let messages = messages(&WITH_TESTS)?;
     let mut scripts = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
@@ -95,9 +102,9 @@ pub(crate) fn legacy_object() -> Result<PathBuf> {
         .with_context(|| format!("the build left no {LEGACY_OBJECT}"))
 }
 
-/// Builds one target and returns its executable; Cargo alone knows the name of a test's.
-fn build(arguments: &[&str], target: &str) -> Result<PathBuf> {
-    messages(arguments, target)?
+/// What was built under this name; Cargo alone knows the name of a test's file.
+fn executable(messages: &str, target: &str) -> Result<PathBuf> {
+    messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter(|message| message["target"]["name"] == target)
@@ -105,18 +112,21 @@ fn build(arguments: &[&str], target: &str) -> Result<PathBuf> {
         .with_context(|| format!("Cargo built `{target}` but named no executable"))
 }
 
-/// Builds one target; what Cargo says of it, a JSON object a line.
-fn messages(arguments: &[&str], target: &str) -> Result<String> {
+/// Builds; what Cargo says of it, a JSON object a line.
+fn messages(arguments: &[&str]) -> Result<String> {
     let mut command = cargo()?;
     command
         .args(arguments)
-        .args(["--release", "--package", PACKAGE])
+        .arg("--release")
         .args(["--quiet", "--message-format", "json-render-diagnostics"])
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
     let answer = command.output().context("cannot start cargo")?;
     if !answer.status.success() {
-        bail!("building `{target}` failed; Cargo's message is above");
+        bail!(
+            "`cargo {}` failed; its message is above",
+            arguments.join(" ")
+        );
     }
     Ok(String::from_utf8_lossy(&answer.stdout).into_owned())
 }

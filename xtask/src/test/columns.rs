@@ -28,6 +28,10 @@ const HOUR_COLUMN: &str = "6.12-hour";
 const SUSPECTS: [&str; 5] = ["--suspects", "--core", "fentry", "--core", "kprobe"];
 const SUSPECTS_COLUMN: &str = "6.12-suspects";
 
+/// The daemon on another kernel than the two that run all of the scenarios on it.
+const DAEMON: [&str; 3] = ["--backend", "kprobe", "daemon_"];
+const DAEMON_COLUMN: &str = "6.1-daemon";
+
 /// The service as it is packaged, under this machine's systemd: on a kernel of today and on the
 /// oldest.
 const SYSTEMD: [&str; 6] = [
@@ -63,7 +67,7 @@ pub(super) fn turn(name: &str) -> usize {
 
 /// Those beyond the matrix, the one that takes longest first.
 pub(super) fn beyond() -> impl Iterator<Item = &'static str> {
-    let single = [HOUR_COLUMN, SUSPECTS_COLUMN];
+    let single = [HOUR_COLUMN, SUSPECTS_COLUMN, DAEMON_COLUMN];
     single.into_iter().chain(SYSTEMD_COLUMNS)
 }
 
@@ -83,6 +87,7 @@ impl Run {
         let (kernel, more) = match name {
             HOUR_COLUMN => ("6.12", words(&["--backend", "fentry"], &HOUR)),
             SUSPECTS_COLUMN => ("6.12", words(&SUSPECTS, &[])),
+            DAEMON_COLUMN => ("6.1", words(&DAEMON, &[])),
             _ if systemd => (name.trim_end_matches("-systemd"), of_systemd(args)),
             _ => (name, of_matrix(name, args)),
         };
