@@ -3,12 +3,12 @@
 
 use core::mem::MaybeUninit;
 
+use aya_ebpf::helpers::generated::bpf_get_current_comm;
 #[cfg(feature = "legacy")]
 use aya_ebpf::helpers::generated::bpf_probe_read as probe_read;
 #[cfg(not(feature = "legacy"))]
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel as probe_read;
-use aya_ebpf::{EbpfContext, helpers::generated::bpf_get_current_comm};
-use sockpick_ebpf::abi::{ABSENT, ArgLoc};
+use sockpick_ebpf::abi::ABSENT;
 
 #[cfg(feature = "legacy")]
 #[path = "config/map.rs"]
@@ -17,7 +17,16 @@ pub(crate) mod place;
 #[path = "config/global.rs"]
 pub(crate) mod place;
 
+mod arguments;
+#[cfg(not(feature = "legacy"))]
+mod typed;
+
+#[cfg(feature = "legacy")]
+pub(crate) use arguments::arg_at;
+pub(crate) use arguments::{Traced, arg, arg_of, args, args_of};
 pub(crate) use place::{config, control};
+#[cfg(not(feature = "legacy"))]
+pub(crate) use typed::{Typed, typed};
 
 /// Reads a field of a kernel structure: `field!(pointer, offset name => type)`.
 macro_rules! field {
@@ -174,171 +183,6 @@ pub(crate) fn mapped(ipv4: [u8; 4]) -> [u64; 2] {
     [0, u64::from(u32::from_le_bytes(ipv4)) << 32 | 0xffff_0000]
 }
 
-/// An argument or the result of the traced function, by its place in `abi::Args`:
-/// `arg!(ctx, request_sk)`.
-macro_rules! arg {
-    ($ctx:expr, $($place:ident).+) => {
-        $crate::fields::arg_of::<{ core::mem::offset_of!(sockpick_ebpf::abi::Args, $($place).+) }, _>(
-            $ctx,
-            #[inline(always)]
-            || $crate::fields::config!(args.$($place).+),
-        )
-    };
-}
-pub(crate) use arg;
-
-/// What a program is attached to, by its context.
-pub(crate) trait Traced: EbpfContext {
-    /// Whether arguments may lie on the stack, as a kprobe finds those past the sixth.
-    const MAY_BE_ON_STACK: bool;
-}
-
-macro_rules! traced {
-    ($($context:ident => $may_be_on_stack:literal,)*) => {$(
-        impl Traced for aya_ebpf::programs::$context {
-            const MAY_BE_ON_STACK: bool = $may_be_on_stack;
-        }
-    )*};
-}
-
-traced! {
-    ProbeContext => true,
-    RetProbeContext => true,
-}
-#[cfg(not(feature = "legacy"))]
-traced! {
-    FEntryContext => false,
-    FExitContext => false,
-    RawTracePointContext => false,
-}
-
-/// `AT`: where the place stands in `abi::Args`.
-#[inline(always)]
-pub(crate) fn arg_of<const AT: usize, C: Traced>(ctx: &C, place: impl FnOnce() -> ArgLoc) -> u64 {
-    let word = context_word::<AT>(ctx.as_ptr().cast());
-    if !C::MAY_BE_ON_STACK {
-        return word;
-    }
-    let place = place();
-    if place.0 & ArgLoc::STACK == 0 {
-        return word;
-    }
-    // The word is the stack pointer then.
-    KernelPtr(word)
-        .at(u64::from(place.0 & !ArgLoc::STACK))
-        .load()
-}
-
-/// Two arguments that are numbers, and may stand one behind the other on the stack: by one read
-/// then.
-macro_rules! args {
-    ($ctx:expr, $($first:ident).+, $($second:ident).+) => {
-        $crate::fields::args_of::<
-            { core::mem::offset_of!(sockpick_ebpf::abi::Args, $($first).+) },
-            { core::mem::offset_of!(sockpick_ebpf::abi::Args, $($second).+) },
-            _,
-        >(
-            $ctx,
-            #[inline(always)]
-            || ($crate::fields::config!(args.$($first).+), $crate::fields::config!(args.$($second).+)),
-        )
-    };
-}
-pub(crate) use args;
-
-/// `FIRST`, `SECOND`: where the places stand in `abi::Args`.
-#[inline(always)]
-pub(crate) fn args_of<const FIRST: usize, const SECOND: usize, C: Traced>(
-    ctx: &C,
-    places: impl FnOnce() -> (ArgLoc, ArgLoc),
-) -> (u64, u64) {
-    let context = ctx.as_ptr().cast();
-    if !C::MAY_BE_ON_STACK {
-        return (
-            context_number::<FIRST>(context),
-            context_number::<SECOND>(context),
-        );
-    }
-    let (first, second) = places();
-    if first.0 & ArgLoc::STACK == 0 || second.0 != first.0.wrapping_add(size_of::<u64>() as u16) {
-        return (
-            arg_of::<FIRST, C>(ctx, || first),
-            arg_of::<SECOND, C>(ctx, || second),
-        );
-    }
-    let stack = KernelPtr(context_word::<FIRST>(context));
-    let [first, second] = stack
-        .at(u64::from(first.0 & !ArgLoc::STACK))
-        .load::<[u64; 2]>();
-    (first, second)
-}
-
-/// The word of the context at the place's offset, which user space writes into the instruction
-/// itself before the programs are loaded (`abi::MARK`): the verifier takes none but a constant
-/// there, and a read through a helper costs a hundred instructions.
-///
-/// Negated twice, which has the verifier forget that it is a typed pointer: nothing is
-/// dereferenced here, and it would not allow the arithmetic.
-#[cfg(target_arch = "bpf")]
-#[inline(always)]
-fn context_word<const AT: usize>(ctx: *const u8) -> u64 {
-    let value: u64;
-    // SAFETY: reads the context, which the verifier checks.
-    unsafe {
-        core::arch::asm!(
-            "{value} = *(u64 *)({ctx} + {mark})",
-            "{value} = -{value}",
-            "{value} = -{value}",
-            value = out(reg) value,
-            ctx = in(reg) ctx,
-            mark = const sockpick_ebpf::abi::MARK as usize + AT,
-            options(readonly, nostack),
-        );
-    }
-    value
-}
-
-#[cfg(not(target_arch = "bpf"))]
-fn context_word<const AT: usize>(_: *const u8) -> u64 {
-    unreachable!("the programs run in the kernel only")
-}
-
-/// The same, of an argument that is a number.
-#[cfg(target_arch = "bpf")]
-#[inline(always)]
-fn context_number<const AT: usize>(ctx: *const u8) -> u64 {
-    let value: u64;
-    // SAFETY: reads the context, which the verifier checks.
-    unsafe {
-        core::arch::asm!(
-            "{value} = *(u64 *)({ctx} + {mark})",
-            value = out(reg) value,
-            ctx = in(reg) ctx,
-            mark = const sockpick_ebpf::abi::MARK as usize + AT,
-            options(readonly, nostack),
-        );
-    }
-    value
-}
-
-#[cfg(not(target_arch = "bpf"))]
-fn context_number<const AT: usize>(_: *const u8) -> u64 {
-    unreachable!("the programs run in the kernel only")
-}
-
-/// An argument, or the result, of a function traced by fentry or fexit, whose fields are loaded:
-/// `typed!(ctx, request_sk)`.
-#[cfg(not(feature = "legacy"))]
-macro_rules! typed {
-    ($ctx:expr, $($place:ident).+) => {
-        $crate::fields::Typed::<
-            { core::mem::offset_of!(sockpick_ebpf::abi::Args, $($place).+) },
-        >::of($ctx)
-    };
-}
-#[cfg(not(feature = "legacy"))]
-pub(crate) use typed;
-
 /// What has fields that can be read, whichever way.
 pub(crate) trait Fields: Copy {
     /// See [`field!`]; `FIELD`: where its offset stands in `abi::Offsets`.
@@ -415,89 +259,6 @@ impl Fields for KernelPtr {
     }
 }
 
-/// An argument, or the result, of a function traced by fentry or fexit. The verifier knows its
-/// type, and takes loads of its fields, whose place and size it holds against that type (5.5,
-/// `btf_struct_access`, kernel/bpf/btf.c); what cannot be read is zero. A helper costs a hundred
-/// instructions.
-///
-/// `AT`: where its place stands in `abi::Args`.
-#[cfg(not(feature = "legacy"))]
-#[derive(Clone, Copy)]
-pub(crate) struct Typed<const AT: usize>(*const u8);
-
-#[cfg(not(feature = "legacy"))]
-impl<const AT: usize> Typed<AT> {
-    #[inline(always)]
-    pub(crate) fn of<C: EbpfContext>(ctx: &C) -> Self {
-        Self(ctx.as_ptr().cast())
-    }
-}
-
-#[cfg(not(feature = "legacy"))]
-impl<const AT: usize> Fields for Typed<AT> {
-    #[inline(always)]
-    fn field<T: Word, const FIELD: usize>(self, _: impl FnOnce() -> u16) -> T {
-        T::field_of::<AT, FIELD>(self.0)
-    }
-
-    #[inline(always)]
-    fn two_fields<T: Word, const FIRST: usize, const SECOND: usize>(
-        self,
-        _: impl FnOnce() -> (u16, u16),
-    ) -> (T, T) {
-        (
-            T::field_of::<AT, FIRST>(self.0),
-            T::field_of::<AT, SECOND>(self.0),
-        )
-    }
-
-    #[inline(always)]
-    fn read<T: Word>(self, offset: u16) -> T {
-        T::at::<AT>(self.0, offset)
-    }
-
-    #[inline(always)]
-    fn read_two<T: Word>(self, first: u16, second: u16) -> (T, T) {
-        (self.read(first), self.read(second))
-    }
-
-    #[inline(always)]
-    fn follow_if_there(self, offset: u16) -> KernelPtr {
-        if offset == ABSENT {
-            return KernelPtr(0);
-        }
-        KernelPtr(pointer_of::<AT>(self.0, offset))
-    }
-}
-
-/// The pointer at `offset` of what the argument points to, as a number (see [`context_word`]).
-#[cfg(all(target_arch = "bpf", not(feature = "legacy")))]
-#[inline(always)]
-fn pointer_of<const AT: usize>(ctx: *const u8, offset: u16) -> u64 {
-    let value: u64;
-    // SAFETY: reads the context and a field, which the verifier checks.
-    unsafe {
-        core::arch::asm!(
-            "{value} = *(u64 *)({ctx} + {mark})",
-            "{value} += {offset}",
-            "{value} = *(u64 *)({value} + 0)",
-            "{value} = -{value}",
-            "{value} = -{value}",
-            value = out(reg) value,
-            ctx = in(reg) ctx,
-            offset = in(reg) u64::from(offset),
-            mark = const sockpick_ebpf::abi::MARK as usize + AT,
-            options(readonly, nostack),
-        );
-    }
-    value
-}
-
-#[cfg(all(not(target_arch = "bpf"), not(feature = "legacy")))]
-fn pointer_of<const AT: usize>(_: *const u8, _: u16) -> u64 {
-    unreachable!("the programs run in the kernel only")
-}
-
 /// An integer that one load takes.
 pub(crate) trait Word: Copy + Default {
     /// A field of what the argument points to, whose offset user space writes into the instruction
@@ -510,88 +271,9 @@ pub(crate) trait Word: Copy + Default {
     fn at<const AT: usize>(ctx: *const u8, offset: u16) -> Self;
 }
 
-macro_rules! word {
-    ($type:ident) => {
-        impl Word for $type {
-            #[cfg(all(target_arch = "bpf", not(feature = "legacy")))]
-            #[inline(always)]
-            fn field_of<const AT: usize, const FIELD: usize>(ctx: *const u8) -> Self {
-                let value: u64;
-                // SAFETY: reads the context and a field, which the verifier checks.
-                unsafe {
-                    core::arch::asm!(
-                        "{value} = *(u64 *)({ctx} + {mark})",
-                        concat!("{value} = *(", stringify!($type), " *)({value} + {field})"),
-                        value = out(reg) value,
-                        ctx = in(reg) ctx,
-                        mark = const sockpick_ebpf::abi::MARK as usize + AT,
-                        field = const sockpick_ebpf::abi::FIELD_MARK as usize + FIELD,
-                        options(readonly, nostack),
-                    );
-                }
-                // So that it is not cut off once more.
-                // SAFETY: a load clears the rest of its register.
-                unsafe { core::hint::assert_unchecked(value <= u64::from(Self::MAX)) };
-                value as Self
-            }
-
-            #[cfg(all(not(target_arch = "bpf"), not(feature = "legacy")))]
-            fn field_of<const AT: usize, const FIELD: usize>(_: *const u8) -> Self {
-                unreachable!("the programs run in the kernel only")
-            }
-
-            #[cfg(all(target_arch = "bpf", not(feature = "legacy")))]
-            #[inline(always)]
-            fn at<const AT: usize>(ctx: *const u8, offset: u16) -> Self {
-                let value: u64;
-                // In one go, as the compiler would calculate with the pointer as it likes.
-                // SAFETY: reads the context and a field, which the verifier checks.
-                unsafe {
-                    core::arch::asm!(
-                        "{value} = *(u64 *)({ctx} + {mark})",
-                        "{value} += {offset}",
-                        concat!("{value} = *(", stringify!($type), " *)({value} + 0)"),
-                        value = out(reg) value,
-                        ctx = in(reg) ctx,
-                        offset = in(reg) u64::from(offset),
-                        mark = const sockpick_ebpf::abi::MARK as usize + AT,
-                        options(readonly, nostack),
-                    );
-                }
-                value as Self
-            }
-
-            #[cfg(all(not(target_arch = "bpf"), not(feature = "legacy")))]
-            fn at<const AT: usize>(_: *const u8, _: u16) -> Self {
-                unreachable!("the programs run in the kernel only")
-            }
-        }
-    };
-}
-
-word!(u16);
-word!(u32);
-word!(u64);
-
-/// An argument at a place that is only known while the program runs.
 #[cfg(feature = "legacy")]
-#[inline(always)]
-pub(crate) fn arg_at<C: EbpfContext>(ctx: &C, place: ArgLoc) -> u64 {
-    if place.0 & ArgLoc::STACK == 0 {
-        return any_word(ctx, place.0);
-    }
-    let stack = KernelPtr(any_word(ctx, config!(regs_sp)));
-    stack.at(u64::from(place.0 & !ArgLoc::STACK)).load()
-}
-
+impl Word for u16 {}
 #[cfg(feature = "legacy")]
-#[inline(always)]
-fn any_word<C: EbpfContext>(ctx: &C, offset: u16) -> u64 {
-    let mut value = 0_u64;
-    // SAFETY: pointer arithmetic stays inside the context (at most 512 bytes, a
-    // bound the verifier wants to see); the helper checks the read itself.
-    let source = unsafe { ctx.as_ptr().cast::<u8>().add(usize::from(offset & 0x1ff)) };
-    // SAFETY: `value` is eight writable bytes.
-    unsafe { probe_read((&raw mut value).cast(), 8, source.cast()) };
-    value
-}
+impl Word for u32 {}
+#[cfg(feature = "legacy")]
+impl Word for u64 {}

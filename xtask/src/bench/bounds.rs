@@ -97,8 +97,11 @@ const ACCEPT: &str = "`inet_csk_accept` is hooked, since events name who accepte
 const TWO_PROGRAMS: &str = "two programs see a SYN: at `tcp_conn_request`, where it is counted, \
                             nothing tells a SYN that was looked up from one that was steered, so \
                             the beginning of the lookup is hooked as well. To reach a program \
-                            takes about as much as it does then; with one instead of two it would \
-                            be some 350 less.";
+                            takes more than it does then; with one instead of two it would be \
+                            some 250 less. `bpf_sk_assign` and `inet_lookup_run_sk_lookup` could \
+                            tell of what they steer, `IP_TRANSPARENT` which listeners a TPROXY \
+                            rule may choose, and `TCP_SKB_CB` of the packet whether it came \
+                            through a VRF.";
 
 const GROWTH: &str = "listeners that nobody connects to are met by no program, so nothing is known to \
                       grow with them. Two boots do not show all of the chance that there is: from \
