@@ -7,14 +7,18 @@ use aya_ebpf::{
     maps::PerCpuArray,
 };
 use sockpick_ebpf::abi::{
-    Listener, ListenerRecord, MAX_MEMBERS_SEARCHED, Stats, SynRecord, group_prog, kind, steer,
+    ABSENT, Listener, ListenerRecord, MAX_MEMBERS_SEARCHED, Stats, SynRecord, group_prog, kind,
+    steer,
 };
 
 #[cfg(not(feature = "legacy"))]
 use crate::suspects;
 use crate::{
     compat::each,
-    fields::{Fields, KernelPtr, config, control, field, words},
+    fields::{
+        Fields, KernelPtr, config, control, field, field_if_there, pointer_if_there, two_fields,
+        words,
+    },
     inflight::Inflight,
     listeners::{self, Entry},
     record,
@@ -75,9 +79,9 @@ pub(crate) fn finish<C: EbpfContext>(
     let mut group = NO_GROUP;
     if !of.is_null() {
         let reuse = if sk.is_null() {
-            of.follow_if_there(config!(off.sk_reuseport_cb))
+            pointer_if_there!(of, sk_reuseport_cb)
         } else {
-            fields.follow_if_there(config!(off.sk_reuseport_cb))
+            pointer_if_there!(fields, sk_reuseport_cb)
         };
         group = group_of(slot, of, reuse, hint);
     }
@@ -260,13 +264,19 @@ fn fill(
     record.dropped = 0;
     // Also without a listener: reads of a null pointer give zeros.
     record.bound_dev_if = field!(fields, sk_bound_dev_if => u32);
-    let queue = fields
-        .read_two_if_there::<u32>(config!(off.sk_ack_backlog), config!(off.sk_max_ack_backlog));
-    (record.queue_len, record.queue_limit) = queue;
+    let (length, limit) = (config!(off.sk_ack_backlog), config!(off.sk_max_ack_backlog));
+    (record.queue_len, record.queue_limit) = if length == ABSENT || limit == ABSENT {
+        (
+            field_if_there!(fields, sk_ack_backlog => u32),
+            field_if_there!(fields, sk_max_ack_backlog => u32),
+        )
+    } else {
+        two_fields!(fields, sk_ack_backlog, sk_max_ack_backlog => u32)
+    };
     // The kernel gives a socket its cookie when somebody asks for it.
     let mut cookie = 0;
     if listener.get().is_some_and(|listener| listener.cookie == 0) {
-        cookie = fields.read_if_there(config!(off.sk_cookie));
+        cookie = field_if_there!(fields, sk_cookie => u64);
     }
     if let Some(listener) = listener.get() {
         if listener.cookie == 0 {

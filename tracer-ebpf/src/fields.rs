@@ -40,7 +40,6 @@ macro_rules! field {
 pub(crate) use field;
 
 /// The same, or zero where the kernel has no such field.
-#[cfg(not(feature = "legacy"))]
 macro_rules! field_if_there {
     ($ptr:expr, $off:ident => $ty:ty) => {
         if $crate::fields::config!(off.$off) == sockpick_ebpf::abi::ABSENT {
@@ -50,8 +49,22 @@ macro_rules! field_if_there {
         }
     };
 }
-#[cfg(not(feature = "legacy"))]
 pub(crate) use field_if_there;
+
+/// Reads a field that is a pointer; null where the kernel has no such field.
+macro_rules! pointer_if_there {
+    ($ptr:expr, $off:ident) => {
+        if $crate::fields::config!(off.$off) == sockpick_ebpf::abi::ABSENT {
+            $crate::fields::KernelPtr(0)
+        } else {
+            $ptr.pointer::<{ core::mem::offset_of!(sockpick_ebpf::abi::Offsets, $off) }>(
+                #[inline(always)]
+                || $crate::fields::config!(off.$off),
+            )
+        }
+    };
+}
+pub(crate) use pointer_if_there;
 
 /// Reads two fields of one type that stand close together.
 macro_rules! two_fields {
@@ -194,32 +207,8 @@ pub(crate) trait Fields: Copy {
         offsets: impl FnOnce() -> (u16, u16),
     ) -> (T, T);
 
-    /// The value at `offset`.
-    fn read<T: Word>(self, offset: u16) -> T;
-
-    /// The values at two offsets that stand close together.
-    fn read_two<T: Word>(self, first: u16, second: u16) -> (T, T);
-
-    /// The value at `offset`, or zero where the kernel has no such field.
-    #[inline(always)]
-    fn read_if_there<T: Word>(self, offset: u16) -> T {
-        if offset == ABSENT {
-            return T::default();
-        }
-        self.read(offset)
-    }
-
-    /// The value of a pointer field, or null where the kernel has no such field.
-    fn follow_if_there(self, offset: u16) -> KernelPtr;
-
-    /// As [`Fields::read_two`], with zeros for what the kernel does not have.
-    #[inline(always)]
-    fn read_two_if_there<T: Word>(self, first: u16, second: u16) -> (T, T) {
-        if first == ABSENT || second == ABSENT {
-            return (self.read_if_there(first), self.read_if_there(second));
-        }
-        self.read_two(first, second)
-    }
+    /// See [`pointer_if_there!`]; `FIELD`: where its offset stands in `abi::Offsets`.
+    fn pointer<const FIELD: usize>(self, offset: impl FnOnce() -> u16) -> KernelPtr;
 }
 
 impl Fields for KernelPtr {
@@ -228,34 +217,24 @@ impl Fields for KernelPtr {
         self.read(offset())
     }
 
+    /// By one read where the second stands right behind the first.
     #[inline(always)]
     fn two_fields<T: Word, const FIRST: usize, const SECOND: usize>(
         self,
         offsets: impl FnOnce() -> (u16, u16),
     ) -> (T, T) {
         let (first, second) = offsets();
-        self.read_two(first, second)
-    }
-
-    #[inline(always)]
-    fn read<T: Word>(self, offset: u16) -> T {
-        Self::read(self, offset)
-    }
-
-    #[inline(always)]
-    fn follow_if_there(self, offset: u16) -> KernelPtr {
-        Self::follow_if_there(self, offset)
-    }
-
-    /// By one read where the second stands right behind the first.
-    #[inline(always)]
-    fn read_two<T: Word>(self, first: u16, second: u16) -> (T, T) {
         if second == first + size_of::<T>() as u16 {
-            let [first, second] = Self::read::<[T; 2]>(self, first);
+            let [first, second] = self.read::<[T; 2]>(first);
             (first, second)
         } else {
-            (Self::read(self, first), Self::read(self, second))
+            (self.read(first), self.read(second))
         }
+    }
+
+    #[inline(always)]
+    fn pointer<const FIELD: usize>(self, offset: impl FnOnce() -> u16) -> KernelPtr {
+        self.follow(offset())
     }
 }
 
@@ -265,10 +244,6 @@ pub(crate) trait Word: Copy + Default {
     /// (`abi::FIELD_MARK`); it stands at `FIELD` in `abi::Offsets`.
     #[cfg(not(feature = "legacy"))]
     fn field_of<const AT: usize, const FIELD: usize>(ctx: *const u8) -> Self;
-
-    /// The one at `offset` of what the argument points to.
-    #[cfg(not(feature = "legacy"))]
-    fn at<const AT: usize>(ctx: *const u8, offset: u16) -> Self;
 }
 
 #[cfg(feature = "legacy")]

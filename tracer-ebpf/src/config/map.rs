@@ -14,17 +14,20 @@ static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 /// The configuration.
 #[inline(always)]
 pub(crate) fn get() -> &'static Config {
-    match CONFIG.get(0) {
-        Some(config) => config,
-        None => end(),
-    }
+    only(&CONFIG)
 }
 
 /// What user space changes.
 #[inline(always)]
 pub(crate) fn changing() -> &'static Control {
-    match CONTROL.get(0) {
-        Some(control) => control,
+    only(&CONTROL)
+}
+
+/// The one entry.
+#[inline(always)]
+fn only<T>(map: &'static Array<T>) -> &'static T {
+    match map.get(0) {
+        Some(value) => value,
         None => end(),
     }
 }

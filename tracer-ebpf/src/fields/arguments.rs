@@ -108,37 +108,15 @@ pub(crate) fn args_of<const FIRST: usize, const SECOND: usize, C: Traced>(
     (first, second)
 }
 
+/// An argument as a number, whatever it is.
+#[inline(always)]
+fn context_word<const AT: usize>(ctx: *const u8) -> u64 {
+    untyped(context_number::<AT>(ctx))
+}
+
 /// The word of the context at the place's offset, which user space writes into the instruction
 /// itself before the programs are loaded (`abi::MARK`): the verifier takes none but a constant
 /// there, and a read through a helper costs a hundred instructions.
-///
-/// Negated twice, which has the verifier forget that it is a typed pointer: nothing is
-/// dereferenced here, and it would not allow the arithmetic.
-#[cfg(target_arch = "bpf")]
-#[inline(always)]
-fn context_word<const AT: usize>(ctx: *const u8) -> u64 {
-    let value: u64;
-    // SAFETY: reads the context, which the verifier checks.
-    unsafe {
-        core::arch::asm!(
-            "{value} = *(u64 *)({ctx} + {mark})",
-            "{value} = -{value}",
-            "{value} = -{value}",
-            value = out(reg) value,
-            ctx = in(reg) ctx,
-            mark = const sockpick_ebpf::abi::MARK as usize + AT,
-            options(readonly, nostack),
-        );
-    }
-    value
-}
-
-#[cfg(not(target_arch = "bpf"))]
-fn context_word<const AT: usize>(_: *const u8) -> u64 {
-    unreachable!("the programs run in the kernel only")
-}
-
-/// The same, of an argument that is a number.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
 fn context_number<const AT: usize>(ctx: *const u8) -> u64 {
@@ -159,6 +137,27 @@ fn context_number<const AT: usize>(ctx: *const u8) -> u64 {
 #[cfg(not(target_arch = "bpf"))]
 fn context_number<const AT: usize>(_: *const u8) -> u64 {
     unreachable!("the programs run in the kernel only")
+}
+
+/// Negated twice, which has the verifier forget that it is a typed pointer: nothing is
+/// dereferenced, and it would not allow the arithmetic.
+#[inline(always)]
+pub(super) fn untyped(value: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    let value = {
+        let mut value = value;
+        // SAFETY: two negations of a register.
+        unsafe {
+            core::arch::asm!(
+                "{value} = -{value}",
+                "{value} = -{value}",
+                value = inout(reg) value,
+                options(pure, nomem, nostack),
+            );
+        }
+        value
+    };
+    value
 }
 
 /// An argument at a place that is only known while the program runs.

@@ -2,9 +2,8 @@
 //! the type of.
 
 use aya_ebpf::EbpfContext;
-use sockpick_ebpf::abi::ABSENT;
 
-use super::{Fields, KernelPtr, Word};
+use super::{Fields, KernelPtr, Word, arguments::untyped};
 
 /// An argument, or the result, of a function traced by fentry or fexit, whose fields are loaded:
 /// `typed!(ctx, request_sk)`.
@@ -51,50 +50,9 @@ impl<const AT: usize> Fields for Typed<AT> {
     }
 
     #[inline(always)]
-    fn read<T: Word>(self, offset: u16) -> T {
-        T::at::<AT>(self.0, offset)
+    fn pointer<const FIELD: usize>(self, _: impl FnOnce() -> u16) -> KernelPtr {
+        KernelPtr(untyped(u64::field_of::<AT, FIELD>(self.0)))
     }
-
-    #[inline(always)]
-    fn read_two<T: Word>(self, first: u16, second: u16) -> (T, T) {
-        (self.read(first), self.read(second))
-    }
-
-    #[inline(always)]
-    fn follow_if_there(self, offset: u16) -> KernelPtr {
-        if offset == ABSENT {
-            return KernelPtr(0);
-        }
-        KernelPtr(pointer_of::<AT>(self.0, offset))
-    }
-}
-
-/// The pointer at `offset` of what the argument points to, as a number: negated twice, as an argument's.
-#[cfg(target_arch = "bpf")]
-#[inline(always)]
-fn pointer_of<const AT: usize>(ctx: *const u8, offset: u16) -> u64 {
-    let value: u64;
-    // SAFETY: reads the context and a field, which the verifier checks.
-    unsafe {
-        core::arch::asm!(
-            "{value} = *(u64 *)({ctx} + {mark})",
-            "{value} += {offset}",
-            "{value} = *(u64 *)({value} + 0)",
-            "{value} = -{value}",
-            "{value} = -{value}",
-            value = out(reg) value,
-            ctx = in(reg) ctx,
-            offset = in(reg) u64::from(offset),
-            mark = const sockpick_ebpf::abi::MARK as usize + AT,
-            options(readonly, nostack),
-        );
-    }
-    value
-}
-
-#[cfg(not(target_arch = "bpf"))]
-fn pointer_of<const AT: usize>(_: *const u8, _: u16) -> u64 {
-    unreachable!("the programs run in the kernel only")
 }
 
 macro_rules! word {
@@ -104,6 +62,7 @@ macro_rules! word {
             #[inline(always)]
             fn field_of<const AT: usize, const FIELD: usize>(ctx: *const u8) -> Self {
                 let value: u64;
+                // In one go, as the compiler would calculate with the pointer as it likes.
                 // SAFETY: reads the context and a field, which the verifier checks.
                 unsafe {
                     core::arch::asm!(
@@ -124,32 +83,6 @@ macro_rules! word {
 
             #[cfg(not(target_arch = "bpf"))]
             fn field_of<const AT: usize, const FIELD: usize>(_: *const u8) -> Self {
-                unreachable!("the programs run in the kernel only")
-            }
-
-            #[cfg(target_arch = "bpf")]
-            #[inline(always)]
-            fn at<const AT: usize>(ctx: *const u8, offset: u16) -> Self {
-                let value: u64;
-                // In one go, as the compiler would calculate with the pointer as it likes.
-                // SAFETY: reads the context and a field, which the verifier checks.
-                unsafe {
-                    core::arch::asm!(
-                        "{value} = *(u64 *)({ctx} + {mark})",
-                        "{value} += {offset}",
-                        concat!("{value} = *(", stringify!($type), " *)({value} + 0)"),
-                        value = out(reg) value,
-                        ctx = in(reg) ctx,
-                        offset = in(reg) u64::from(offset),
-                        mark = const sockpick_ebpf::abi::MARK as usize + AT,
-                        options(readonly, nostack),
-                    );
-                }
-                value as Self
-            }
-
-            #[cfg(not(target_arch = "bpf"))]
-            fn at<const AT: usize>(_: *const u8, _: u16) -> Self {
                 unreachable!("the programs run in the kernel only")
             }
         }

@@ -5,7 +5,9 @@ use sockpick_ebpf::abi::{Stats, steer};
 use crate::{
     compat::debug,
     emit,
-    fields::{Fields, KernelPtr, Traced, arg, args, config, field, mapped, two_fields, words},
+    fields::{
+        Fields, KernelPtr, Traced, arg, args, field, field_if_there, mapped, two_fields, words,
+    },
     filter,
     inflight::{Inflight, state},
     percpu::{inflight, own},
@@ -321,7 +323,7 @@ pub(crate) fn begin(
     slot.destination_port_be = (tcp[0] >> 16) as u16;
     slot.seq = u32::from_be(tcp[1]);
     slot.netns = field!(net, net_inum => u32);
-    slot.netns_cookie = net.read_if_there(config!(off.net_cookie));
+    slot.netns_cookie = field_if_there!(net, net_cookie => u64);
     if !filter::passes(&slot.flow()) {
         stats.filtered += 1;
         slot.state = state::FILTERED;

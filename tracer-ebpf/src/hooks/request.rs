@@ -69,8 +69,8 @@ fn taken<C: Traced>(
         slot.done_skb = 0;
         // The sequence number tells the packet from an earlier one that was dropped
         // after its lookup and whose memory this one got.
-        let seq = config!(off.skb_cb_seq);
-        if seq == ABSENT || packet.read::<u32>(seq) == slot.done_seq {
+        let is_known = config!(off.skb_cb_seq) != ABSENT;
+        if !is_known || field!(packet, skb_cb_seq => u32) == slot.done_seq {
             return;
         }
     }

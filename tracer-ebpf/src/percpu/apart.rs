@@ -13,10 +13,7 @@ static INFLIGHT: PerCpuArray<Inflight> = PerCpuArray::with_max_entries(1, 0);
 /// This CPU's slot and counters.
 #[inline(always)]
 pub(crate) fn own() -> Option<(&'static mut Inflight, &'static mut Stats)> {
-    let (Some(slot), Some(stats)) = (inflight(), stats()) else {
-        return None;
-    };
-    Some((slot, stats))
+    Some((inflight()?, stats()?))
 }
 
 /// This CPU's slot.

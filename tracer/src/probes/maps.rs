@@ -30,15 +30,15 @@ pub(super) struct Maps {
 }
 
 impl Maps {
-    /// Takes them out of the object.
+    /// Takes them out of the object; `legacy`: the one for old kernels.
     ///
     /// # Errors
     /// If the object lacks one.
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self> {
-        let control = if ebpf.map(maps::CONTROL).is_some() {
-            maps::CONTROL
-        } else {
+    pub(super) fn take(ebpf: &mut Ebpf, legacy: bool) -> Result<Self> {
+        let control = if legacy {
             maps::LEGACY_CONTROL
+        } else {
+            maps::CONTROL
         };
         let mut take = |name| {
             let map = ebpf.take_map(name);

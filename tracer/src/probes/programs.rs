@@ -84,7 +84,7 @@ impl Programs {
     pub(super) fn of(mut ebpf: Ebpf, plan: Plan, legacy: bool, buffer_bytes: u32) -> Result<Self> {
         Ok(Self {
             counters: Counters::of(&ebpf)?,
-            maps: Maps::take(&mut ebpf)?,
+            maps: Maps::take(&mut ebpf, legacy)?,
             ebpf,
             plan,
             legacy,

@@ -163,8 +163,8 @@ const BOUNDS: [Bound; 13] = [
         about: "`sockpick trace -o json --only-alerts --backend kprobe`",
         why: "a kprobe and a kretprobe on `accept()` tell who accepted last, the latter of them \
               dearer than all that the programs do (`--no-accept` spares both), and fields are \
-              read by a helper. `bpf_rdonly_cast` (Linux 6.2) would have them loaded as fentry does; `kprobe.multi` \
-              (5.18) is cheaper than kprobes.",
+              read by a helper. `bpf_rdonly_cast` (Linux 6.2) would have them loaded as fentry \
+              does; `kprobe.multi` (5.18) is cheaper than kprobes.",
     },
     Bound {
         of: Of::Growth(JSON, 2),

@@ -29,7 +29,7 @@ const SUSPECTS: [&str; 5] = ["--suspects", "--core", "fentry", "--core", "kprobe
 const SUSPECTS_COLUMN: &str = "6.12-suspects";
 
 /// What the daemon does, on another kernel than the two that run all of the scenarios about it.
-/// Floods and thousands of listeners take too long for every run.
+/// Not floods and thousands of listeners, which were not seen to pass there beside another guest.
 const DAEMON: [&str; 7] = [
     "daemon_story",
     "daemon_reload",
