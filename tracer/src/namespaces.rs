@@ -30,6 +30,9 @@ const NAMED_BY_DOCKER: &str = "/run/docker/netns";
 /// Most interface names kept; past that the cache starts afresh.
 const MOST_INTERFACES: usize = 4096;
 
+/// How often it is tried to enter a namespace.
+const ENTERED_AT_MOST: usize = 3;
+
 /// What is known of the namespaces, kept while the session runs.
 pub struct Namespaces {
     known: Known<Machine>,
@@ -95,8 +98,7 @@ impl Namespaces {
         if self.interfaces.len() >= MOST_INTERFACES {
             self.interfaces.clear();
         }
-        let path = self.path(inode);
-        let names = path.and_then(|path| within(&path, inode, interfaces).ok());
+        let names = self.inside(inode, interfaces);
         for (index, name) in names.unwrap_or_default() {
             self.interfaces.insert((inode, index), Some(name.into()));
         }
@@ -109,6 +111,18 @@ impl Namespaces {
         self.known.path(inode)
     }
 
+    /// Does something in a namespace; `None` if it cannot be entered. A process that moves to
+    /// another and back may be the way to it in one moment and not in the next.
+    fn inside<T: Send>(&mut self, inode: u32, work: impl Fn() -> Result<T> + Sync) -> Option<T> {
+        for _ in 0..ENTERED_AT_MOST {
+            let path = self.path(inode)?;
+            if let Ok(done) = within(&path, inode, &work) {
+                return Some(done);
+            }
+        }
+        None
+    }
+
     /// `net.ipv4.tcp_l3mdev_accept`: unbound listeners take packets of every VRF. False
     /// where it cannot be read.
     pub fn l3mdev_accept(&mut self, inode: u32) -> bool {
@@ -116,9 +130,7 @@ impl Namespaces {
             return accept;
         }
         let read = || Ok(fs::read_to_string("/proc/sys/net/ipv4/tcp_l3mdev_accept")?);
-        let text = self
-            .path(inode)
-            .and_then(|path| within(&path, inode, read).ok());
+        let text = self.inside(inode, read);
         let accept = text.is_some_and(|text| text.trim() != "0");
         self.l3mdev_accept.insert(inode, accept);
         accept

@@ -18,10 +18,18 @@ pub(crate) fn workspace_root() -> Result<PathBuf> {
         .to_owned())
 }
 
-/// The Cargo that started us, so that both agree on the toolchain.
+/// The Cargo that started us, so that both agree on the toolchain. What it says of our own package
+/// is left out: a build that sees it is another build than that of the same command by hand.
 pub(crate) fn cargo() -> Result<Command> {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace_root()?);
+    let of_package = ["CARGO_MANIFEST_", "CARGO_PKG_"];
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        if of_package.iter().any(|start| name.starts_with(start)) {
+            command.env_remove(&*name);
+        }
+    }
     Ok(command)
 }
 

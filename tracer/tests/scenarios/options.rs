@@ -4,15 +4,16 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail};
 
+use crate::cases::Part;
 use crate::context::{AUTO, LEGACY};
 use crate::listen::Listen;
 
 /// What `--help` prints.
 pub(crate) const USAGE: &str = "\
 Usage: sockpick-scenarios [FILTER...] [--backend fentry|kprobe|legacy|auto|all]
-                          [--core BACKEND]... [--list]
+                          [--core BACKEND]... [--smoke BACKEND]... [--list]
          run the scenarios whose name contains a FILTER (all by default), in a guest as root;
-         --core runs only the core of them by that backend;
+         --core runs only the core of them by that backend, --smoke a handful;
          --suspects has sockpick tell only of alerts, and count the rest in the kernel;
          --ground-truth runs them without sockpick, checking only what the servers say;
          --hide-btf makes the kernel look like one without type information
@@ -58,8 +59,8 @@ pub(crate) struct All {
     pub(crate) filters: Vec<String>,
     /// One backend; all that the kernel allows by default.
     pub(crate) backend: Option<String>,
-    /// Backends by which only the core runs.
-    pub(crate) core: Vec<String>,
+    /// Backends by which only a part of them runs.
+    pub(crate) parts: Vec<(String, Part)>,
     /// Run without sockpick.
     pub(crate) ground_truth: bool,
     /// Only alerts are told.
@@ -250,11 +251,14 @@ fn serve(mut words: Words, address: SocketAddr) -> Result<Mode> {
 
 fn scenarios(mut words: Words) -> Result<Mode> {
     let backend = words.value("--backend")?.filter(|backend| backend != "all");
-    let mut core = Vec::new();
-    while let Some(backend) = words.value("--core")? {
-        core.push(backend);
+    let mut parts = Vec::new();
+    for (option, part) in [("--core", Part::Core), ("--smoke", Part::Smoke)] {
+        while let Some(backend) = words.value(option)? {
+            parts.push((backend, part));
+        }
     }
-    for other in backend.iter().chain(&core) {
+    let of_parts = parts.iter().map(|(backend, _)| backend);
+    for other in backend.iter().chain(of_parts) {
         if !["fentry", "kprobe", LEGACY, AUTO].contains(&other.as_str()) {
             bail!("unknown backend `{other}`; there are fentry, kprobe, legacy, auto and all");
         }
@@ -278,7 +282,7 @@ fn scenarios(mut words: Words) -> Result<Mode> {
         hide_btf,
         filters: words.rest,
         backend,
-        core,
+        parts,
         ground_truth,
         suspects,
     }))

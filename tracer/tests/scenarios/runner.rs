@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::alerts::Alerts;
-use crate::cases::{self, Scenario};
+use crate::cases::{self, Part, Scenario};
 use crate::context::{AUTO, Context, LEGACY, Skip};
 use crate::kernel;
 use crate::options::{All, One};
@@ -94,8 +94,9 @@ pub(crate) fn all(asked: &All) -> Result<ExitCode> {
         .is_some_and(|doctor| offers(doctor, "kprobe"));
     let auto = if offers_kprobe { "kprobe" } else { LEGACY };
     for (at, backend) in backends.iter().enumerate() {
-        let core_only = asked.core.contains(backend);
-        let runs = |one: &&Scenario| one.runs(at, backend) && (one.core || !core_only);
+        let part = asked.parts.iter().find(|(of, _)| of == backend);
+        let part = part.map_or(Part::Whole, |(_, part)| *part);
+        let runs = |one: &&Scenario| one.runs(at, backend) && one.part <= part;
         for scenario in scenarios.iter().filter(runs) {
             let start = Instant::now();
             let (outcome, counted) = run_one(scenario, backend, auto, asked)?;

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// Packets that found no room on their way through loopback, of all namespaces.
 pub(crate) const DROPPED: &str = "softnet.dropped";
@@ -25,6 +26,24 @@ impl Snmp {
         }
         all.insert(DROPPED.into(), dropped_in_backlog()?);
         Ok(Self(all))
+    }
+
+    /// As they are when no segment is under way: one may be counted as sent and not yet as received.
+    pub(crate) fn at_rest(within: Duration) -> Result<Self> {
+        let start = Instant::now();
+        let mut before = Self::now()?;
+        loop {
+            std::thread::sleep(Duration::from_millis(300));
+            let now = Self::now()?;
+            if now.since(&before, "Tcp.OutSegs")? + now.since(&before, "Tcp.InSegs")? == 0 {
+                return Ok(now);
+            }
+            ensure!(
+                start.elapsed() < within,
+                "segments come and go for {within:?}"
+            );
+            before = now;
+        }
     }
 
     /// What one has risen by since then.

@@ -6,17 +6,19 @@ use super::Args;
 use crate::artifacts::SCENARIOS_PROGRAM as PROGRAM;
 use crate::rootfs::GuestFile;
 
-/// Backends by which a kernel runs the core of the scenarios only: its neighbours in the matrix
-/// run all of them by it, with the same programs over the same code of the kernel's, and the
-/// whole has to end within an hour.
-const CORE: [(&str, &str); 7] = [
-    ("6.1", "kprobe"),
-    ("6.1", "legacy"),
-    ("6.12", "kprobe"),
-    ("6.19", "fentry"),
-    ("6.19", "kprobe"),
-    ("7.2", "fentry"),
-    ("7.2", "kprobe"),
+/// Backends by which a kernel runs the core of the scenarios only, or a handful of them: its
+/// neighbours in the matrix run more of them by it, with the same programs over the same code of
+/// the kernel's, and the whole has to end within an hour also where the machine is slow.
+const PARTS: [(&str, &str, &str); 9] = [
+    ("5.10", "--core", "auto"),
+    ("6.1", "--core", "kprobe"),
+    ("6.1", "--smoke", "legacy"),
+    ("6.12", "--core", "kprobe"),
+    ("6.19", "--core", "fentry"),
+    ("6.19", "--smoke", "kprobe"),
+    ("7.2", "--core", "fentry"),
+    ("7.2", "--smoke", "kprobe"),
+    ("7.3", "--core", "kprobe"),
 ];
 
 /// The scenarios that take hours of the guest's time, on one kernel.
@@ -25,12 +27,11 @@ const HOUR_COLUMN: &str = "6.12-hour";
 
 /// The core of the scenarios once more where only alerts are told, and what is right is counted in
 /// the kernel.
-const SUSPECTS: [&str; 5] = ["--suspects", "--core", "fentry", "--core", "kprobe"];
+const SUSPECTS: [&str; 5] = ["--suspects", "--core", "fentry", "--smoke", "kprobe"];
 const SUSPECTS_COLUMN: &str = "6.12-suspects";
 
 /// What the daemon does, on another kernel than the two that run all of the scenarios about it.
-/// Not floods and thousands of listeners, which were not seen to pass there beside another guest.
-const DAEMON: [&str; 7] = [
+const DAEMON: [&str; 10] = [
     "daemon_story",
     "daemon_reload",
     "daemon_names",
@@ -38,6 +39,9 @@ const DAEMON: [&str; 7] = [
     "daemon_dropped",
     "daemon_killed",
     "daemon_namespaces",
+    "daemon_listeners",
+    "daemon_flood",
+    "daemon_flood_reload",
 ];
 const DAEMON_COLUMN: &str = "6.1-daemon";
 
@@ -65,7 +69,7 @@ const PACKAGED: [(&str, &str); 4] = [
 ];
 
 /// Columns by how long they take, so that two guests end at about the same time.
-const LONGEST_FIRST: [&str; 6] = ["7.3", "5.10", "6.12", "6.1", "6.19", "7.2"];
+const LONGEST_FIRST: [&str; 6] = ["5.10", "6.12", "7.3", "6.1", "6.19", "7.2"];
 
 /// Where a column stands in the order in which they are begun.
 pub(super) fn turn(name: &str) -> usize {
@@ -140,8 +144,8 @@ fn of_matrix(name: &str, args: &Args) -> Vec<String> {
         words.extend(["--backend".to_owned(), backend.clone()]);
     }
     if args.backends.is_empty() && args.filter.is_none() && !args.every_backend {
-        let core = CORE.iter().filter(|(kernel, _)| *kernel == name);
-        words.extend(core.flat_map(|(_, backend)| ["--core", backend].map(str::to_owned)));
+        let parts = PARTS.iter().filter(|(kernel, ..)| *kernel == name);
+        words.extend(parts.flat_map(|(_, part, backend)| [part, backend].map(ToString::to_string)));
     }
     words.extend(args.filter.clone());
     words

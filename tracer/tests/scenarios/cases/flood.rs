@@ -28,6 +28,9 @@ const ALERT: Duration = Duration::from_secs(1);
 /// Likewise where the guest's clock goes on while others have the processors of its host.
 const ALERT_EMULATED: Duration = Duration::from_secs(10);
 
+/// SYN+ACKs are under way no longer than this, however busy the guest's host is.
+const UNDER_WAY: Duration = Duration::from_secs(30);
+
 const SETTINGS: &str = "\
 [watch]
 ports = ['80-83', '2000-2999']
@@ -132,6 +135,7 @@ pub(crate) fn daemon_flood(cx: &Context) -> Result<()> {
     cx.need_one_of_three()?;
     let _netns = host()?;
     lead_nowhere()?;
+    resend_once()?;
     let _listeners = listeners()?;
     let folder = folder("flood");
     let daemon = cx.daemon(&folder, SETTINGS)?;
@@ -146,6 +150,13 @@ pub(crate) fn daemon_flood(cx: &Context) -> Result<()> {
     daemon.metric("sockpick_self_check_total", &[("result", "failed")], 0.0)?;
     daemon.finish()?;
     Ok(fs::remove_dir_all(folder)?)
+}
+
+/// SYN+ACKs that nobody answers are sent again once and not for a minute, so that counters come to
+/// rest.
+fn resend_once() -> Result<()> {
+    let file = "/proc/sys/net/ipv4/tcp_synack_retries";
+    fs::write(file, "1").context(file)
 }
 
 /// What listens: at port 80 whoever is right and another, at 81 the wrong one alone, at 82 nobody,
@@ -169,7 +180,7 @@ fn listeners() -> Result<(Vec<Socket>, Vec<Socket>)> {
 
 fn flooded(daemon: &Daemon, kind: &Kind, folder: &Path) -> Result<()> {
     let flood = Flood::of(SYNS, 0, kind.to)?;
-    let (before, base) = (Snmp::now()?, Counted::of(kind)?);
+    let (before, base) = (Snmp::at_rest(UNDER_WAY)?, Counted::of(kind)?);
     let asking = Scraper::start(daemon.pid());
     let start = Instant::now();
     let senders = flood.begin();
@@ -228,7 +239,7 @@ fn kernel_counted(kinds: &[&Kind], before: &Snmp) -> Result<u32> {
             return Ok(u32::try_from(came)?);
         }
         // The last ones may be under way, and a SYN+ACK may be sent again between two counters.
-        if start.elapsed() > Duration::from_secs(5) {
+        if start.elapsed() > UNDER_WAY {
             bail!("counter of the kernel, found, expected: {wrong:?}");
         }
         std::thread::sleep(Duration::from_millis(100));
@@ -261,11 +272,11 @@ fn differences(kinds: &[&Kind], before: &Snmp) -> Result<(u64, Vec<Differs>)> {
     let (all, dropped) = (kinds.len() as u64 * u64::from(SYNS), risen(DROPPED)?);
     let expected = came.clamp(all.saturating_sub(dropped), all);
     found.push(("SYNs that came".into(), came, expected));
-    found.push((
-        "Tcp.InSegs, and what was dropped before".into(),
-        risen("Tcp.InSegs")? + dropped,
-        all + sent,
-    ));
+    // Neither can anybody tell whose segments were dropped: the self-check has some in a namespace
+    // of its own.
+    let (segments, all_sent) = (risen("Tcp.InSegs")?, all + sent);
+    let expected = segments.clamp(all_sent.saturating_sub(dropped), all_sent);
+    found.push(("Tcp.InSegs".into(), segments, expected));
     for name in first.each {
         found.push(((*name).to_owned(), risen(name)?, came));
     }
@@ -276,12 +287,16 @@ fn differences(kinds: &[&Kind], before: &Snmp) -> Result<(u64, Vec<Differs>)> {
     let cookies = risen("TcpExt.SyncookiesSent")?;
     let full = risen("TcpExt.TCPReqQFullDoCookies")?;
     found.push(("TcpExt.SyncookiesSent".into(), cookies, full));
-    // Beside those of a flood before, which end meanwhile, they are not known.
+    // Beside those of a flood before, they are not known; after a second the first of them end.
     if let [kind] = kinds {
         let is_taken = kind.answered && kind.each.is_empty();
         let taken = cookies + requests(kind.to)?;
-        let wanted = u64::from(is_taken) * came;
-        found.push(("cookies and requests".into(), taken, wanted));
+        let most = u64::from(is_taken) * came;
+        found.push((
+            "cookies and requests, at most".into(),
+            taken.max(most),
+            most,
+        ));
     }
     found.retain(|(_, found, wanted)| found != wanted);
     Ok((came, found))
@@ -322,13 +337,14 @@ pub(crate) fn daemon_flood_reload(cx: &Context) -> Result<()> {
     cx.need_one_of_three()?;
     let _netns = host()?;
     lead_nowhere()?;
+    resend_once()?;
     let _listeners = listeners()?;
     let folder = folder("flood-reload");
     let daemon = cx.daemon(&folder, SETTINGS)?;
     let kinds = [&KINDS[0], &KINDS[1]];
     let every = format!("{SETTINGS}[stream]\nevents = 'sample 1/1000'\n");
     let settings = [&*every, SETTINGS, "[watch]\nport = [80]", &every, SETTINGS];
-    let (base, before) = (kinds.map(Counted::of), Snmp::now()?);
+    let (base, before) = (kinds.map(Counted::of), Snmp::at_rest(UNDER_WAY)?);
     let senders = kinds.map(|kind| Flood::of(SYNS, 0, kind.to).map(Flood::begin));
     for settings in settings {
         reload(&daemon, &folder, settings)?;
@@ -344,7 +360,7 @@ pub(crate) fn daemon_flood_reload(cx: &Context) -> Result<()> {
     sent(flood)?;
     // What is under way comes to an end, so that it is not taken for what comes now.
     std::thread::sleep(Duration::from_secs(2));
-    let (base, before) = (kinds.map(Counted::of), Snmp::now()?);
+    let (base, before) = (kinds.map(Counted::of), Snmp::at_rest(UNDER_WAY)?);
     for kind in kinds {
         Flood::of(SYNS, 2 * SYNS, kind.to)?.send()?;
     }

@@ -50,10 +50,6 @@ use crate::truth::Truth;
 use crate::want::{Expect, Wants};
 
 /// One scenario.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a thing of its own that a scenario needs or does without"
-)]
 pub(crate) struct Scenario {
     /// Its name: stable.
     pub(crate) name: &'static str,
@@ -68,9 +64,18 @@ pub(crate) struct Scenario {
     pub(crate) not_mixed: bool,
     /// Runs only when its whole name is asked for.
     pub(crate) only_asked: bool,
-    /// Runs by a backend also on kernels whose neighbours run everything by it: of each way to
-    /// see a SYN, one.
-    pub(crate) core: bool,
+    /// The smallest part that it is of.
+    pub(crate) part: Part,
+}
+
+/// How much runs by a backend: the smaller part is in the larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    /// A handful, where neighbours of the kernel run the core by it.
+    Smoke,
+    /// Of each way to see a SYN, one, where neighbours of the kernel run everything by it.
+    Core,
+    Whole,
 }
 
 impl Scenario {
@@ -90,7 +95,12 @@ impl Scenario {
     }
 
     const fn core(mut self) -> Self {
-        self.core = true;
+        self.part = Part::Core;
+        self
+    }
+
+    const fn smoke(mut self) -> Self {
+        self.part = Part::Smoke;
         self
     }
 
@@ -113,12 +123,12 @@ const fn within(seconds: u64, name: &'static str, run: fn(&Context) -> Result<()
         once: false,
         not_mixed: false,
         only_asked: false,
-        core: false,
+        part: Part::Whole,
     }
 }
 
 const fn case(name: &'static str, run: fn(&Context) -> Result<()>) -> Scenario {
-    within(90, name, run)
+    within(180, name, run)
 }
 
 /// All of them.
@@ -138,10 +148,10 @@ fn of_syns() -> Vec<Scenario> {
         case("bind_to_device", basic::bind_to_device),
         case("refused", basic::refused).core(),
         case("ipv6", families::ipv6),
-        case("dual_stack", families::dual_stack).core(),
+        case("dual_stack", families::dual_stack).smoke(),
         case("v4_mapped", families::v4_mapped),
         case("mptcp", families::mptcp),
-        case("group_of_4", groups::group_of_4).core(),
+        case("group_of_4", groups::group_of_4).smoke(),
         case("group_of_16", groups::group_of_16),
         case("group_cbpf", groups::group_cbpf).core(),
         case("group_sk_reuseport", groups::group_sk_reuseport).core(),
@@ -150,7 +160,7 @@ fn of_syns() -> Vec<Scenario> {
             groups::group_sk_reuseport_falls_back,
         ),
         case("group_sk_reuseport_drops", groups::group_sk_reuseport_drops),
-        case("sk_lookup", steering::sk_lookup).core(),
+        case("sk_lookup", steering::sk_lookup).smoke(),
         case("sk_lookup_drop", steering::sk_lookup_drop),
         case("steered_ports", steering::steered_ports),
         case("sk_assign", steering::sk_assign).core(),
@@ -163,29 +173,29 @@ fn of_syns() -> Vec<Scenario> {
         case("migrated", handovers::migrated).core(),
         case("stray_segments", packets::stray_segments),
         case("accept_queue", listeners::accept_queue),
-        case("accept_overflow", handovers::accept_overflow).core(),
+        case("accept_overflow", handovers::accept_overflow).smoke(),
         case("not_taken", dropped::not_taken).not_mixed().core(),
         case("dropped_suspect", dropped::dropped_suspect).not_mixed(),
-        within(120, "daemon_dropped", dropped::daemon_dropped),
+        within(300, "daemon_dropped", dropped::daemon_dropped),
         case("interrupted_program", beside::interrupted_program),
-        within(180, "own_commands", beside::own_commands).once(),
+        within(300, "own_commands", beside::own_commands).once(),
         case("listeners_before_and_after", listeners::before_and_after),
         case("member_closes", listeners::member_closes),
         case("accepted_by_another", listeners::accepted_by_another).core(),
         case("no_accept", listeners::no_accept).once(),
         case("nginx_reload", nginx::reload).core(),
-        within(180, "twenty_thousand", volume::twenty_thousand).not_mixed(),
-        within(120, "smallest_buffer", volume::smallest_buffer)
+        within(300, "twenty_thousand", volume::twenty_thousand).not_mixed(),
+        within(300, "smallest_buffer", volume::smallest_buffer)
             .not_mixed()
             .core(),
         case("passive", volume::passive),
-        within(120, "kernel_filters", session::kernel_filters).not_mixed(),
-        within(180, "other_filters", session::other_filters).once(),
+        within(300, "kernel_filters", session::kernel_filters).not_mixed(),
+        within(300, "other_filters", session::other_filters).once(),
         case("count_and_duration", session::count_and_duration).once(),
         case("closed_pipe", session::closed_pipe).once(),
         case("sigterm", session::sigterm),
         case("sigkill_leaves_nothing", session::sigkill_leaves_nothing).core(),
-        case("seed_story", verdicts::seed_story).core(),
+        case("seed_story", verdicts::seed_story).smoke(),
         case("dev_order_v4", verdicts::dev_order_v4).core(),
         case("dev_order_v6", verdicts::dev_order_v6),
         case("dual_stack_fallback", verdicts::dual_stack_fallback),
@@ -202,57 +212,57 @@ fn of_syns() -> Vec<Scenario> {
         case("owners_churn", owners::owners_churn)
             .not_mixed()
             .core(),
-        within(120, "bound_again", descriptors::bound_again).once(),
+        within(300, "bound_again", descriptors::bound_again).once(),
         case("many_descriptors", descriptors::many_descriptors).once(),
-        within(180, "daemon_story", daemon::daemon_story).not_mixed(),
-        within(180, "daemon_counts", daemon::daemon_counts).core(),
-        within(180, "daemon_reload", daemon::daemon_reload).once(),
-        within(180, "daemon_names", daemon::daemon_names).once(),
-        within(180, "daemon_blind", daemon::daemon_blind).once(),
+        within(300, "daemon_story", daemon::daemon_story).not_mixed(),
+        within(300, "daemon_counts", daemon::daemon_counts).core(),
+        within(300, "daemon_reload", daemon::daemon_reload).once(),
+        within(300, "daemon_names", daemon::daemon_names).once(),
+        within(300, "daemon_blind", daemon::daemon_blind).once(),
         case("moved", moved::moved).not_mixed(),
         case("only_alerts", only_alerts::only_alerts),
-        case("counted_in_kernel", only_alerts::counted_in_kernel).core(),
+        case("counted_in_kernel", only_alerts::counted_in_kernel).smoke(),
         case("late_reader", restarts::late_reader),
         case("died_in_the_queue", restarts::died_in_the_queue),
         case("nginx_reloads_quiet", nginx_quiet::reloads).not_mixed(),
         within(7200, "nginx_hour", nginx_quiet::hour).only_asked(),
         within(100_000, "daemon_soak", soak::daemon_soak).only_asked(),
         within(7200, "daemon_quiet", quiet::daemon_quiet).only_asked(),
-        within(180, "systemd_story", systemd::story).under_systemd(),
-        within(180, "systemd_reload", systemd::reload).under_systemd(),
-        within(180, "systemd_refused", systemd::refused).under_systemd(),
-        within(180, "systemd_watchdog", systemd::watchdog).under_systemd(),
-        within(180, "systemd_socket", systemd::socket).under_systemd(),
-        within(180, "systemd_user", systemd_user::user).under_systemd(),
-        within(180, "restarts_200", restarts::restarts_200).not_mixed(),
+        within(300, "systemd_story", systemd::story).under_systemd(),
+        within(300, "systemd_reload", systemd::reload).under_systemd(),
+        within(300, "systemd_refused", systemd::refused).under_systemd(),
+        within(300, "systemd_watchdog", systemd::watchdog).under_systemd(),
+        within(300, "systemd_socket", systemd::socket).under_systemd(),
+        within(300, "systemd_user", systemd_user::user).under_systemd(),
+        within(300, "restarts_200", restarts::restarts_200).not_mixed(),
     ]
 }
 
 /// What becomes of the daemon in floods and when things go wrong.
 fn of_daemon() -> Vec<Scenario> {
     vec![
-        within(120, "daemon_disk_full", faults::daemon_disk_full).once(),
-        within(180, "daemon_killed", faults::daemon_killed).once(),
-        within(120, "daemon_clock", faults::daemon_clock).once(),
+        within(300, "daemon_disk_full", faults::daemon_disk_full).once(),
+        within(300, "daemon_killed", faults::daemon_killed).once(),
+        within(300, "daemon_clock", faults::daemon_clock).once(),
         case(
             "daemon_broken_configuration",
             faults::daemon_broken_configuration,
         )
         .once(),
-        within(120, "daemon_namespaces", churn::daemon_namespaces).once(),
-        within(180, "daemon_listeners", churn::daemon_listeners).once(),
+        within(300, "daemon_namespaces", churn::daemon_namespaces).once(),
+        within(300, "daemon_listeners", churn::daemon_listeners).once(),
         case("daemon_secrets", intruders::daemon_secrets).once(),
         case("daemon_unix_socket", intruders::daemon_unix_socket).once(),
         case("daemon_crowded", intruders::daemon_crowded).once(),
-        within(180, "daemon_flood", flood::daemon_flood).once(),
-        within(180, "daemon_flood_reload", flood::daemon_flood_reload).once(),
+        within(300, "daemon_flood", flood::daemon_flood).once(),
+        within(300, "daemon_flood_reload", flood::daemon_flood_reload).once(),
     ]
 }
 
 /// What the commands are asked otherwise.
 fn of_commands() -> Vec<Scenario> {
     vec![
-        within(240, "wrong_btf", wrong_btf::wrong_btf).once(),
+        within(300, "wrong_btf", wrong_btf::wrong_btf).once(),
         case("bad_arguments", surroundings::bad_arguments).once(),
         case("not_root", surroundings::not_root).once(),
         case("explain_cases", explain_cases::explain_cases).once(),
