@@ -16,7 +16,7 @@ const PARTS: [(&str, &str, &str); 9] = [
     ("6.12", "--smoke", "kprobe"),
     ("6.19", "--smoke", "fentry"),
     ("6.19", "--smoke", "kprobe"),
-    ("7.2", "--core", "fentry"),
+    ("7.2", "--smoke", "fentry"),
     ("7.2", "--smoke", "kprobe"),
     ("7.3", "--core", "kprobe"),
 ];
