@@ -30,7 +30,7 @@ const NAMED_BY_DOCKER: &str = "/run/docker/netns";
 /// Most interface names kept; past that the cache starts afresh.
 const MOST_INTERFACES: usize = 4096;
 
-/// How often it is tried to enter a namespace.
+/// How often it is tried to enter a namespace whose way moves.
 const ENTERED_AT_MOST: usize = 3;
 
 /// What is known of the namespaces, kept while the session runs.
@@ -112,12 +112,13 @@ impl Namespaces {
     }
 
     /// Does something in a namespace; `None` if it cannot be entered. A process that moves to
-    /// another and back may be the way to it in one moment and not in the next.
+    /// another may be the way to it in one moment and not in the next: another way is looked for.
     fn inside<T: Send>(&mut self, inode: u32, work: impl Fn() -> Result<T> + Sync) -> Option<T> {
         for _ in 0..ENTERED_AT_MOST {
             let path = self.path(inode)?;
-            if let Ok(done) = within(&path, inode, &work) {
-                return Some(done);
+            let done = within(&path, inode, &work);
+            if done.is_ok() || found::inode(&path) == Some(inode) {
+                return done.ok();
             }
         }
         None

@@ -25,8 +25,8 @@ const PARTS: [(&str, &str, &str); 9] = [
 const HOUR: [&str; 3] = ["nginx_hour", "daemon_soak", "daemon_quiet"];
 const HOUR_COLUMN: &str = "6.12-hour";
 
-/// The core of the scenarios once more where only alerts are told, and what is right is counted in
-/// the kernel.
+/// The core of the scenarios once more, by kprobe a handful, where only alerts are told, and what
+/// is right is counted in the kernel.
 const SUSPECTS: [&str; 5] = ["--suspects", "--core", "fentry", "--smoke", "kprobe"];
 const SUSPECTS_COLUMN: &str = "6.12-suspects";
 

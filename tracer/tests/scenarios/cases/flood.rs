@@ -152,8 +152,7 @@ pub(crate) fn daemon_flood(cx: &Context) -> Result<()> {
     Ok(fs::remove_dir_all(folder)?)
 }
 
-/// SYN+ACKs that nobody answers are sent again once and not for a minute, so that counters come to
-/// rest.
+/// Has SYN+ACKs that nobody answers sent again once, instead of for a minute: counters come to rest.
 fn resend_once() -> Result<()> {
     let file = "/proc/sys/net/ipv4/tcp_synack_retries";
     fs::write(file, "1").context(file)
@@ -344,7 +343,7 @@ pub(crate) fn daemon_flood_reload(cx: &Context) -> Result<()> {
     let kinds = [&KINDS[0], &KINDS[1]];
     let every = format!("{SETTINGS}[stream]\nevents = 'sample 1/1000'\n");
     let settings = [&*every, SETTINGS, "[watch]\nport = [80]", &every, SETTINGS];
-    let (base, before) = (kinds.map(Counted::of), Snmp::at_rest(UNDER_WAY)?);
+    let (before, base) = (Snmp::at_rest(UNDER_WAY)?, kinds.map(Counted::of));
     let senders = kinds.map(|kind| Flood::of(SYNS, 0, kind.to).map(Flood::begin));
     for settings in settings {
         reload(&daemon, &folder, settings)?;
@@ -360,7 +359,7 @@ pub(crate) fn daemon_flood_reload(cx: &Context) -> Result<()> {
     sent(flood)?;
     // What is under way comes to an end, so that it is not taken for what comes now.
     std::thread::sleep(Duration::from_secs(2));
-    let (base, before) = (kinds.map(Counted::of), Snmp::at_rest(UNDER_WAY)?);
+    let (before, base) = (Snmp::at_rest(UNDER_WAY)?, kinds.map(Counted::of));
     for kind in kinds {
         Flood::of(SYNS, 2 * SYNS, kind.to)?.send()?;
     }
