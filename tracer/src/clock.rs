@@ -1,8 +1,16 @@
-//! The kernel's clocks.
+//! The kernel's clocks, and a timer of the kernel's.
 
-use std::time::Duration;
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, RawFd},
+    time::Duration,
+};
 
-use nix::time::{ClockId, clock_gettime};
+use nix::{
+    sys::timerfd::{self, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
+    time::{ClockId, clock_gettime},
+};
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// Nanoseconds of a clock tick in /proc: `USER_HZ` is 100 on every architecture that Linux has
 /// BPF trampolines or kprobes for.
@@ -37,4 +45,104 @@ fn nanoseconds(clock: ClockId) -> i64 {
     clock_gettime(clock)
         .map(Duration::from)
         .map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// Wakes once for each wait. tokio's own timers wake up to three times more on the way to a time,
+/// as they go from a coarse wheel to a finer one: too often for what goes on for weeks on a host
+/// where nothing happens.
+pub(crate) struct Timer(Option<AsyncFd<Descriptor>>);
+
+impl Timer {
+    /// Must be called inside a tokio runtime. Where the kernel has no descriptor left, tokio's
+    /// timers do.
+    pub(crate) fn new() -> Self {
+        let monotonic = timerfd::ClockId::CLOCK_MONOTONIC;
+        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+        let made = TimerFd::new(monotonic, flags).ok().map(Descriptor);
+        Self(made.and_then(|descriptor| {
+            // SAFETY: an owned descriptor, which stays the same while it is registered.
+            unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }.ok()
+        }))
+    }
+
+    /// Waits so long. Cancelling it loses nothing, and then nothing wakes up for it.
+    pub(crate) async fn sleep(&self, time: Duration) {
+        let Some(descriptor) = &self.0 else {
+            return tokio::time::sleep(time).await;
+        };
+        // Nothing at all would be no time to wake at.
+        let time = Expiration::OneShot(time.max(Duration::from_nanos(1)).into());
+        let fd = &descriptor.get_ref().0;
+        // Neither fails for a descriptor and a time like these.
+        let _ = fd.set(time, TimerSetTimeFlags::empty());
+        let mut running = Running(Some(fd));
+        let expired = |timer: &Descriptor| timer.0.wait().map_err(io::Error::from);
+        let _ = descriptor.async_io(Interest::READABLE, expired).await;
+        running.0 = None;
+    }
+}
+
+/// Nobody waits any more for a timer that is running: it is stopped.
+struct Running<'a>(Option<&'a TimerFd>);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if let Some(timer) = self.0 {
+            // It does not fail for a timer.
+            let _ = timer.unset();
+        }
+    }
+}
+
+struct Descriptor(TimerFd);
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shorter than any machine takes to be late by.
+    const SHORT: Duration = Duration::from_millis(20);
+
+    #[tokio::test]
+    async fn a_timer_waits_each_time_and_is_stopped_when_nobody_waits() {
+        let timer = Timer::new();
+        for _ in 0..3 {
+            let began = monotonic_ns();
+            timer.sleep(SHORT).await;
+            let waited = Duration::from_nanos(monotonic_ns() - began);
+            assert!(waited >= SHORT, "{waited:?}");
+        }
+        timer.sleep(Duration::ZERO).await;
+        let cancelled = tokio::time::timeout(SHORT, timer.sleep(Duration::from_hours(1)));
+        assert!(cancelled.await.is_err());
+        let descriptor = timer.0.as_ref().expect("a descriptor");
+        let left = descriptor.get_ref().0.get().expect("a timer");
+        assert!(left.is_none());
+        // One that expired while nobody looked is not taken for the next.
+        descriptor
+            .get_ref()
+            .0
+            .set(
+                Expiration::OneShot(SHORT.into()),
+                TimerSetTimeFlags::empty(),
+            )
+            .expect("a timer");
+        std::thread::sleep(2 * SHORT);
+        let began = monotonic_ns();
+        timer.sleep(SHORT).await;
+        assert!(Duration::from_nanos(monotonic_ns() - began) >= SHORT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_descriptor_it_waits_all_the_same() {
+        let began = tokio::time::Instant::now();
+        Timer(None).sleep(SHORT).await;
+        assert!(began.elapsed() >= SHORT);
+    }
 }

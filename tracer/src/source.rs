@@ -9,11 +9,10 @@ use sockpick_ebpf::abi::Stats;
 use tokio::{
     io::{Interest, unix::AsyncFd},
     task::yield_now,
-    time::sleep,
 };
 
 use crate::{
-    clock::monotonic_ns,
+    clock::{Timer, monotonic_ns},
     decode::{self, Malformed, Record},
     listeners,
     probes::{
@@ -29,6 +28,7 @@ pub struct Source {
     drops: Drops,
     watched: Vec<AsyncFd<OwnedFd>>,
     interval: Duration,
+    timer: Timer,
     /// Read before their turn, to see what was to come.
     ahead: VecDeque<Result<Record, Malformed>>,
     /// The batch ends before the first record that is younger (kernel time): while SYNs come as
@@ -58,6 +58,7 @@ impl Source {
             channel,
             drops,
             interval,
+            timer: Timer::new(),
             ahead: VecDeque::new(),
             until_ns: None,
             has_more: false,
@@ -79,12 +80,12 @@ impl Source {
             self.signalled().await?;
         }
         if self.channel.signals_every_record() {
-            sleep(self.interval).await;
+            self.timer.sleep(self.interval).await;
             return Ok(());
         }
         // A buffer that fills up wakes a second time, before the interval ends.
         tokio::select! {
-            () = sleep(self.interval) => {}
+            () = self.timer.sleep(self.interval) => {}
             early = self.signalled() => early?,
         }
         Ok(())

@@ -15,7 +15,7 @@ use super::{
     outside::{outside, take_leave},
     remarks::{refused, reload_remark},
     systemd::{self, Status, Watchdog},
-    waits::{Signals, interval, time, until},
+    waits::{Signals, time, until},
 };
 use crate::{
     alerts::Sight,
@@ -128,7 +128,7 @@ impl Inventory {
                 Some(question) = questions.recv() => self.answer(question),
                 outcome = self.looks.step() => self.looked(outcome),
                 () = self.keeper.turn() => {}
-                () = interval(self.watchdog.interval()) => {}
+                () = self.watchdog.due() => {}
             }
             self.feed.tick(time());
             self.keeper.keep(self.feed.alerts());

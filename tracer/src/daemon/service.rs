@@ -17,7 +17,7 @@ use super::{
     outside::take_leave,
     remarks::reload_remark,
     systemd::{self, Status, Watchdog},
-    waits::{Signals, interval, time, until},
+    waits::{Signals, time, until},
 };
 use crate::{
     alerts::Sight,
@@ -150,13 +150,16 @@ impl Service {
         let backend = started.backend;
         let (attached, pipeline, inventory) = at_level(&settings, started, assessor);
         let engine = Engine::new(pipeline, feed);
+        // All descriptors that it keeps are open before it says that it watches.
+        let canary = Canary::new(settings.daemon.self_check, args.probes.flush_interval);
+        let watchdog = Watchdog::new();
         let debug = args.probes.debug_programs;
         let session = Session::begin(attached, engine, None, debug)?;
         announce(session.programs(), inventory, backend, "");
         info!("privileges that are left: {}", left.join(", "));
         exposition.push(&settings.metrics);
         Ok(Self {
-            canary: Canary::new(settings.daemon.self_check, args.probes.flush_interval),
+            canary,
             args,
             settings,
             session,
@@ -175,7 +178,7 @@ impl Service {
                 taken: time().wall,
             },
             held: Held::default(),
-            watchdog: Watchdog::new(),
+            watchdog,
             shown: Status::default(),
         })
     }
@@ -198,7 +201,7 @@ impl Service {
                 step = self.canary.step() => self.checked(step)?,
                 () = self.keeper.turn() => {}
                 () = self.names.turn() => {}
-                () = interval(self.watchdog.interval()) => {}
+                () = self.watchdog.due() => {}
             }
             // Whatever it was: it may have come while records were waited for, whose signal is
             // gone.

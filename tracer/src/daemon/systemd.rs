@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use log::warn;
 use sd_notify::NotifyState;
 
-use crate::clock::monotonic_ns;
+use crate::clock::{Timer, monotonic_ns};
 
 /// It watches; or a reload ended, however it went.
 pub(super) fn ready() {
@@ -48,33 +48,41 @@ fn tell(state: &[NotifyState<'_>]) {
 
 /// Whoever restarts this process if it does not hear from it.
 pub(super) struct Watchdog {
-    /// How often it is told, with time to spare.
-    interval: Option<Duration>,
+    /// It acts when it hears nothing for so long.
+    patience: Option<Duration>,
     told: Option<Instant>,
+    timer: Timer,
 }
 
 impl Watchdog {
     /// As the environment has it.
     pub(super) fn new() -> Self {
         Self {
-            interval: sd_notify::watchdog_enabled().map(|longest| longest / 4),
+            patience: sd_notify::watchdog_enabled(),
             told: None,
+            timer: Timer::new(),
         }
     }
 
-    /// How often [`Watchdog::alive`] is to be called.
-    pub(super) fn interval(&self) -> Option<Duration> {
-        self.interval
+    /// Waits until [`Watchdog::alive`] has to be called, if nothing else called it until then: the
+    /// self-check does, at the intervals as they are packaged, so that this wakes nobody.
+    /// Cancelling it loses nothing.
+    pub(super) async fn due(&self) {
+        let Some(patience) = self.patience else {
+            return std::future::pending().await;
+        };
+        let told = self.told.map_or(Duration::MAX, |told| told.elapsed());
+        self.timer
+            .sleep((patience * 2 / 3).saturating_sub(told))
+            .await;
     }
 
-    /// A token came through source, pipeline and alerts. Told no oftener than it is wanted.
+    /// A token came through source, pipeline and alerts. Told no oftener than is worth it.
     pub(super) fn alive(&mut self) {
-        let Some(interval) = self.interval else {
+        let Some(patience) = self.patience else {
             return;
         };
-        // A timer may be a little early.
-        let due = |told: Instant| told.elapsed() >= interval * 7 / 8;
-        if self.told.is_none_or(due) {
+        if self.told.is_none_or(|told| told.elapsed() >= patience / 4) {
             self.told = Some(Instant::now());
             tell(&[NotifyState::Watchdog]);
         }

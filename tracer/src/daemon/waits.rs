@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 
 use crate::{
@@ -47,14 +47,6 @@ pub(super) async fn until(ktime_ns: Option<u64>) {
     let left = Duration::from_nanos(ktime_ns.saturating_sub(monotonic_ns()));
     match Instant::now().checked_add(left) {
         Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits so long; `None`: for ever.
-pub(super) async fn interval(interval: Option<Duration>) {
-    match interval {
-        Some(interval) => sleep(interval).await,
         None => std::future::pending().await,
     }
 }
