@@ -31,6 +31,16 @@ pub fn namespace(netns: &Netns) -> Cow<'_, str> {
     }
 }
 
+/// A BPF program, with the id that `bpftool prog` has for it: `dispatch (id 31)`. Not every
+/// program has a name.
+#[must_use]
+pub fn program(id: u32, name: &str) -> String {
+    match name {
+        "" => format!("id {id}"),
+        name => format!("{} (id {id})", printable(name)),
+    }
+}
+
 /// So many of something: `1 member`, `2 members`.
 #[must_use]
 pub fn count(number: u64, one: &str) -> String {

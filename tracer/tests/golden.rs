@@ -134,6 +134,29 @@ fn uncovered() -> Event {
     event
 }
 
+/// A refusal by which way the SYN came.
+fn out_of_reach() -> Event {
+    let mut event = syn("10.0.0.2:179", Match::None, Via::Lookup, None);
+    event.ifname = Some("blue".into());
+    event.reason = Some(Reason::VrfScope);
+    event.expected = Some(Box::new(Expected {
+        service: None,
+        listener: Some(Other {
+            address: [0, 0, 0, 0].into(),
+            port: 179,
+            family: Family::Ipv4,
+            device: None,
+            v6only: false,
+            inode: Some(47_002),
+            id: None,
+            opened: None,
+            closed: None,
+            owners: owners(98..99, "bgpd"),
+        }),
+    }));
+    event
+}
+
 /// An alert that a program caused.
 fn stolen() -> Event {
     let thief = listener("127.0.0.1:99", owners(77..78, "thief"));
@@ -210,6 +233,7 @@ fn session() -> Vec<Item> {
         grouped(),
         uncovered(),
         stolen(),
+        out_of_reach(),
         dual_stack(),
         syn("6.6.6.6:81", Match::None, Via::Lookup, None),
         syn("6.6.6.6:82", Match::None, Via::SkLookup, None),

@@ -9,7 +9,7 @@ use crate::{
     judge,
     pipeline::{Account, Holders, Snapshot, Tally},
     sinks::summary::{ListenerLine, Summary, Totals},
-    words::{bound_at, count, namespace, printable},
+    words::{bound_at, count, namespace, program},
 };
 
 /// A session, and what was shown of it.
@@ -153,9 +153,7 @@ impl Shown<'_> {
             ..
         } = self.session;
         let programs = self.account.programs.iter();
-        let programs: Vec<String> = programs
-            .map(|(id, name)| format!("{id} {}", printable(name)))
-            .collect();
+        let programs: Vec<String> = programs.map(|(id, name)| program(*id, name)).collect();
         let long_gone = self.account.long_gone;
         let told = [
             (

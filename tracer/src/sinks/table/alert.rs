@@ -39,7 +39,8 @@ pub(super) fn text(event: &Event, handed_over: Option<Why>, zone: &TimeZone) -> 
     let programs = event.steered_by.as_deref().unwrap_or_default();
     for (nth, program) in programs.iter().enumerate() {
         let before = if nth == 0 { "; attached:" } else { "," };
-        let _ = write!(text, "{before} {} {}", program.id, printable(&program.name));
+        let named = words::program(program.id, &program.name);
+        let _ = write!(text, "{before} {named}");
     }
     let chosen = event.listener.as_ref();
     if let Some(opened) = chosen.and_then(|listener| listener.opened) {
@@ -49,7 +50,16 @@ pub(super) fn text(event: &Event, handed_over: Option<Why>, zone: &TimeZone) -> 
     if let Some(closed) = listener.and_then(|listener| listener.closed) {
         let _ = write!(text, " since {}", clock(closed, zone));
     }
+    if let Some(ifname) = way(event) {
+        let _ = write!(text, "; it came through {}", printable(ifname));
+    }
     text
+}
+
+/// Which way it came, where that is what decided.
+fn way(event: &Event) -> Option<&str> {
+    let decided = matches!(event.reason, Some(Reason::DevMismatch | Reason::VrfScope));
+    event.ifname.as_deref().filter(|_| decided)
 }
 
 /// Nobody got it: who would have, or is there all the same.
