@@ -37,11 +37,15 @@ fn cargo_check(arguments: &[&str]) -> Result<()> {
     visible(cargo()?.args(arguments))
 }
 
+/// The build of the tests, so that build scripts and macros are built, and run, once for both.
+const LIKE_THE_TESTS: &str = "--release";
+
 fn clippy() -> Result<()> {
     // Includes the probes, as seen on this machine's target: the compilers that know BPF's core
     // library bring no clippy.
     cargo_check(&[
         "clippy",
+        LIKE_THE_TESTS,
         "--quiet",
         "--workspace",
         "--all-targets",
@@ -51,6 +55,7 @@ fn clippy() -> Result<()> {
     ])?;
     cargo_check(&[
         "clippy",
+        LIKE_THE_TESTS,
         "--quiet",
         "--package",
         "sockpick-ebpf",
@@ -64,7 +69,7 @@ fn clippy() -> Result<()> {
 
 fn documentation() -> Result<()> {
     let mut command = cargo()?;
-    command.args(["doc", "--quiet", "--workspace", "--no-deps"]);
+    command.args(["doc", LIKE_THE_TESTS, "--quiet", "--workspace", "--no-deps"]);
     visible(command.env("RUSTDOCFLAGS", "-D warnings"))
 }
 

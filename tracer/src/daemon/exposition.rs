@@ -1,7 +1,14 @@
 //! The web server and its thread, which pushes metrics as well: they ask the daemon's own thread,
 //! which answers between two batches.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use hyper::body::Bytes;
@@ -29,6 +36,10 @@ use crate::{
 /// How long the web server may take to end.
 const END: Duration = Duration::from_secs(1);
 
+/// How long a question waits while the daemon still starts: shorter than the web server waits, so
+/// that whoever asks is told so.
+const START: Duration = Duration::from_secs(4);
+
 /// A question, and where the answer goes. That an answer comes is one, too: the pipeline works.
 pub(super) enum Question {
     /// Everything that is exposed.
@@ -41,10 +52,27 @@ pub(super) enum Question {
 struct Asker {
     asks: mpsc::Sender<Question>,
     origin: Origin,
+    /// A question was answered: it has started.
+    started: AtomicBool,
 }
 
 impl Asker {
     async fn ask<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> Question,
+    ) -> Result<T, String> {
+        let asked = self.asked(question);
+        if self.started.load(Ordering::Relaxed) {
+            return asked.await;
+        }
+        let answer = timeout(START, asked)
+            .await
+            .map_err(|_| "sockpick still starts: it does not watch yet".to_owned())??;
+        self.started.store(true, Ordering::Relaxed);
+        Ok(answer)
+    }
+
+    async fn asked<T>(
         &self,
         question: impl FnOnce(oneshot::Sender<T>) -> Question,
     ) -> Result<T, String> {
@@ -125,7 +153,11 @@ impl Exposition {
             resource: Teller::here().resource(),
             start: time().wall,
         };
-        let asker = Arc::new(Asker { asks, origin });
+        let asker = Arc::new(Asker {
+            asks,
+            origin,
+            started: AtomicBool::new(false),
+        });
         let mut exposition = Self {
             pushing: Pushing::new(handle.clone(), Arc::clone(&asker)),
             runtime: handle,
@@ -224,5 +256,40 @@ impl Exposition {
             // It has a deadline of its own.
             let _ = push.await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::Source as _;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_while_it_starts_is_told_so() {
+        let (asks, mut questions) = mpsc::channel(16);
+        let asker = Asker {
+            asks,
+            origin: Origin {
+                resource: Teller::here().resource(),
+                start: time().wall,
+            },
+            started: AtomicBool::new(false),
+        };
+        let early = asker.ready().await;
+        assert!(early.is_err_and(|why| why.starts_with("sockpick still starts")));
+
+        let answer = |questions: &mut mpsc::Receiver<Question>| {
+            let Ok(Question::Ready(to)) = questions.try_recv() else {
+                panic!("nothing was asked");
+            };
+            to.send(Ok(()))
+        };
+        assert!(answer(&mut questions).is_err(), "the early one has gone");
+        let (told, answered) = tokio::join!(asker.ready(), async { answer(&mut questions) });
+        assert_eq!((told, answered), (Ok(()), Ok(())));
+
+        // From now on the web server's own deadline holds.
+        let late = timeout(2 * START, asker.ready()).await;
+        assert!(late.is_err());
     }
 }

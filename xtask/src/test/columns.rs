@@ -4,46 +4,43 @@ use std::path::Path;
 
 use super::Args;
 use crate::artifacts::SCENARIOS_PROGRAM as PROGRAM;
+use crate::kernels::MATRIX;
 use crate::rootfs::GuestFile;
 
 /// Backends by which a kernel runs the core of the scenarios only, or a handful of them: its
 /// neighbours in the matrix run more of them by it, with the same programs over the same code of
-/// the kernel's, and the whole has to end within an hour also where the machine is slow.
-const PARTS: [(&str, &str, &str); 9] = [
+/// the kernel's, and the whole has to end within an hour also where the machine is slow. All of
+/// them run by fentry on a kernel of today, and by the programs for old kernels on the oldest.
+const PARTS: [(&str, &str, &str); 12] = [
+    ("5.10", "--core", "kprobe"),
     ("5.10", "--smoke", "auto"),
-    ("6.1", "--core", "kprobe"),
+    ("6.1", "--core", "auto"),
+    ("6.1", "--smoke", "kprobe"),
     ("6.1", "--smoke", "legacy"),
     ("6.12", "--smoke", "kprobe"),
     ("6.19", "--smoke", "fentry"),
     ("6.19", "--smoke", "kprobe"),
     ("7.2", "--smoke", "fentry"),
     ("7.2", "--smoke", "kprobe"),
-    ("7.3", "--core", "kprobe"),
+    ("7.3", "--core", "fentry"),
+    ("7.3", "--smoke", "kprobe"),
 ];
 
 /// The scenarios that take hours of the guest's time, on one kernel.
 const HOUR: [&str; 3] = ["nginx_hour", "daemon_soak", "daemon_quiet"];
 const HOUR_COLUMN: &str = "6.12-hour";
 
-/// The core of the scenarios once more, by kprobe a handful, where only alerts are told, and what
-/// is right is counted in the kernel.
-const SUSPECTS: [&str; 5] = ["--suspects", "--core", "fentry", "--smoke", "kprobe"];
+/// Where only alerts are told, and what is right is counted in the kernel: the core of the
+/// scenarios once more, by kprobe a handful. All of them where every backend is asked for, on
+/// every kernel.
+const SUSPECTS: &str = "--suspects";
+const SUSPECTS_PARTS: [&str; 4] = ["--core", "fentry", "--smoke", "kprobe"];
 const SUSPECTS_COLUMN: &str = "6.12-suspects";
+const OF_SUSPECTS: &str = "-suspects";
 
-/// What the daemon does, on another kernel than the two that run all of the scenarios about it.
-const DAEMON: [&str; 10] = [
-    "daemon_story",
-    "daemon_reload",
-    "daemon_names",
-    "daemon_blind",
-    "daemon_dropped",
-    "daemon_killed",
-    "daemon_namespaces",
-    "daemon_listeners",
-    "daemon_flood",
-    "daemon_flood_reload",
-];
-const DAEMON_COLUMN: &str = "6.1-daemon";
+/// What the daemon does, on kernels that do not run all of the scenarios.
+const DAEMON: &str = "daemon_";
+const DAEMON_COLUMNS: [(&str, &str); 2] = [("7.3-daemon", "fentry"), ("6.1-daemon", "auto")];
 
 /// The service as it is packaged, under this machine's systemd: on a kernel of today and on the
 /// oldest.
@@ -69,19 +66,25 @@ const PACKAGED: [(&str, &str); 4] = [
 ];
 
 /// Columns by how long they take, so that two guests end at about the same time.
-const LONGEST_FIRST: [&str; 6] = ["5.10", "7.3", "6.12", "6.1", "7.2", "6.19"];
+const LONGEST_FIRST: [&str; 6] = ["6.12", "5.10", "6.1", "7.3", "7.2", "6.19"];
 
 /// Where a column stands in the order in which they are begun.
 pub(super) fn turn(name: &str) -> usize {
     let matrix = LONGEST_FIRST.iter().position(|column| *column == name);
-    let place = beyond().position(|column| column == name).unwrap_or(0);
-    matrix.unwrap_or(LONGEST_FIRST.len() + place)
+    let place = beyond(false).iter().position(|column| column == name);
+    matrix.unwrap_or(LONGEST_FIRST.len() + place.unwrap_or(0))
 }
 
-/// Those beyond the matrix, the one that takes longest first.
-pub(super) fn beyond() -> impl Iterator<Item = &'static str> {
-    let single = [HOUR_COLUMN, SUSPECTS_COLUMN, DAEMON_COLUMN];
-    single.into_iter().chain(SYSTEMD_COLUMNS)
+/// Those beyond the matrix, the one that takes longest first; or those of every kernel, too.
+pub(super) fn beyond(every_backend: bool) -> Vec<String> {
+    let of_daemon = DAEMON_COLUMNS.map(|(column, _)| column);
+    let of_suspects = MATRIX.map(|kernel| format!("{kernel}{OF_SUSPECTS}"));
+    let of_suspects = of_suspects
+        .into_iter()
+        .filter(|column| every_backend || column == SUSPECTS_COLUMN);
+    let single = of_daemon.into_iter().chain([HOUR_COLUMN]);
+    let columns = single.map(str::to_owned).chain(of_suspects);
+    columns.chain(SYSTEMD_COLUMNS.map(str::to_owned)).collect()
 }
 
 /// What a column boots and runs.
@@ -99,10 +102,16 @@ impl Run {
         let systemd = SYSTEMD_COLUMNS.contains(&name);
         let (kernel, more) = match name {
             HOUR_COLUMN => ("6.12", words(&["--backend", "fentry"], &HOUR)),
-            SUSPECTS_COLUMN => ("6.12", words(&SUSPECTS, &[])),
-            DAEMON_COLUMN => ("6.1", words(&["--backend", "kprobe"], &DAEMON)),
+            _ if name.ends_with(OF_SUSPECTS) => {
+                let parts = SUSPECTS_PARTS.iter().filter(|_| !args.every_backend);
+                let parts: Vec<_> = parts.copied().collect();
+                (
+                    name.trim_end_matches(OF_SUSPECTS),
+                    words(&[SUSPECTS], &parts),
+                )
+            }
             _ if systemd => (name.trim_end_matches("-systemd"), of_systemd(args)),
-            _ => (name, of_matrix(name, args)),
+            _ => of_daemon(name).unwrap_or_else(|| (name, of_matrix(name, args))),
         };
         let program = std::iter::once(PROGRAM.to_owned());
         Self {
@@ -136,6 +145,13 @@ fn of_systemd(args: &Args) -> Vec<String> {
         return vec![part.to_owned()];
     }
     asked
+}
+
+/// The kernel of such a column, and what it runs.
+fn of_daemon(name: &str) -> Option<(&str, Vec<String>)> {
+    let (_, backend) = DAEMON_COLUMNS.iter().find(|(column, _)| *column == name)?;
+    let kernel = name.trim_end_matches("-daemon");
+    Some((kernel, words(&["--backend", backend], &[DAEMON])))
 }
 
 fn of_matrix(name: &str, args: &Args) -> Vec<String> {

@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args, files: &[GuestFile], beyond: bool) -> Result<Vec<
     fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
     let mut names = args.columns();
     if beyond {
-        names.extend(columns::beyond().map(str::to_owned));
+        names.extend(columns::beyond(args.every_backend));
     }
     let mut turns = names.clone();
     turns.sort_by_key(|name| columns::turn(name));
@@ -88,7 +88,7 @@ pub(super) fn run(args: &Args, files: &[GuestFile], beyond: bool) -> Result<Vec<
 
 /// Whether a column is about all that runs on a kernel.
 pub(super) fn is_whole(column: &Column) -> bool {
-    columns::beyond().all(|name| name != column.kernel)
+    kernels::MATRIX.contains(&column.kernel.as_str())
 }
 
 /// The scenarios on an image, with every line of theirs as it comes.
@@ -191,7 +191,7 @@ fn run_guest(
     let packaged = run.packaged(&workspace_root()?);
     let guest = Guest {
         files: [files, &packaged].concat(),
-        timeout: Duration::from_secs(args.timeout),
+        timeout: args.column_timeout(),
         append: APPEND.to_owned(),
         icount: run.icount,
         systemd: run.systemd,

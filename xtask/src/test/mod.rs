@@ -8,6 +8,7 @@ mod report;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -16,25 +17,30 @@ use crate::kernels::{self, Kernel};
 use crate::setup;
 use counts::{Alerts, Counts};
 
+/// By so many backends a kernel runs the scenarios at most.
+const MOST_BACKENDS: u32 = 3;
+
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     only: Option<Only>,
-    /// Only this kernel (repeatable); default is the whole matrix. 6.12-systemd and 5.10-systemd
-    /// are the service under a real systemd
+    /// Only this kernel (repeatable); default is the whole matrix and some columns beside it.
+    /// 6.12-systemd and 5.10-systemd are the service under a real systemd, KERNEL-suspects is
+    /// where only alerts are told
     #[arg(long = "kernel", value_name = "VERSION")]
     kernels: Vec<String>,
     /// Only this backend (repeatable): fentry, kprobe; default is all that a kernel allows
     #[arg(long = "backend", value_name = "BACKEND")]
     backends: Vec<String>,
-    /// Everything by every backend, also where the neighbours of a kernel in the matrix do it
+    /// Everything by every backend, on every kernel also where only alerts are told: takes many
+    /// hours
     #[arg(long)]
     every_backend: bool,
     /// Only the tests that need no guest
     #[arg(long, conflicts_with_all = ["kernels", "backends", "filter"])]
     host_only: bool,
-    /// Time for all scenarios on one kernel
+    /// Time for all scenarios on one kernel; by every backend, for those by one
     #[arg(long, value_name = "SECS", default_value_t = 2400)]
     timeout: u64,
     /// Only scenarios with this in their name; leaves out the tests that need no guest
@@ -75,6 +81,11 @@ impl Args {
     /// makes no difference to them.
     fn is_complete(&self) -> bool {
         self.kernels.is_empty() && self.backends.is_empty()
+    }
+
+    fn column_timeout(&self) -> Duration {
+        let backends = if self.every_backend { MOST_BACKENDS } else { 1 };
+        Duration::from_secs(self.timeout) * backends
     }
 
     fn columns(&self) -> Vec<String> {

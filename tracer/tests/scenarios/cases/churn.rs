@@ -86,8 +86,8 @@ pub(crate) fn daemon_namespaces(cx: &Context) -> Result<()> {
 }
 
 /// Ten thousand listeners one after the other, each with a SYN, and ten thousand at once, which is
-/// more than sockpick has names for; and all of that once more. When
-/// they are gone, it knows who comes then.
+/// more than sockpick has names for; and those once more. When they are gone, it knows who comes
+/// then.
 pub(crate) fn daemon_listeners(cx: &Context) -> Result<()> {
     cx.need_one_of_three()?;
     let _here = Netns::fresh()?;
@@ -97,9 +97,12 @@ pub(crate) fn daemon_listeners(cx: &Context) -> Result<()> {
     // Room for all of them: how fast they are read is another scenario's.
     let daemon = cx.daemon_with(&folder, "", &["--buffer-size", "8MiB"])?;
     let before = Taken::by(daemon.pid())?;
-    come_and_go(&daemon, 1.0)?;
+    for _ in 0..LISTENERS {
+        visit(&TcpListener::bind(loopback(7000))?)?;
+    }
+    come_and_go(&daemon, LISTENERS + VISITED)?;
     let first = holds_on_to_nothing(&daemon, before, LISTENERS_KIB)?;
-    come_and_go(&daemon, 2.0)?;
+    come_and_go(&daemon, LISTENERS + 2 * VISITED)?;
     holds_on_to_nothing(&daemon, first, FILLS_KIB)?;
 
     let later = TcpListener::bind(loopback(7001))?;
@@ -113,18 +116,14 @@ pub(crate) fn daemon_listeners(cx: &Context) -> Result<()> {
     Ok(fs::remove_dir_all(folder)?)
 }
 
-/// All of them, for the how-manieth time.
-fn come_and_go(daemon: &Daemon, nth: f64) -> Result<()> {
-    for _ in 0..LISTENERS {
-        visit(&TcpListener::bind(loopback(7000))?)?;
-    }
+/// All of them at once; so many SYNs have come then.
+fn come_and_go(daemon: &Daemon, all: u16) -> Result<()> {
     let ports = FIRST..FIRST + LISTENERS;
     let listeners = ports.map(|port| TcpListener::bind(loopback(port)));
     let listeners: Vec<TcpListener> = listeners.collect::<Result<_, _>>()?;
     let visited = listeners.iter().rev().take(VISITED.into());
     visited.map(visit).collect::<Result<Vec<()>>>()?;
-    let all = nth * f64::from(LISTENERS + VISITED);
-    let is_all = |found: &f64| (found - all).abs() < 0.5;
+    let is_all = |found: &f64| (found - f64::from(all)).abs() < 0.5;
     daemon.until("SYNs of all of them", syns, is_all)?;
     Ok(())
 }
