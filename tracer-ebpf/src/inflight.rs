@@ -95,6 +95,16 @@ impl Inflight {
         self.done_sk = sk.0;
         self.done_seq = self.seq;
         self.done_ns = 0;
+        self.forget_netfilter();
+    }
+
+    /// The packet was looked up as any other: what netfilter found for it counts no more, and its
+    /// memory is another packet's next.
+    #[inline(always)]
+    pub(crate) fn forget_netfilter(&mut self) {
+        if self.nf_skb == self.skb {
+            self.nf_skb = 0;
+        }
     }
 
     /// Whether the lookup of this packet ended with the socket, as far as its end was seen, and the

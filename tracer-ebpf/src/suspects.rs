@@ -163,6 +163,7 @@ pub(crate) fn excludes_unread(
     count(slot, right);
     slot.state = state::IDLE;
     slot.forget_facts();
+    slot.forget_netfilter();
     stats.syns += 1;
     stats.counted += 1;
     true

@@ -29,6 +29,19 @@ pub fn settings(given: &Given, file: Option<&Path>) -> Result<Settings, Failure>
     Settings::new(given, Some(&text)).map_err(|error| Failure::usage(format!("{shown}: {error}")))
 }
 
+/// What the file says now, while others are to be looked at.
+///
+/// # Errors
+/// As [`settings`], and if it is no file: a pipe that nobody writes to would be waited for.
+pub fn again(path: &Path) -> Result<Settings, Failure> {
+    if path.exists() && !path.is_file() {
+        let shown = path.display();
+        let wrong = format!("{shown}: only a file can be read again");
+        return Err(Failure::usage(wrong));
+    }
+    settings(&Given::default(), Some(path))
+}
+
 /// What the file says, if it has an end that is not too far off.
 fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();

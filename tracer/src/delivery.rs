@@ -67,12 +67,13 @@ pub struct Left {
 }
 
 impl Delivery {
-    /// Starts the thread and the sinks. Nobody is asked yet: a server that is down is no error.
+    /// Starts the thread and the sinks, which are told that they are of `host`; `None`: of its
+    /// host name. Nobody is asked yet: a server that is down is no error.
     ///
     /// # Errors
     /// If there can be no thread.
-    pub fn start(sinks: &[SinkSettings]) -> Result<Self, Failure> {
-        Self::start_as(Teller::here(), sinks)
+    pub fn start(host: Option<&str>, sinks: &[SinkSettings]) -> Result<Self, Failure> {
+        Self::start_as(Teller::here(host), sinks)
     }
 
     fn start_as(teller: Teller, sinks: &[SinkSettings]) -> Result<Self, Failure> {
@@ -136,6 +137,14 @@ impl Delivery {
     pub fn stats(&self) -> Vec<SinkStats> {
         let routes = self.routes();
         routes.iter().map(|route| route.outbox.stats()).collect()
+    }
+
+    /// Whether a crash would cost no sink that has a spool a notice that waits for it.
+    #[must_use]
+    pub fn are_spooled(&self) -> bool {
+        let routes = self.routes();
+        let mut with_spool = routes.iter().filter(|route| route.settings.spool.is_some());
+        with_spool.all(|route| route.outbox.are_kept())
     }
 
     /// Messages that no receiver will have: thrown away at a bound, refused for good, or left by

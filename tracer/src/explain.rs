@@ -12,6 +12,7 @@ pub(crate) mod table;
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -26,6 +27,7 @@ use crate::{
     netfilter::Rules,
     probes::ask::Asker,
     processes::{self, Processes},
+    remark::remark,
 };
 
 use answer::Answer;
@@ -74,17 +76,18 @@ impl Explainer {
         };
         let own = namespaces::own().context("cannot tell this process's network namespace")?;
         let inode = netns.as_ref().map_or(Ok(own), namespaces::named)?;
-        let path = if inode == own {
-            "/proc/thread-self/ns/net".into()
-        } else {
-            namespaces::find(inode)
-                .ok_or_else(|| Failure::usage(format!("network namespace {inode} is gone")))?
-                .path
-        };
+        // Whole, as it may be what keeps the namespace.
+        let mut found = None;
+        if inode != own {
+            let gone = || Failure::usage(format!("network namespace {inode} is gone"));
+            found = Some(namespaces::find(inode).ok_or_else(gone)?);
+        }
+        let here = Path::new("/proc/thread-self/ns/net");
+        let path = found.as_ref().map_or(here, |found| &found.path);
         let asker = self.asker.as_mut().map_err(|why| why.clone());
         let fresh = |(_, read): &(Rules, Instant)| self.many && read.elapsed() < OWNERS_AGE;
         let known = self.rules.get(&inode).is_some_and(fresh);
-        let looked = namespaces::within(&path, inode, || {
+        let looked = namespaces::within(path, inode, || {
             let scene = Scene::look(asker, &sent, inode)?;
             Ok((scene, (!known).then(Rules::here)))
         });
@@ -129,7 +132,7 @@ impl Explainer {
             && scene.listeners.iter().any(|one| unknown(one.inode))
             && let Some(why) = processes::blindness(self.processes.hidden())
         {
-            eprintln!("sockpick: owners may be missing (?): {why}");
+            remark(format_args!("owners may be missing (?): {why}"));
         }
     }
 }

@@ -3,6 +3,9 @@
 //! Data flows one way: kernel → [`source`] → [`decode`] → [`pipeline`] →
 //! [`outlets`] → [`sinks`]. `ARCHITECTURE.md` tells the rest.
 
+// It panics where stderr cannot be written to.
+#![cfg_attr(not(test), warn(clippy::print_stderr))]
+
 pub mod alerts;
 pub mod audit;
 mod bpf;
@@ -37,6 +40,7 @@ pub mod privileges;
 pub mod probes;
 pub mod processes;
 pub mod recording;
+pub mod remark;
 pub mod routes;
 pub mod rtnetlink;
 pub mod session;

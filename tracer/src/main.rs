@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use sockpick::{cli::Cli, commands, failure};
+use sockpick::{cli::Cli, commands, failure, remark::remark};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Err(error) if failure::is_closed_stdout(&error) => ExitCode::SUCCESS,
         Err(error) => {
             if !failure::is_silent(&error) {
-                eprintln!("sockpick: {error:#}{}", failure::reference(&error));
+                remark(format_args!("{error:#}{}", failure::reference(&error)));
             }
             ExitCode::from(failure::exit_code(&error))
         }

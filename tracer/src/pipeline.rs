@@ -403,8 +403,10 @@ impl Pipeline {
         }
         // Its listener may be looked at anew.
         self.latest.forget(&record.listener);
-        let syn = self.flows.of(record);
-        if self.resting || syn.is_some_and(|syn| syn.listener == record.listener.stamp) {
+        let syn = self.flows.handed_over(record);
+        // A SYN that is sent again has the kernel choose anew, and the ACK once more.
+        let is_known = |syn: Flow| [syn.listener, syn.last].contains(&record.listener.stamp);
+        if self.resting || syn.is_some_and(is_known) {
             return;
         }
         let why = match record.why {

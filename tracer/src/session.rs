@@ -27,6 +27,7 @@ use crate::{
         rights::{Level, Rights},
     },
     recording::{Header, Position},
+    remark::remark,
     source::Source,
 };
 use recorded::Recording;
@@ -70,9 +71,9 @@ fn log_of(
     debug: bool,
 ) -> Result<Option<EbpfLogger<&'static dyn log::Log>>> {
     if debug && programs.legacy {
-        eprintln!(
-            "sockpick: the programs for old kernels have no log: --debug-programs says nothing"
-        );
+        remark(format_args!(
+            "the programs for old kernels have no log: --debug-programs says nothing"
+        ));
     }
     (debug && !programs.legacy)
         .then(|| programs.debug_log())
@@ -266,7 +267,7 @@ impl<O: Outlet> Session<O> {
         if let Some(recording) = &mut self.recording
             && let Err(error) = write(recording)
         {
-            eprintln!("sockpick: {error:#}");
+            remark(format_args!("{error:#}"));
             self.recording = None;
             self.is_cut = true;
         }

@@ -8,7 +8,6 @@ pub(crate) mod table;
 
 use std::{
     collections::{BTreeMap, HashSet},
-    io::{self, Write as _},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -24,6 +23,8 @@ use crate::{
     listeners::{self, Inventory, Listening},
     namespaces::{self, Found, Namespaces, Search},
     processes::{self, Processes},
+    remark::remark,
+    words,
 };
 
 /// Most listeners whose owners are surely all found: the cache of owners is bounded.
@@ -267,9 +268,10 @@ impl Look {
                 others => format!(" and {others} other processes"),
             };
             remarks.push(format!(
-                "{sockets} of {comm}({pid}){others} {are} unused, or in a network namespace \
+                "{sockets} of {}({pid}){others} {are} unused, or in a network namespace \
                  that only a socket keeps and that was not looked at; to look takes Linux 5.6 \
-                 and root"
+                 and root",
+                words::printable(comm)
             ));
         }
         remarks
@@ -310,8 +312,7 @@ fn processes_do(count: usize) -> String {
 
 /// Says on stderr what could not be seen.
 pub(crate) fn tell(remarks: &[String]) {
-    for remark in remarks {
-        // Nobody may be left to read it.
-        let _ = writeln!(io::stderr(), "sockpick: {remark}");
+    for text in remarks {
+        remark(text);
     }
 }

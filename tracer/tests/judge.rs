@@ -142,6 +142,7 @@ impl Scene {
             ktime_ns: NOW,
             cpu: 1,
             via,
+            is_steered: matches!(via, Via::SkLookup | Via::SkAssign | Via::Tproxy),
             chosen: chosen.map(|number| Chosen {
                 bound: self.all[number - 1],
                 id: number as u64,
@@ -242,7 +243,10 @@ fn a_live_one_that_was_passed_over_is_a_misdirection() {
         ..socket(2)
     };
     pinned.picture.opened(bound("6.6.6.6:80"), socket);
-    pinned.expect("6.6.6.6", 2, "Misdirected CpuAffinity listener 1");
+    let says = |via| pinned.says(&packet("6.6.6.6", 1), via, Some(2));
+    assert_eq!(says(Via::Lookup), "Misdirected CpuAffinity listener 1");
+    // The first group in the chain answers, whatever its score.
+    assert_eq!(says(Via::ReuseportHash), "Misdirected DevOrder listener 1");
 }
 
 #[test]
@@ -686,6 +690,7 @@ fn judged(
         ktime_ns: NOW,
         cpu: 0,
         via: Via::ReuseportHash,
+        is_steered: false,
         chosen: chosen.map(|bound| Chosen {
             bound,
             id: picked.unwrap_or(0),
@@ -780,6 +785,7 @@ proptest! {
         };
         let judgement = judge.judge(&Syn {
             packet, netns: &netns(packet.netns), ktime_ns: NOW, cpu: 0, via: Via::ReuseportHash,
+            is_steered: false,
             chosen: Some(Chosen { bound: chosen, id: picked, uid: 0, owners: &[] }),
         });
         let missed = ago * SECOND <= HOLD

@@ -94,6 +94,8 @@ fn seen_whole<const FAMILY: u16, C: Traced>(
     }
     start::<FAMILY, C>(ctx, slot, stats, skb, net);
     end(ctx, slot, stats, ret, sk);
+    // Also those of a packet that is not recorded: its memory is another packet's next.
+    slot.forget_facts();
 }
 
 /// kprobe: the lookup starts.

@@ -48,6 +48,7 @@ fn taken<C: Traced>(
     if slot.is_left_out(skb, sk) {
         slot.state = state::IDLE;
         slot.forget_facts();
+        slot.forget_netfilter();
         stats.filtered += 1;
         return;
     }

@@ -3,6 +3,8 @@
 
 use sockpick_ebpf::abi::group_prog;
 
+#[cfg(not(feature = "legacy"))]
+use crate::{fields::field, listeners::TCP_LISTEN};
 use crate::{
     fields::{KernelPtr, Traced, arg},
     inflight::Inflight,
@@ -14,9 +16,14 @@ use crate::{
 #[inline(always)]
 pub(crate) fn exit<C: Traced>(ctx: &C) {
     let skb = arg!(ctx, reuseport_skb);
+    let sk = KernelPtr(arg!(ctx, reuseport_sk));
+    // UDP has groups, too, and nobody would take what is said of its packets.
+    if field!(sk, sk_state => u8) != TCP_LISTEN {
+        return;
+    }
     if let Some(slot) = inflight() {
         slot.facts_for(skb);
-        slot.group_sk = arg!(ctx, reuseport_sk);
+        slot.group_sk = sk.0;
         note(ctx, slot);
     }
 }

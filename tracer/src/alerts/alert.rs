@@ -91,6 +91,9 @@ pub struct Sample {
     pub expected_owners: Arc<[Owner]>,
     /// When the expected one closed; `None`: it listens, or nobody saw it.
     pub expected_closed: Option<Time>,
+    /// The interface that it came through, where that decided who got it. Where alerts are
+    /// kept, it may be missing.
+    pub ifname: Option<Arc<str>>,
 }
 
 /// What shows that it is so.

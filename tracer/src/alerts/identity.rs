@@ -74,6 +74,7 @@ impl Sample {
                 .map(|other| other.owners.clone())
                 .unwrap_or_default(),
             expected_closed: expected.and_then(|other| other.closed),
+            ifname: event.deciding_ifname().cloned(),
         }
     }
 }

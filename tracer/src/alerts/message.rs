@@ -187,6 +187,10 @@ impl About<'_> {
         if let Some(expected) = expected {
             text.push_str(&of_expected(expected, self.sample));
         }
+        if let Some(ifname) = &self.sample.ifname {
+            text.push_str("; the last one came through ");
+            text.push_str(ifname);
+        }
         text.push('.');
         text
     }

@@ -15,9 +15,21 @@ pub struct DaemonArgs {
     /// Only check the configuration, and print all that it comes to; exit code 2 if it is wrong
     #[arg(long)]
     pub check: bool,
+    /// What alerts and metrics call this host, where that is not its host name: in a container,
+    /// whose host name is its own
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
+    pub host: Option<String>,
     /// How to observe.
     #[command(flatten)]
     pub probes: ProbeArgs,
+}
+
+fn host_name(text: &str) -> Result<String, &'static str> {
+    let is_plain = |text: &str| !text.contains(|letter: char| letter.is_control());
+    if text.trim().is_empty() || !is_plain(text) {
+        return Err("a name has letters, such as `web-1`");
+    }
+    Ok(text.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -40,6 +52,9 @@ mod tests {
         assert!(daemon.check && daemon.config.ends_with("a.toml"));
         assert_eq!(daemon.probes.buffer_size, Some(1 << 20));
         assert!(Alone::try_parse_from(["daemon", "--check"]).is_err());
+        let named = |host| Alone::try_parse_from(["daemon", "--config", "a", "--host", host]);
+        assert_eq!(named("web-1")?.daemon.host.as_deref(), Some("web-1"));
+        assert!(named(" ").is_err() && named("a\nb").is_err());
         Ok(())
     }
 }

@@ -75,7 +75,7 @@ pub struct UserFilterArgs {
     /// part: `6.6.6.6:80`, `:80`, `*:80`, `*%eth0:80`, `[::]:80` (repeatable)
     #[arg(long, value_name = "ADDR:PORT", value_parser = listener)]
     pub listener: Vec<ListenerPattern>,
-    /// Process that owns the listener or last accepted from it (repeatable)
+    /// Process that holds the listener (repeatable)
     #[arg(long, value_name = "PID", value_parser = pid)]
     pub pid: Vec<u32>,
     /// The same by name, as in /proc/PID/comm (repeatable)

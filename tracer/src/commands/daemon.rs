@@ -9,6 +9,9 @@ use log::{Level, LevelFilter, Record};
 use super::outputs::log_from;
 use crate::{cli::DaemonArgs, config, daemon, settings::Given, sinks::stdout::stdout};
 
+/// Most threads that write the state of alerts: one does, unless a disk hangs.
+const THREADS: usize = 4;
+
 pub(super) fn run(args: &DaemonArgs) -> Result<()> {
     let mut log = log_from(LevelFilter::Info, args.probes.debug_programs);
     log.format(line).init();
@@ -19,9 +22,13 @@ pub(super) fn run(args: &DaemonArgs) -> Result<()> {
         return Ok(out.flush()?);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(THREADS)
         .enable_all()
         .build()?;
-    runtime.block_on(daemon::run(args.clone(), settings))
+    let ended = runtime.block_on(daemon::run(args.clone(), settings));
+    // A disk that hangs is left to its thread.
+    runtime.shutdown_background();
+    ended
 }
 
 /// A message as sockpick's other messages are; with its priority where the journal reads it

@@ -15,6 +15,7 @@ use crate::{
     },
     failure::Failure,
     namespaces,
+    remark::remark,
     sinks::stdout::stdout,
 };
 
@@ -67,7 +68,7 @@ fn batch(explainer: &mut Explainer, args: &ExplainArgs) -> Result<()> {
                     };
                     writeln!(out, "{}", serde_json::to_string(&error)?)?;
                 } else {
-                    eprintln!("sockpick: {line:?}: {error}");
+                    remark(format_args!("{line:?}: {error}"));
                 }
             }
         }

@@ -40,6 +40,10 @@ const END: Duration = Duration::from_secs(1);
 /// that whoever asks is told so.
 const START: Duration = Duration::from_secs(4);
 
+/// Most threads that read secrets and look up names for pushes: one that hangs goes on hanging when
+/// its push is given up.
+const THREADS: usize = 8;
+
 /// A question, and where the answer goes. That an answer comes is one, too: the pipeline works.
 pub(super) enum Question {
     /// Everything that is exposed.
@@ -130,12 +134,17 @@ pub(super) struct Exposition {
 
 impl Exposition {
     /// Listens where the settings say, and where systemd says. Nothing is answered before the
-    /// questions are taken.
+    /// questions are taken. What is pushed is of `host`; `None`: of its host name.
     ///
     /// # Errors
     /// If it cannot listen there.
-    pub(super) fn start(listen: Option<&Listen>, asks: mpsc::Sender<Question>) -> Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+    pub(super) fn start(
+        host: Option<&str>,
+        listen: Option<&Listen>,
+        asks: mpsc::Sender<Question>,
+    ) -> Result<Self> {
+        let mut builder = Builder::new_current_thread();
+        let runtime = builder.max_blocking_threads(THREADS).enable_all().build()?;
         let handle = runtime.handle().clone();
         let (keep, gone) = oneshot::channel();
         thread::Builder::new()
@@ -150,7 +159,7 @@ impl Exposition {
             })
             .context("cannot start the thread of the web server")?;
         let origin = Origin {
-            resource: Teller::here().resource(),
+            resource: Teller::here(host).resource(),
             start: time().wall,
         };
         let asker = Arc::new(Asker {
@@ -270,7 +279,7 @@ mod tests {
         let asker = Asker {
             asks,
             origin: Origin {
-                resource: Teller::here().resource(),
+                resource: Teller::here(None).resource(),
                 start: time().wall,
             },
             started: AtomicBool::new(false),

@@ -31,7 +31,7 @@ use crate::{
     },
     outlets::feed::Feed,
     privileges,
-    settings::{Given, OnUntraceable, Settings, change::changes},
+    settings::{OnUntraceable, Settings, change::changes},
     words::count,
 };
 
@@ -78,7 +78,7 @@ impl Inventory {
         );
         let (algorithm, how) = algorithm::detect();
         let left = privileges::shrink()?;
-        let delivery = Rc::new(Delivery::start(&settings.sinks)?);
+        let delivery = Rc::new(Delivery::start(args.host.as_deref(), &settings.sinks)?);
         let keeper = Keeper::new(settings.alerts.state.clone());
         let give = {
             let delivery = Rc::clone(&delivery);
@@ -131,7 +131,8 @@ impl Inventory {
                 () = self.watchdog.due() => {}
             }
             self.feed.tick(time());
-            self.keeper.keep(self.feed.alerts());
+            let are_spooled = || self.delivery.are_spooled();
+            self.keeper.keep(self.feed.alerts(), are_spooled);
             self.watchdog.alive();
             self.show();
         }
@@ -233,7 +234,7 @@ impl Inventory {
     }
 
     fn take_settings(&mut self) -> Result<()> {
-        let settings = config::settings(&Given::default(), Some(&self.args.config))?;
+        let settings = config::again(&self.args.config)?;
         let changes = changes(&self.settings, &settings);
         let outside = outside(&self.exposition, &self.delivery, &changes, &settings)?;
         // Nothing fails from here on.

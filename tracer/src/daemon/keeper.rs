@@ -6,7 +6,7 @@ use std::{io, path::PathBuf, time::Duration};
 use log::{info, warn};
 use tokio::{
     task::{JoinHandle, spawn_blocking},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::memory;
@@ -16,6 +16,11 @@ use crate::alerts::{Alerts, state::State};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// And so long after it could not be.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
+/// It waits for spools so long, and looks so often whether they have all.
+const HELD: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(10);
+/// How long the end waits for it.
+const LAST: Duration = Duration::from_secs(3);
 
 /// Writes the file when alerts changed.
 pub(super) struct Keeper {
@@ -26,6 +31,8 @@ pub(super) struct Keeper {
     waits: bool,
     /// Not before then.
     not_before: Instant,
+    /// Since when it waits for spools.
+    held_since: Option<Instant>,
     under_way: Option<JoinHandle<io::Result<()>>>,
     failed: bool,
 }
@@ -39,6 +46,7 @@ impl Keeper {
             written: None,
             waits: false,
             not_before: Instant::now(),
+            held_since: None,
             under_way: None,
             failed: false,
         }
@@ -78,14 +86,23 @@ impl Keeper {
         }
     }
 
-    /// Begins to write, if anything changed and nothing stands against it.
-    pub(super) fn keep(&mut self, alerts: &Alerts) {
+    /// Begins to write, if anything changed and nothing stands against it. An alert of which it is
+    /// written that somebody was told has to be in the spools first (`are_spooled`): if the process
+    /// is killed in between, nobody would ever be told.
+    pub(super) fn keep(&mut self, alerts: &Alerts, are_spooled: impl FnOnce() -> bool) {
         let Some(path) = &self.path else { return };
         let generation = alerts.generation();
         self.waits = self.written != Some(generation);
-        if !self.waits || self.under_way.is_some() || Instant::now() < self.not_before {
+        let now = Instant::now();
+        if !self.waits || self.under_way.is_some() || now < self.not_before {
             return;
         }
+        let held_since = *self.held_since.get_or_insert(now);
+        if now < held_since + HELD && !are_spooled() {
+            self.not_before = now + LOOK;
+            return;
+        }
+        self.held_since = None;
         let (path, state) = (path.clone(), alerts.save());
         self.written = Some(generation);
         self.waits = false;
@@ -109,16 +126,24 @@ impl Keeper {
         }
     }
 
-    /// Writes what is to outlive the end, and waits for it.
+    /// Writes what is to outlive the end, and waits for it, but not for a disk that hangs: others
+    /// have something to say before the end, too.
     pub(super) async fn last(&mut self, alerts: &Alerts) {
-        while self.under_way.is_some() {
-            self.turn().await;
-        }
+        let Some(path) = self.path.clone() else {
+            return;
+        };
         // Also if only counts changed.
-        if let Some(path) = &self.path {
-            let written = memory::write(path, &alerts.save().to_text());
-            self.ended(&written);
-        }
+        let state = alerts.save();
+        let written = timeout(LAST, async {
+            while self.under_way.is_some() {
+                self.turn().await;
+            }
+            let write = spawn_blocking(move || memory::write(&path, &state.to_text()));
+            write.await.unwrap_or_else(|error| Err(error.into()))
+        });
+        let hangs = || Err(io::Error::other("the disk did not answer"));
+        let written = written.await.unwrap_or_else(|_| hangs());
+        self.ended(&written);
     }
 
     /// Says so when it begins to fail, and when that is over.
@@ -152,17 +177,37 @@ mod tests {
     async fn a_failing_disk_is_left_alone_for_a_while() {
         let alerts = Alerts::new(&AlertSettings::default());
         let mut keeper = Keeper::new(Some("/proc/nowhere/alerts.json".into()));
-        keeper.keep(&alerts);
+        keeper.keep(&alerts, || true);
         assert!(keeper.under_way.is_some());
         keeper.turn().await;
         assert!(keeper.failed && keeper.under_way.is_none());
         let failed = Instant::now();
-        keeper.keep(&alerts);
+        keeper.keep(&alerts, || true);
         assert!(keeper.under_way.is_none(), "not at once");
         keeper.turn().await;
-        keeper.keep(&alerts);
+        keeper.keep(&alerts, || true);
         assert!(keeper.under_way.is_some(), "but then");
         assert!(failed.elapsed() >= AFTER_FAILURE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn spools_are_waited_for_but_not_for_ever() {
+        let alerts = Alerts::new(&AlertSettings::default());
+        let mut keeper = Keeper::new(Some("/proc/nowhere/alerts.json".into()));
+        let began = Instant::now();
+        keeper.keep(&alerts, || false);
+        assert!(keeper.under_way.is_none());
+        while keeper.under_way.is_none() {
+            keeper.turn().await;
+            keeper.keep(&alerts, || false);
+        }
+        assert!(began.elapsed() >= HELD);
+
+        let mut keeper = Keeper::new(Some("/proc/nowhere/alerts.json".into()));
+        keeper.keep(&alerts, || false);
+        keeper.turn().await;
+        keeper.keep(&alerts, || true);
+        assert!(keeper.under_way.is_some(), "as soon as they have all");
     }
 
     #[tokio::test(start_paused = true)]
@@ -170,10 +215,10 @@ mod tests {
         let path = std::env::temp_dir().join(format!("sockpick-keeper-{}", std::process::id()));
         let alerts = Alerts::new(&AlertSettings::default());
         let mut keeper = Keeper::new(Some(path.clone()));
-        keeper.keep(&alerts);
+        keeper.keep(&alerts, || true);
         keeper.turn().await;
         assert!(!keeper.failed);
-        keeper.keep(&alerts);
+        keeper.keep(&alerts, || true);
         assert!(keeper.under_way.is_none());
         assert_eq!(keeper.restored().map(|state| state.len()), Some(0));
         std::fs::remove_file(path).expect("it was written");

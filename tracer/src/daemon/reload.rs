@@ -1,7 +1,7 @@
 //! New settings while it runs: checked whole, then in force whole. What may fail comes first; a
 //! file that is refused changes nothing.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use log::info;
 
 use super::{
@@ -21,7 +21,7 @@ use crate::{
     probes::filters::Filters,
     session::start::{Started, announce},
     settings::{
-        Given, Settings,
+        Settings,
         change::{Changes, changes},
     },
 };
@@ -58,14 +58,7 @@ impl Service {
     }
 
     fn prepare(&mut self) -> Result<Prepared> {
-        let path = &self.args.config;
-        // A pipe that nobody writes to would be waited for, and nothing be looked at meanwhile.
-        ensure!(
-            !path.exists() || path.is_file(),
-            "{}: only a file can be read again",
-            path.display()
-        );
-        let settings = config::settings(&Given::default(), Some(path))?;
+        let settings = config::again(&self.args.config)?;
         let changes = changes(&self.settings, &settings);
         let fixed = settings.clone().with_netns(namespaces::fixed)?;
         let anew = if changes.attach_anew {

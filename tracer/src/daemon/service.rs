@@ -83,7 +83,8 @@ pub async fn run(args: DaemonArgs, settings: Settings) -> Result<()> {
     let mut signals = Signals::new()?;
     let (asks, mut questions) = mpsc::channel(16);
     // The sockets that systemd passes are there once: whatever comes of tracing has them.
-    let exposition = Exposition::start(settings.metrics.listen.as_ref(), asks)?;
+    let host = args.host.as_deref();
+    let exposition = Exposition::start(host, settings.metrics.listen.as_ref(), asks)?;
     let traced = match trace(&args, &settings) {
         Err(error) if goes_on(&settings, &error) => {
             let why = format!("{error:#}");
@@ -137,7 +138,7 @@ impl Service {
         } = traced;
         let names = Names::new(names, filters.namespaces);
         let left = privileges::shrink()?;
-        let delivery = Rc::new(Delivery::start(&settings.sinks)?);
+        let delivery = Rc::new(Delivery::start(args.host.as_deref(), &settings.sinks)?);
         let keeper = Keeper::new(settings.alerts.state.clone());
         let give = {
             let delivery = Rc::clone(&delivery);
@@ -216,19 +217,26 @@ impl Service {
         self.session.batch()?;
         let feed = self.session.engine().outlet();
         feed.tick(time());
-        self.keeper.keep(feed.alerts());
+        let are_spooled = || self.delivery.are_spooled();
+        self.keeper.keep(feed.alerts(), are_spooled);
         self.held.by(&mut self.session);
-        let feed = self.session.engine().outlet();
-        if feed.has_seen() && self.canary.seen() {
-            self.checks.ok += 1;
-            feed.sight(Sight::Sees, time());
-            self.sees(None);
-            self.end_check()?;
-            // Rarely enough to cost nothing: memory of a busy time lies in pieces.
-            resident::give_back();
+        if self.session.engine().outlet().has_seen() && self.canary.seen() {
+            self.seen()?;
         }
         self.watchdog.alive();
         self.show();
+        Ok(())
+    }
+
+    /// The self-check passed.
+    fn seen(&mut self) -> Result<()> {
+        self.checks.ok += 1;
+        let feed = self.session.engine().outlet();
+        feed.sight(Sight::Sees, time());
+        self.sees(None);
+        self.end_check()?;
+        // Rarely enough to cost nothing: memory of a busy time lies in pieces.
+        resident::give_back();
         Ok(())
     }
 
@@ -251,9 +259,17 @@ impl Service {
                 self.session.engine().outlet().seek(netns);
                 self.canary.go();
             }
-            Step::Overdue => self.missed(
-                "the SYN of its own connection was not seen; sockpick doctor may tell why".into(),
-            ),
+            Step::Overdue => {
+                // Where this process itself was stopped for a while, it may wait to be read.
+                self.session.batch()?;
+                if self.session.engine().outlet().has_seen() {
+                    return self.seen();
+                }
+                self.missed(
+                    "the SYN of its own connection was not seen; sockpick doctor may tell why"
+                        .into(),
+                );
+            }
             Step::Failed(why) => self.missed(format!("it cannot connect to itself: {why}")),
         }
         Ok(())

@@ -156,6 +156,7 @@ pub(crate) fn sample() -> Sample {
         owners: [owner(342, "nginx-b.service")].into(),
         expected_owners: [owner(191, "nginx-a.service")].into(),
         expected_closed: Some(Time(BEGIN - SECOND / 2)),
+        ifname: None,
     }
 }
 

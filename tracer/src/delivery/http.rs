@@ -8,7 +8,11 @@ mod answer;
 mod tls;
 
 use std::{
-    fs::OpenOptions, io::Read, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration,
+    fs::OpenOptions,
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    time::Duration,
 };
 
 use http_body_util::Full;
@@ -20,7 +24,11 @@ use hyper::{
     rt::{Read as HyperRead, Write as HyperWrite},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, task::spawn_blocking, time::timeout};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    task::spawn_blocking,
+    time::timeout,
+};
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use super::attempt::Failure;
@@ -127,7 +135,7 @@ impl Client {
 
     async fn connect_and_send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
         let Url { host, port, .. } = &self.target.url;
-        let stream = TcpStream::connect((host.as_str(), *port)).await;
+        let stream = connect(host, *port, self.target.timeout / 2).await;
         let stream = stream.map_err(|error| format!("cannot connect: {error}"))?;
         if !self.target.url.is_tls {
             return send(TokioIo::new(stream), request).await;
@@ -148,6 +156,22 @@ impl Client {
         };
         Ok(self.tls.insert(known))
     }
+}
+
+/// Connects to the first address of a name that answers. One that swallows packets must not take
+/// the time of the others: each but the last has its share of `time`.
+async fn connect(host: &str, port: u16, time: Duration) -> io::Result<TcpStream> {
+    let addresses: Vec<_> = lookup_host((host, port)).await?.collect();
+    let share = time / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+    let (last, others) = addresses
+        .split_last()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))?;
+    for address in others {
+        if let Ok(Ok(stream)) = timeout(share, TcpStream::connect(address)).await {
+            return Ok(stream);
+        }
+    }
+    TcpStream::connect(last).await
 }
 
 /// What stands in a file with a secret, without the white space around it. Read at each use, so

@@ -43,6 +43,8 @@ struct Syn<'a> {
     expected_owners: &'a [Owner],
     #[serde(skip_serializing_if = "Option::is_none")]
     expected_closed: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ifname: Option<&'a str>,
 }
 
 /// What it is about.
@@ -129,6 +131,7 @@ impl<'a> Syn<'a> {
             owners: &sample.owners,
             expected_owners: &sample.expected_owners,
             expected_closed: sample.expected_closed,
+            ifname: sample.ifname.as_deref(),
         }
     }
 }

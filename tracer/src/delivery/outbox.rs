@@ -331,6 +331,13 @@ impl Outbox {
         Some(changes.collect())
     }
 
+    /// Whether all of these are kept elsewhere, too.
+    pub(crate) fn are_kept(&self) -> bool {
+        let state = self.state();
+        let mut changes = state.queue.changes();
+        state.counts.ended || changes.all(|(number, _)| state.kept.contains(&number))
+    }
+
     /// Throws away these notices, if they wait and are not being sent.
     pub(crate) fn give_up(&self, numbers: &[u64]) {
         let mut state = self.state();

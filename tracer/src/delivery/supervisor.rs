@@ -19,8 +19,9 @@ use super::{outbox::Outbox, queue::Leftover, route::Ready};
 /// files. Each sink waits for at most one, and its spool for another; but one that hangs goes on
 /// hanging when an attempt is given up at its deadline, and the next attempt takes another. When
 /// all hang, attempts of every sink that needs one wait, and fail at their deadlines, until one
-/// comes back.
-const THREADS: usize = 64;
+/// comes back. With those of the web server and of the daemon itself they are fewer than `TasksMax=`
+/// of the packaged unit.
+const THREADS: usize = 32;
 
 /// How long a sink that new settings do not name any more has to send what waits for it.
 const GRACE: Duration = Duration::from_secs(2);

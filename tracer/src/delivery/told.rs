@@ -20,8 +20,8 @@ pub(crate) struct Teller {
 }
 
 impl Teller {
-    /// This host.
-    pub(crate) fn here() -> Self {
+    /// This host, by the name that it is to have, or by its own.
+    pub(crate) fn here(name: Option<&str>) -> Self {
         let read = |path: &str| {
             let text = std::fs::read_to_string(path).unwrap_or_default();
             Some(text.trim())
@@ -29,7 +29,10 @@ impl Teller {
                 .map(Arc::from)
         };
         Self {
-            host: read("/proc/sys/kernel/hostname").unwrap_or_else(|| "localhost".into()),
+            host: name
+                .map(Arc::from)
+                .or_else(|| read("/proc/sys/kernel/hostname"))
+                .unwrap_or_else(|| "localhost".into()),
             host_id: read("/etc/machine-id"),
         }
     }

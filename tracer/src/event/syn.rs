@@ -64,6 +64,13 @@ pub struct Event {
 }
 
 impl Event {
+    /// The interface that the SYN came through, where that decided who got it.
+    #[must_use]
+    pub fn deciding_ifname(&self) -> Option<&Arc<str>> {
+        let decided = matches!(self.reason, Some(Reason::DevMismatch | Reason::VrfScope));
+        self.ifname.as_ref().filter(|_| decided)
+    }
+
     /// Whether two SYNs differ in when and where they came, from whom and to which address, and in
     /// how many waited to be accepted, and in nothing else. Shared values that are the same one are
     /// not looked into.

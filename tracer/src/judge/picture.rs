@@ -179,6 +179,30 @@ impl Picture {
         }
     }
 
+    /// A socket is bound so now. Says whether that is to another device than it was known to be.
+    pub fn moved(&mut self, bound: Bound, inode: u64) -> bool {
+        let name = Name::Inode(bound.netns, inode);
+        let before = self.names.get(&name).copied();
+        let other = |before: &Bound| {
+            before.device != bound.device
+                && Bound {
+                    device: bound.device,
+                    ..*before
+                } == bound
+        };
+        let Some(before) = before.filter(other) else {
+            return false;
+        };
+        self.changes += 1;
+        if let Some(live) = self.remove(name, &before) {
+            self.names.insert(name, bound);
+            let place = self.place(bound);
+            make_room(&mut place.live);
+            place.live.push(live);
+        }
+        true
+    }
+
     /// A socket left the table.
     pub fn closed(&mut self, bound: &Bound, socket: &Live, closed_ns: u64, owners: Arc<[Owner]>) {
         if self.closed_ids.len() >= CLOSED_IDS {

@@ -30,6 +30,9 @@ pub struct Syn<'a> {
     pub cpu: u32,
     /// What chose.
     pub via: Via,
+    /// A program or a rule chose before the listeners were walked through, also where a group's
+    /// program has the last word (`via`).
+    pub is_steered: bool,
     /// The socket it was given; `None`: refused.
     pub chosen: Option<Chosen<'a>>,
 }
@@ -198,8 +201,8 @@ impl<'a> Case<'a, '_> {
     /// No listener: was one expected?
     fn refused(&self, claim: Option<Claim<'a>>) -> Judgement<'a> {
         if self.syn.via == Via::ReuseportBpf {
-            // The group that the walk came to first.
-            let group = self.most_specific();
+            // The group that the walk came to first; no walk led to one that was chosen.
+            let group = self.most_specific().filter(|_| !self.syn.is_steered);
             return Judgement::new(Verdict::Refused, Reason::ReuseportBpf)
                 .expecting(claim, group.and_then(|(place, _)| expected_live(place)));
         }
@@ -259,7 +262,8 @@ impl<'a> Case<'a, '_> {
                 Algorithm::AddressFirst => Reason::Unknown,
                 Algorithm::PortOnly | Algorithm::Hybrid => Reason::LegacyOrder,
             }
-        } else if incoming_cpu == Some(self.syn.cpu) {
+        } else if self.syn.via == Via::Lookup && incoming_cpu == Some(self.syn.cpu) {
+            // The first group in the chain answers at once, whatever the scores are.
             Reason::CpuAffinity
         } else if other.device && !fit.device {
             Reason::DevOrder

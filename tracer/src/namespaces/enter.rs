@@ -1,15 +1,21 @@
 //! The namespace that a thread is in: its own, another, or a new one.
 
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io,
-    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    },
     path::Path,
     thread,
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::{
+    sched::{CloneFlags, setns, unshare},
+    sys::statfs::{NSFS_MAGIC, fstatfs},
+};
 use socket2::{Domain, Socket, Type};
 
 use super::found::inode;
@@ -31,10 +37,7 @@ pub fn within<T: Send>(
     if own() == Some(expected) {
         return work();
     }
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    if file.metadata()?.ino() != u64::from(expected) {
-        return Err(anyhow!("{} is another namespace now", path.display()));
-    }
+    let file = open(path, expected)?;
     thread::scope(|scope| {
         let inside = scope.spawn(|| {
             setns(&file, CloneFlags::CLONE_NEWNET).context("cannot enter the namespace")?;
@@ -44,6 +47,23 @@ pub fn within<T: Send>(
             .join()
             .map_err(|_| anyhow!("the thread in the namespace ended early"))?
     })
+}
+
+/// Opens the file of a namespace. The way to it may be another user's, who mounts there what he
+/// likes: it is looked at before it is opened, so that no pipe is waited for and no device woken.
+fn open(path: &Path, expected: u32) -> Result<File> {
+    let mut only_seen = OpenOptions::new();
+    only_seen.read(true).custom_flags(libc::O_PATH);
+    // Quoted, as the names in it may be another user's as well.
+    let shown = path.to_string_lossy();
+    let cannot_open = || format!("cannot open {shown:?}");
+    let seen = only_seen.open(path).with_context(cannot_open)?;
+    let file_system = fstatfs(&seen).with_context(cannot_open)?.filesystem_type();
+    if file_system != NSFS_MAGIC || seen.metadata()?.ino() != u64::from(expected) {
+        return Err(anyhow!("{shown:?} is another namespace now"));
+    }
+    let again = format!("/proc/self/fd/{}", seen.as_raw_fd());
+    File::open(again).with_context(cannot_open)
 }
 
 /// A namespace of sockpick's own. To be kept until every socket in it is closed.

@@ -98,6 +98,7 @@ impl<L: Look> Known<L> {
             inode,
             path,
             name: entry.netns.name.clone(),
+            kept: None,
         })
     }
 
@@ -239,6 +240,7 @@ mod tests {
                 inode: *inode,
                 path: path.clone(),
                 name: name.clone(),
+                kept: None,
             });
             found.collect()
         }

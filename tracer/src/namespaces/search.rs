@@ -4,9 +4,14 @@
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
-    fs, io,
-    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    fs::{self, File},
+    io,
+    os::{
+        fd::AsRawFd as _,
+        unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -92,7 +97,17 @@ impl Search {
             inode,
             path: path(),
             name: None,
+            kept: None,
         });
+    }
+
+    /// One that this descriptor alone leads to.
+    pub(super) fn add_kept(&mut self, inode: u32, file: File) {
+        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        self.add(inode, || path);
+        if let Some(found) = self.found.get_mut(&inode) {
+            found.kept = Some(Arc::new(file));
+        }
     }
 
     fn own_and_named(&mut self) {
@@ -239,6 +254,7 @@ pub(super) fn named() -> impl Iterator<Item = Found> {
             inode,
             path,
             name: Some(name),
+            kept: None,
         })
     })
 }

@@ -4,9 +4,11 @@
 use std::{
     ffi::CString,
     fs::{self, File},
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+        unix::fs::MetadataExt as _,
+    },
     path::PathBuf,
-    sync::Mutex,
 };
 
 use netlink_packet_sock_diag::inet::StateFlags;
@@ -26,10 +28,6 @@ use crate::{
 const MOST_ASKED: usize = 4096;
 /// Asks a socket for its namespace (`include/uapi/linux/sockios.h`, 4.10).
 const SIOCGSKNS: libc::Ioctl = 0x894c;
-
-/// Keeps the namespaces found here, so that they can be entered by their path in
-/// `/proc/self/fd`: as many as there are of that kind.
-static KEPT: Mutex<Vec<File>> = Mutex::new(Vec::new());
 
 impl Search {
     /// Adds the namespaces that no process is in and nobody has a descriptor of, but that a
@@ -72,13 +70,12 @@ impl Search {
     }
 
     fn keep(&mut self, file: File) {
-        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        let Some(inode) = inode(&path).filter(|&inode| self.get(inode).is_none()) else {
-            return;
-        };
-        if let Ok(mut kept) = KEPT.lock() {
-            kept.push(file);
-            self.add(inode, || path);
+        let inode = file
+            .metadata()
+            .ok()
+            .and_then(|data| data.ino().try_into().ok());
+        if let Some(inode) = inode.filter(|&inode| self.get(inode).is_none()) {
+            self.add_kept(inode, file);
         }
     }
 

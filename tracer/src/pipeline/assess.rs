@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use rustc_hash::FxHashSet;
-use sockpick_ebpf::abi::{HandoverRecord, ListenerRecord, SynRecord};
+use sockpick_ebpf::abi::{HandoverRecord, ListenerRecord, SynRecord, steer};
 
 use super::enrich::Enricher;
 use crate::{
@@ -134,12 +134,15 @@ impl Assessor {
     }
 
     /// Takes the listeners that are not there any more for closed, as far as no record of their
-    /// closing is yet to be read.
+    /// closing is yet to be read, and those that are bound to another device by now for that.
     fn bury(&mut self, stock: &Stock, closed_ns: u64) {
         let keep = |bound: &Bound, inode| stock.may_be_there(bound, inode);
-        let buried = self.picture.retain(closed_ns, keep);
-        self.doubt.right_ns = (buried == 0).then_some(self.seen_ns);
-        self.redrawn |= buried > 0;
+        let mut wrong = self.picture.retain(closed_ns, keep);
+        for listening in stock.settled().filter(|listening| listening.complete) {
+            wrong += usize::from(self.picture.moved(listening.bound, listening.inode));
+        }
+        self.doubt.right_ns = (wrong == 0).then_some(self.seen_ns);
+        self.redrawn |= wrong > 0;
     }
 
     /// To be called after a batch: looks whether the listeners that alerts named are there, if
@@ -185,19 +188,21 @@ impl Assessor {
     }
 
     /// Remembers where the SYN went, for later ones.
-    fn learn(&mut self, record: &SynRecord, via: Via, packet: &Packet) {
+    fn learn(&mut self, record: &SynRecord, packet: &Packet) {
         if self.expectations.hold.is_none() {
             return;
         }
         let now_ns = record.ktime_ns;
-        match via {
+        match record.steer {
+            steer::LOOKUP => self.steered.past(packet, now_ns, &self.picture),
+            // Its lookup was not seen, nor who chose.
+            steer::UNSEEN => {}
             // On purpose, to nobody.
-            Via::SkLookup | Via::SkAssign | Via::Tproxy if record.has_listener == 0 => {}
-            Via::SkLookup | Via::SkAssign | Via::Tproxy => {
+            _ if record.has_listener == 0 => {}
+            _ => {
                 let target = judge::bound(&record.listener);
                 self.steered.to(packet, target, now_ns, &self.picture);
             }
-            _ => self.steered.past(packet, now_ns, &self.picture),
         }
     }
 
@@ -247,7 +252,7 @@ impl Assessor {
     ) {
         let packet = asked(record, event, enricher);
         self.decide(record, event, packet, enricher, present);
-        self.learn(record, event.via, &packet);
+        self.learn(record, &packet);
     }
 
     fn decide(
@@ -260,9 +265,8 @@ impl Assessor {
     ) {
         self.seen_ns = record.ktime_ns;
         if record.has_listener != 0 {
-            let bound = judge::bound(&record.listener);
-            self.picture
-                .met(bound, live(&record.listener, record.ktime_ns));
+            let socket = live(&record.listener, record.ktime_ns);
+            self.picture.met(bound_now(record), socket);
         }
         if self.asks_owners(record, event) {
             // Who holds it decides: those who were seen to may have let go of it.
@@ -305,7 +309,7 @@ impl Assessor {
         if matches!(event.reason, Some(Reason::LegacyOrder | Reason::DevOrder))
             && let Some(listener) = &mut event.listener
         {
-            let bound = judge::bound(&record.listener);
+            let bound = bound_now(record);
             let opened = self.picture.opened_ns(&bound, record.listener.stamp);
             listener.opened = opened.map(|opened_ns| enricher.time(opened_ns));
         }
@@ -391,10 +395,7 @@ fn with<'a>(
 
 fn syn<'a>(record: &SynRecord, event: &'a Event, packet: Packet) -> Syn<'a> {
     let chosen = event.listener.as_ref().map(|listener| Chosen {
-        bound: Bound {
-            device: record.bound_dev_if,
-            ..judge::bound(&record.listener)
-        },
+        bound: bound_now(record),
         id: record.listener.stamp,
         uid: record.listener.uid,
         owners: &listener.owners,
@@ -405,7 +406,16 @@ fn syn<'a>(record: &SynRecord, event: &'a Event, packet: Packet) -> Syn<'a> {
         ktime_ns: record.ktime_ns,
         cpu: record.cpu,
         via: event.via,
+        is_steered: !matches!(record.steer, steer::LOOKUP | steer::UNSEEN),
         chosen,
+    }
+}
+
+/// Where the listener is bound: to another device perhaps than when it was opened.
+fn bound_now(record: &SynRecord) -> Bound {
+    Bound {
+        device: record.bound_dev_if,
+        ..judge::bound(&record.listener)
     }
 }
 

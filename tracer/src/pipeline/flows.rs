@@ -22,6 +22,8 @@ type Key = (u32, Side, Side);
 pub(super) struct Flow {
     /// `listener.id`; 0 without a listener.
     pub(super) listener: u64,
+    /// The one that was told last to have the connection.
+    pub(super) last: u64,
     ifindex: u32,
     sdif: u32,
     steer: u8,
@@ -57,6 +59,7 @@ impl Flows {
         let key = (record.netns, client, destination);
         let flow = Flow {
             listener: record.listener.stamp,
+            last: record.listener.stamp,
             ifindex: record.ifindex,
             sdif: record.sdif,
             steer: record.steer,
@@ -64,16 +67,17 @@ impl Flows {
         self.rows[row(&key)].get_or_insert_default().put(key, flow);
     }
 
-    /// The SYN of a connection that was handed over.
-    pub(super) fn of(&self, record: &HandoverRecord) -> Option<Flow> {
+    /// The SYN of a connection that was handed over, as it was before; from now on that is known.
+    pub(super) fn handed_over(&mut self, record: &HandoverRecord) -> Option<Flow> {
         let client = side(record.client, record.client_port_be);
         let destination = side(record.destination, record.destination_port_be);
         let wanted = (record.netns, client, destination);
-        let row = self.rows[row(&wanted)].as_ref()?;
-        let mut places = row.places.iter().flatten();
-        places
-            .find(|(key, _)| *key == wanted)
-            .map(|&(_, flow)| flow)
+        let row = self.rows[row(&wanted)].as_mut()?;
+        let mut places = row.places.iter_mut().flatten();
+        let (_, flow) = places.find(|(key, _)| *key == wanted)?;
+        let before = *flow;
+        flow.last = record.listener.stamp;
+        Some(before)
     }
 }
 
@@ -136,14 +140,14 @@ mod tests {
         record
     }
 
-    fn of(flows: &Flows, nth: usize) -> Option<u64> {
+    fn of(flows: &mut Flows, nth: usize) -> Option<u64> {
         let SynRecord { netns, client, .. } = syn(nth);
         let record = HandoverRecord {
             netns,
             client,
             ..HandoverRecord::default()
         };
-        flows.of(&record).map(|flow| flow.listener)
+        flows.handed_over(&record).map(|flow| flow.listener)
     }
 
     #[test]
@@ -153,15 +157,15 @@ mod tests {
         let all = 4 * most;
         for nth in 0..all {
             flows.syn(&syn(nth));
-            assert_eq!(of(&flows, nth), Some(nth as u64 + 1));
+            assert_eq!(of(&mut flows, nth), Some(nth as u64 + 1));
         }
         for nth in 0..all {
-            let listener = of(&flows, nth);
+            let listener = of(&mut flows, nth);
             assert!(listener.is_none_or(|listener| listener == nth as u64 + 1));
         }
         // Rows fill evenly: of the last quarter, all but one in a hundred are there.
         let last = all - most / 4..all;
-        let known = last.clone().filter(|&nth| of(&flows, nth).is_some());
+        let known = last.clone().filter(|&nth| of(&mut flows, nth).is_some());
         assert!(known.count() > last.len() * 99 / 100);
     }
 
@@ -173,7 +177,7 @@ mod tests {
             again.listener.stamp = listener;
             flows.syn(&again);
         }
-        assert_eq!(of(&flows, 7), Some(99));
+        assert_eq!(of(&mut flows, 7), Some(99));
         let row = flows.rows.iter().flatten().next().expect("a row");
         assert_eq!(row.places.iter().flatten().count(), 1);
     }

@@ -5,7 +5,7 @@ use std::io;
 
 use aya::programs::ProgramError;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, remark::remark};
 
 fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     let mut cause = Some(error);
@@ -39,10 +39,10 @@ fn verifier_log(error: &ProgramError) -> Option<String> {
 /// For `--debug-programs`: everything the verifier said.
 pub(super) fn show_log(program: &str, error: &ProgramError) {
     if let Some(log) = verifier_log(error) {
-        eprintln!(
-            "sockpick: the verifier's log of {program}:\n{}",
+        remark(format_args!(
+            "the verifier's log of {program}:\n{}",
             log.trim_end()
-        );
+        ));
     }
 }
 

@@ -14,6 +14,7 @@ use super::progress::Progress;
 use crate::{
     failure::Failure,
     recording::{Header, Position, reader::Reader},
+    remark::remark,
 };
 
 /// A recording that is being read, or a part of one.
@@ -109,33 +110,35 @@ impl Open {
     /// Says so if parts before are missing.
     pub(crate) fn tell_of_missing(&self) {
         if let Some(Position { number, .. }) = self.reader.position().filter(Position::is_later) {
-            eprintln!(
-                "sockpick: {} is part {number} of a recording, and the part before it was not \
+            remark(format_args!(
+                "{} is part {number} of a recording, and the part before it was not \
                  given: what was learned until then is not known (docs/recordings.md)",
                 self.name
-            );
+            ));
         }
     }
 
     /// Says that the next part is missing.
     pub(crate) fn tell_of_next(&self, position: Position) {
-        eprintln!(
-            "sockpick: {} goes on in part {}, which was not given; what it has was used",
+        remark(format_args!(
+            "{} goes on in part {}, which was not given; what it has was used",
             self.name,
             position.number.saturating_add(1)
-        );
+        ));
     }
 
     /// Says what is wrong with the end of the file, if something is; `done`: with what came before.
     pub(crate) fn tell_of_tear(&self, is_whole: bool, done: &str) {
         let name = &self.name;
         if let Some(torn) = self.reader.torn() {
-            eprintln!("sockpick: {name} is torn {torn}; what came before was {done}");
+            remark(format_args!(
+                "{name} is torn {torn}; what came before was {done}"
+            ));
         } else if !is_whole {
-            eprintln!(
-                "sockpick: {name} ends before its session did (sockpick was killed, or still \
+            remark(format_args!(
+                "{name} ends before its session did (sockpick was killed, or still \
                  writes); what it has was {done}"
-            );
+            ));
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::{
         rights::{Level, Rights},
         selfcheck,
     },
+    remark::remark,
     settings::{Settings, Watch, values::every_port},
     source::Source,
     words::count,
@@ -205,7 +206,7 @@ impl Ready {
         let inventory = listeners::inventory();
         host.prepare(inventory.listeners.iter().map(|listener| listener.inode));
         if let Some(why) = host.blindness() {
-            eprintln!("sockpick: owners may be missing (?): {why}");
+            remark(format_args!("owners may be missing (?): {why}"));
         }
         let rights = if options.level == Level::Suspects {
             programs.record_suspects()?
@@ -239,34 +240,34 @@ fn backend(programs: &Programs) -> Backend {
 pub fn announce(programs: &Programs, inventory: Inventory, backend: Backend, how_to_end: &str) {
     for (hook, decision) in &programs.plan.hooks {
         if let (Decision::Missing(why), Some(loss)) = (decision, hook.loss()) {
-            eprintln!("sockpick: {hook} cannot be hooked ({why}): {loss}");
+            remark(format_args!("{hook} cannot be hooked ({why}): {loss}"));
         }
     }
     if let Some(why) = &programs.drops_unseen {
-        eprintln!(
-            "sockpick: skb:kfree_skb cannot be hooked ({why}): a SYN that is dropped after its \
+        remark(format_args!(
+            "skb:kfree_skb cannot be hooked ({why}): a SYN that is dropped after its \
              lookup is told as if it was taken"
-        );
+        ));
     }
     for problem in &inventory.problems {
-        eprintln!(
-            "sockpick: {problem}; the listeners that are there are learned as SYNs reach them"
-        );
+        remark(format_args!(
+            "{problem}; the listeners that are there are learned as SYNs reach them"
+        ));
     }
     let vague = |listener: &&listeners::Listening| !listener.complete;
     let vague = inventory.listeners.iter().filter(vague).count();
     if vague > 0 {
-        eprintln!(
-            "sockpick: this kernel has no inet_diag, so device and IPV6_V6ONLY are not known until \
+        remark(format_args!(
+            "this kernel has no inet_diag, so device and IPV6_V6ONLY are not known until \
              a SYN comes, for {} that listen already; verdicts that depend on these may be missed",
             count(vague as u64, "socket")
-        );
+        ));
     }
-    eprintln!(
-        "sockpick: tracing by {backend}; {} in {} now{how_to_end}",
+    remark(format_args!(
+        "tracing by {backend}; {} in {} now{how_to_end}",
         count(inventory.listeners.len() as u64, "listener"),
         count(inventory.asked.len() as u64, "namespace")
-    );
+    ));
     drop(inventory);
     resident::give_back();
 }

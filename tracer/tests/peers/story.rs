@@ -110,7 +110,7 @@ impl Story {
         let last = wrong().max_by_key(ktime_ns).expect("a wrong one");
         let shift_ns = unix_ns() - nanos(AGO) - recorded(&last);
         let wall_offset_ns = recorded(&last) - ktime_ns(&last).cast_signed() + shift_ns;
-        let delivery = Rc::new(Delivery::start(&settings.sinks).expect("sinks"));
+        let delivery = Rc::new(Delivery::start(None, &settings.sinks).expect("sinks"));
         let notices = Rc::<RefCell<Vec<_>>>::default();
         let (sinks, kept) = (Rc::clone(&delivery), Rc::clone(&notices));
         let give = Box::new(move |message: Message| {

@@ -7,10 +7,11 @@ use crate::artifacts::SCENARIOS_PROGRAM as PROGRAM;
 use crate::kernels::MATRIX;
 use crate::rootfs::GuestFile;
 
-/// Backends by which a kernel runs the core of the scenarios only, or a handful of them: its
-/// neighbours in the matrix run more of them by it, with the same programs over the same code of
-/// the kernel's, and the whole has to end within an hour also where the machine is slow. All of
-/// them run by fentry on a kernel of today, and by the programs for old kernels on the oldest.
+/// Backends by which a kernel runs the core of the scenarios only, or a handful of them, and those
+/// by which alone (`--backend`): its neighbours in the matrix run more of them, with the same
+/// programs over the same code of the kernel's, and the whole has to end within an hour also where
+/// the machine is slow. All of them run by fentry on a kernel of today, and by the programs for old
+/// kernels on the oldest.
 const PARTS: [(&str, &str, &str); 12] = [
     ("5.10", "--core", "kprobe"),
     ("5.10", "--smoke", "auto"),
@@ -19,9 +20,9 @@ const PARTS: [(&str, &str, &str); 12] = [
     ("6.1", "--smoke", "legacy"),
     ("6.12", "--smoke", "kprobe"),
     ("6.19", "--smoke", "fentry"),
-    ("6.19", "--smoke", "kprobe"),
+    ("6.19", "--backend", "fentry"),
     ("7.2", "--smoke", "fentry"),
-    ("7.2", "--smoke", "kprobe"),
+    ("7.2", "--backend", "fentry"),
     ("7.3", "--core", "fentry"),
     ("7.3", "--smoke", "kprobe"),
 ];

@@ -96,6 +96,7 @@ fn alert(verdict: Verdict, reason: Option<Reason>) -> Alert {
             owners: owners(342, "nginx"),
             expected_owners: owners(191, "appA"),
             expected_closed: Some(at(0)),
+            ifname: None,
         }),
         state: State::Firing,
     }
@@ -194,6 +195,20 @@ fn a_restart_gap_is_told_so_that_one_can_act() {
                   is right for it; 17 SYNs in all.\nUntil then: SYNs for A (6.6.6.6:80) find";
     assert!(text.starts_with(begins), "{text}");
     assert!(!text.contains("Start the service"), "{text}");
+}
+
+#[test]
+fn where_the_way_decided_it_is_told() {
+    let mut alert = alert(Verdict::Uncovered, Some(Reason::DevMismatch));
+    if let Evidence::Syn(sample) = &mut alert.evidence {
+        sample.expected_closed = None;
+        sample.ifname = Some("blue".into());
+    }
+    assert_eq!(
+        Message::of(&alert).why,
+        "The cause is dev_mismatch: bound to another device; 6.6.6.6:80 is held by appA(191); the \
+         last one came through blue."
+    );
 }
 
 #[test]

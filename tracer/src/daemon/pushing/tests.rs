@@ -33,7 +33,7 @@ fn exposition() -> Exposition {
             }
         }
     });
-    Exposition::start(None, asks).expect("a thread")
+    Exposition::start(None, None, asks).expect("a thread")
 }
 
 fn settings(url: String) -> PushSettings {

@@ -104,9 +104,10 @@ fn posted<'a>(teller: &'a Teller, notice: &'a Notice) -> Posted<'a> {
     Posted {
         labels: labels(teller, alert),
         annotations: annotations(alert),
-        starts_at: alert.since,
-        // A clock that was set back must not have an alert end before it began: it is refused.
-        ends_at: end.max(alert.since),
+        // A clock that was set back has the beginning in the future. An end before that would be
+        // refused, and one as late would have the alert go on until then.
+        starts_at: alert.since.min(*at).min(end),
+        ends_at: end,
     }
 }
 

@@ -3,19 +3,12 @@
 use std::{
     fs::File,
     io::{self, IoSlice, Write},
-    os::fd::{AsRawFd as _, OwnedFd, RawFd},
+    os::{
+        fd::{AsRawFd as _, OwnedFd, RawFd},
+        unix::net::UnixDatagram,
+    },
     path::{Path, PathBuf},
 };
-
-use nix::{
-    errno::Errno,
-    fcntl::{FcntlArg, SealFlag, fcntl},
-    sys::{
-        memfd::{MFdFlags, memfd_create},
-        socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg},
-    },
-};
-use tokio::{io::Interest, net::UnixDatagram};
 
 use crate::{
     alerts::{Alert, Notice, Sample},
@@ -27,6 +20,14 @@ use crate::{
         worker::Send,
     },
     words::located,
+};
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, SealFlag, fcntl},
+    sys::{
+        memfd::{MFdFlags, memfd_create},
+        socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg},
+    },
 };
 
 /// Where journald listens.
@@ -58,23 +59,24 @@ impl Journald {
         }
     }
 
-    async fn write(&self, entry: &[u8]) -> io::Result<()> {
+    /// At once or not at all: that there is room in the queue of a journal that stands still is
+    /// told to nobody.
+    fn write(&self, entry: &[u8]) -> io::Result<()> {
         let socket = UnixDatagram::unbound()?;
-        match socket.send_to(entry, &self.path).await {
+        socket.set_nonblocking(true)?;
+        match socket.send_to(entry, &self.path) {
             Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
                 let file = sealed(entry)?;
                 let address = UnixAddr::new(&self.path)?;
-                let fd = socket.as_raw_fd();
-                let pass = || Ok(pass(fd, &file, &address)?);
-                socket.async_io(Interest::WRITABLE, pass).await
+                Ok(pass(socket.as_raw_fd(), &file, &address)?)
             }
             sent => sent.map(|_| ()),
         }
     }
 
-    async fn write_all(&self, notices: &[&Notice]) -> Attempt {
+    fn write_all(&self, notices: &[&Notice]) -> Attempt {
         for (done, notice) in notices.iter().enumerate() {
-            if let Err(error) = self.write(&entry(notice)).await {
+            if let Err(error) = self.write(&entry(notice)) {
                 return Attempt::failed_after(done, self.failure(&error));
             }
         }
@@ -92,13 +94,13 @@ impl Send for Journald {
 
     async fn send(&mut self, batch: &[Message], lost: u64) -> Attempt {
         if lost > 0
-            && let Err(error) = self.write(&loss(lost)).await
+            && let Err(error) = self.write(&loss(lost))
         {
             return Attempt::failed(self.failure(&error));
         }
         Attempt {
             told_losses: lost > 0,
-            ..self.write_all(&notices(batch)).await
+            ..self.write_all(&notices(batch))
         }
     }
 }

@@ -89,6 +89,7 @@ pub(crate) fn syn(packet: Packet, netns: &Netns, bound: Bound) -> Syn<'_> {
         ktime_ns: NOW_NS,
         cpu: 0,
         via: Via::Lookup,
+        is_steered: false,
         chosen: Some(Chosen {
             bound,
             id: 1,

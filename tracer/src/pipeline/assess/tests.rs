@@ -74,6 +74,75 @@ fn only_who_is_not_listed_where_the_kernel_was_asked_is_buried() {
 }
 
 #[test]
+fn who_is_bound_to_another_device_by_now_is_there_alone() {
+    let mut assessor = Assessor::new(Expectations::default(), Algorithm::AddressFirst);
+    assessor.present(&inventory(&[1], &[(1, 10)]));
+    let mut now = stock(&[1], &[(1, 10)]);
+    now.inventory.listeners[0].bound.device = 5;
+    let changes = assessor.changes();
+    assessor.bury(&now, 5);
+    assert!(assessor.was_redrawn() && assessor.changes() > changes);
+    let devices: Vec<u32> = assessor
+        .listeners()
+        .map(|(bound, _)| bound.device)
+        .collect();
+    assert_eq!(devices, [5]);
+    assessor.bury(&now, 6);
+    assert!(!assessor.was_redrawn(), "only once");
+}
+
+#[test]
+fn steering_is_learned_of_what_was_steered_alone() {
+    let expectations = Expectations {
+        hold: Some(std::time::Duration::from_mins(10)),
+        ..Expectations::default()
+    };
+    let mut assessor = Assessor::new(expectations, Algorithm::AddressFirst);
+    let packet = Packet {
+        netns: 1,
+        protocol: Protocol::Tcp,
+        destination: std::net::Ipv4Addr::new(6, 6, 6, 6).into(),
+        port: 80,
+        dif: 1,
+        sdif: 0,
+        l3mdev_accept: false,
+    };
+    let target = Listener {
+        netns: 1,
+        inode: 10,
+        stamp: 1,
+        ..Listener::default()
+    };
+    let second = |second: u64| second * 1_000_000_000;
+    assessor
+        .picture
+        .opened(judge::bound(&target), live(&target, second(1)));
+    let mut learn = |steer, has_listener, at| {
+        let record = SynRecord {
+            steer,
+            has_listener,
+            listener: target,
+            ktime_ns: second(at),
+            ..SynRecord::default()
+        };
+        assessor.learn(&record, &packet);
+    };
+    learn(steer::SK_LOOKUP, 1, 10);
+    // Of one the lookup was not seen, and one was dropped by the program of the target's group.
+    learn(steer::UNSEEN, 1, 11);
+    learn(steer::SK_LOOKUP, 0, 12);
+    let bound = judge::bound(&target);
+    let nobody = std::sync::Arc::from([]);
+    assessor
+        .picture
+        .closed(&bound, &live(&target, 0), second(13), nobody);
+    let Assessor {
+        steered, picture, ..
+    } = &assessor;
+    assert!(steered.missing(&packet, second(14), picture).is_some());
+}
+
+#[test]
 fn whose_closing_is_yet_to_be_read_is_there_until_then() {
     let mut assessor = Assessor::new(Expectations::default(), Algorithm::PortOnly);
     assessor.present(&inventory(&[1], &[(1, 10), (1, 11)]));

@@ -50,16 +50,10 @@ pub(super) fn text(event: &Event, handed_over: Option<Why>, zone: &TimeZone) -> 
     if let Some(closed) = listener.and_then(|listener| listener.closed) {
         let _ = write!(text, " since {}", clock(closed, zone));
     }
-    if let Some(ifname) = way(event) {
+    if let Some(ifname) = event.deciding_ifname() {
         let _ = write!(text, "; it came through {}", printable(ifname));
     }
     text
-}
-
-/// Which way it came, where that is what decided.
-fn way(event: &Event) -> Option<&str> {
-    let decided = matches!(event.reason, Some(Reason::DevMismatch | Reason::VrfScope));
-    event.ifname.as_deref().filter(|_| decided)
 }
 
 /// Nobody got it: who would have, or is there all the same.

@@ -15,7 +15,7 @@ use crate::netns::Netns;
 /// So many listeners are closed and come back,
 const SERVICES: u16 = 64;
 /// so often.
-const TIMES: usize = 500;
+const TIMES: usize = 250;
 /// More descriptors than one pass of the kernel's over a process looks at,
 const FAR: i32 = 40_000;
 /// and more listeners than one pass tells of.

@@ -54,12 +54,19 @@ fn times_never_move_what_began_and_always_have_an_end() {
 }
 
 #[test]
-fn a_clock_that_was_set_back_ends_no_alert_before_it_began() {
+fn a_clock_that_was_set_back_keeps_no_alert_alive() {
     let teller = teller();
     let mut ended = notice(0, Occasion::Ended);
+    let end = posted(&teller, &ended).ends_at;
     ended.alert.since.0 += 3_600_000_000_000;
-    let posted = posted(&teller, &ended);
-    assert_eq!(posted.ends_at, posted.starts_at);
+    let told = posted(&teller, &ended);
+    assert_eq!((told.starts_at, told.ends_at), (end, end));
+
+    let mut lasts = notice(0, Occasion::Lasts);
+    lasts.alert.since.0 += 3_600_000_000_000;
+    let told = posted(&teller, &lasts);
+    assert_eq!(told.starts_at, lasts.at);
+    assert!(told.ends_at > lasts.at && told.ends_at < lasts.alert.since);
 }
 
 #[test]
