@@ -144,7 +144,10 @@ fn a_rule_fires(stage: &Stage) {
         firing.cloned().ok_or_else(|| answer.to_string())
     });
     let summary = alert["annotations"]["summary"].as_str().unwrap_or_default();
-    assert!(summary.contains("for A, and *:80 took its SYNs"), "{alert}");
+    assert!(
+        summary.contains("for A found no listener of their own, and *:80 took them"),
+        "{alert}"
+    );
     until("Prometheus' alert in Alertmanager", || {
         let alerts = json(stage.alertmanager.at, "/api/v2/alerts")?;
         let all = alerts.as_array().is_some_and(|all| all.iter().any(is_ours));

@@ -25,11 +25,11 @@ pub struct DaemonArgs {
 }
 
 fn host_name(text: &str) -> Result<String, &'static str> {
-    let is_plain = |text: &str| !text.contains(|letter: char| letter.is_control());
-    if text.trim().is_empty() || !is_plain(text) {
-        return Err("a name has letters, such as `web-1`");
+    let name = text.trim();
+    if name.is_empty() || name.contains(char::is_control) {
+        return Err("it is no name; write it as `hostname` does, such as web-1");
     }
-    Ok(text.trim().to_owned())
+    Ok(name.to_owned())
 }
 
 #[cfg(test)]

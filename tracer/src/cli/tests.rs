@@ -130,7 +130,7 @@ fn a_wrong_value_is_told_its_form() {
             if free || listed || !argument.get_action().takes_values() {
                 continue;
             }
-            let is_name = ["comm", "netns"].contains(&option);
+            let is_name = ["comm", "host", "netns"].contains(&option);
             let wrong = if is_name { "" } else { "?" };
             let said = refusal(command, option, wrong);
             assert!(said.contains("write it as"), "--{option}: {said}");
@@ -150,6 +150,7 @@ fn refusal(command: &Command, option: &str, value: &str) -> String {
         "explain" => words.push("192.0.2.1:80"),
         "replay" => words.push("recording"),
         "trace" => words.extend(["--write", "recording"]),
+        "daemon" => words.extend(["--config", "sockpick.toml"]),
         _ => {}
     }
     words.extend([option.as_str(), value]);

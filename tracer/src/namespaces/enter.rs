@@ -112,3 +112,31 @@ fn loopback_up() -> Result<()> {
 pub fn own() -> Option<u32> {
     inode(Path::new(OWN))
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::{sys::stat::Mode, unistd::mkfifo};
+
+    use super::*;
+
+    #[test]
+    fn what_lies_in_the_way_of_a_namespace_is_not_opened() -> Result<()> {
+        let name = format!("sockpick-no-namespace-\u{1b}-{}", std::process::id());
+        let pipe = std::env::temp_dir().join(name);
+        mkfifo(&pipe, Mode::S_IRUSR)?;
+        // It would wait for whoever writes there.
+        let inode = inode(&pipe).context("no number")?;
+        let refused = within(&pipe, inode, || Ok(()));
+        std::fs::remove_file(&pipe)?;
+        let why = refused.expect_err("a pipe").to_string();
+        assert!(why.ends_with("is another namespace now"), "{why}");
+        assert!(!why.contains(char::is_control), "{why}");
+        Ok(())
+    }
+
+    #[test]
+    fn the_own_namespace_can_be_opened() -> Result<()> {
+        let own = own().context("no number")?;
+        open(Path::new(OWN), own).map(drop)
+    }
+}

@@ -13,6 +13,7 @@ const FLOORS: [&[&str]; 7] = [
     // The machine, and the programs in it.
     &[
         "clock",
+        "remark",
         "bpf",
         "rtnetlink",
         "sock_diag",
