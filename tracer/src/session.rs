@@ -71,9 +71,7 @@ fn log_of(
     debug: bool,
 ) -> Result<Option<EbpfLogger<&'static dyn log::Log>>> {
     if debug && programs.legacy {
-        remark(format_args!(
-            "the programs for old kernels have no log: --debug-programs says nothing"
-        ));
+        remark("the programs for old kernels have no log: --debug-programs says nothing");
     }
     (debug && !programs.legacy)
         .then(|| programs.debug_log())

@@ -182,24 +182,15 @@ impl Picture {
     /// A socket is bound so now. Says whether that is to another device than it was known to be.
     pub fn moved(&mut self, bound: Bound, inode: u64) -> bool {
         let name = Name::Inode(bound.netns, inode);
-        let before = self.names.get(&name).copied();
-        let other = |before: &Bound| {
-            before.device != bound.device
-                && Bound {
-                    device: bound.device,
-                    ..*before
-                } == bound
+        let elsewhere = |before: &Bound| {
+            let device = bound.device;
+            *before != bound && Bound { device, ..*before } == bound
         };
-        let Some(before) = before.filter(other) else {
+        let before = self.names.get(&name).copied().filter(elsewhere);
+        let Some(live) = before.and_then(|before| self.remove(name, &before)) else {
             return false;
         };
-        self.changes += 1;
-        if let Some(live) = self.remove(name, &before) {
-            self.names.insert(name, bound);
-            let place = self.place(bound);
-            make_room(&mut place.live);
-            place.live.push(live);
-        }
+        self.opened(bound, live);
         true
     }
 

@@ -170,6 +170,30 @@ mod tests {
     }
 
     #[test]
+    fn who_was_told_last_to_have_a_connection_is_known() {
+        let mut flows = Flows::default();
+        flows.syn(&syn(7));
+        let SynRecord { netns, client, .. } = syn(7);
+        let mut handover = |stamp| {
+            let mut record = HandoverRecord {
+                netns,
+                client,
+                ..HandoverRecord::default()
+            };
+            record.listener.stamp = stamp;
+            let flow = flows.handed_over(&record).expect("it is remembered");
+            (flow.listener, flow.last)
+        };
+        assert_eq!(handover(20), (8, 8));
+        assert_eq!(
+            handover(20),
+            (8, 20),
+            "once more, as after a SYN sent again"
+        );
+        assert_eq!(handover(30), (8, 20));
+    }
+
+    #[test]
     fn a_connection_has_one_place_however_often_its_syn_comes() {
         let mut flows = Flows::default();
         for listener in 1..=99 {

@@ -104,12 +104,7 @@ impl Run {
         let (kernel, more) = match name {
             HOUR_COLUMN => ("6.12", words(&["--backend", "fentry"], &HOUR)),
             _ if name.ends_with(OF_SUSPECTS) => {
-                let parts = SUSPECTS_PARTS.iter().filter(|_| !args.every_backend);
-                let parts: Vec<_> = parts.copied().collect();
-                (
-                    name.trim_end_matches(OF_SUSPECTS),
-                    words(&[SUSPECTS], &parts),
-                )
+                (name.trim_end_matches(OF_SUSPECTS), of_suspects(args))
             }
             _ if systemd => (name.trim_end_matches("-systemd"), of_systemd(args)),
             _ => of_daemon(name).unwrap_or_else(|| (name, of_matrix(name, args))),
@@ -155,14 +150,25 @@ fn of_daemon(name: &str) -> Option<(&str, Vec<String>)> {
     Some((kernel, words(&["--backend", backend], &[DAEMON])))
 }
 
+fn of_suspects(args: &Args) -> Vec<String> {
+    let mut words = vec![SUSPECTS.to_owned()];
+    words.extend(asked(args, SUSPECTS_PARTS));
+    words
+}
+
 fn of_matrix(name: &str, args: &Args) -> Vec<String> {
+    let parts = PARTS.iter().filter(|(kernel, ..)| *kernel == name);
+    asked(args, parts.flat_map(|(_, part, backend)| [*part, *backend]))
+}
+
+/// What was asked for; only these parts where that is nothing in particular.
+fn asked(args: &Args, parts: impl IntoIterator<Item = &'static str>) -> Vec<String> {
     let mut words = Vec::new();
     for backend in &args.backends {
         words.extend(["--backend".to_owned(), backend.clone()]);
     }
     if args.backends.is_empty() && args.filter.is_none() && !args.every_backend {
-        let parts = PARTS.iter().filter(|(kernel, ..)| *kernel == name);
-        words.extend(parts.flat_map(|(_, part, backend)| [part, backend].map(ToString::to_string)));
+        words.extend(parts.into_iter().map(str::to_owned));
     }
     words.extend(args.filter.clone());
     words

@@ -10,6 +10,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, SealFlag, fcntl},
+    sys::{
+        memfd::{MFdFlags, memfd_create},
+        socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg},
+    },
+};
+
 use crate::{
     alerts::{Alert, Notice, Sample},
     delivery::{
@@ -20,14 +29,6 @@ use crate::{
         worker::Send,
     },
     words::located,
-};
-use nix::{
-    errno::Errno,
-    fcntl::{FcntlArg, SealFlag, fcntl},
-    sys::{
-        memfd::{MFdFlags, memfd_create},
-        socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg},
-    },
 };
 
 /// Where journald listens.
