@@ -21,7 +21,7 @@ use crate::trace::{spawn, wait};
 /// Emulated guests are slow.
 const READY: Duration = Duration::from_secs(90);
 /// How long what is to be seen may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Where metrics are to be had.
 const METRICS: &str = "127.0.0.1:9464";
